@@ -1,0 +1,1 @@
+"""Functions from equations to equations: differentiate, rewrite, index."""

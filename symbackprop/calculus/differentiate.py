@@ -1,0 +1,131 @@
+"""Reverse mode over equations: from a list of named equations to the list of their adjoints.
+
+Source: Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 3 (the reverse mode over a list of assignments); in the
+notation of Goodfellow, Bengio & Courville, Deep Learning, algorithm 6.2. The adjoint of z is ∂C/∂z. The adjoints are nodes of
+the same kind as the network's own, so the result can be differentiated again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbackprop.calculus.elementwise import leaves_of, partial, regions
+from symbackprop.calculus.simplify import add, product, reduce_to
+from symbackprop.graph.equations import collect, depends_on
+from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.shapes import Shaped, postorder, shape_of
+from symbackprop.graph.tensor import Equation, Tensor
+
+
+@dataclass(frozen=True)
+class Adjoints:
+    """`equations`: the adjoints, from the loss backwards. `of`: tensor → its adjoint, a tensor too (or 1 for the loss itself).
+
+    `edges`: (y, x) → what the equation of y contributes to the adjoint of x.
+    """
+
+    loss: Tensor
+    equations: list[Equation]
+    of: dict[Tensor, sp.Expr]
+    edges: dict[tuple[Tensor, Tensor], sp.Expr]
+
+
+def differentiate(loss: Tensor, wrt: Iterable[Tensor]) -> Adjoints:
+    """The adjoints of everything between `loss` and the tensors `wrt`. One visit to each equation, in reverse.
+
+    A tensor of `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without
+    a derivative, naming the equation.
+    """
+    wrt = list(wrt)
+    tensors = collect([loss])
+    active = depends_on(tensors, wrt)
+    name = Namer({t.name for t in tensors} | {t.name for t in wrt})
+    contributions: dict[Tensor, list[sp.Expr]] = defaultdict(list)
+    of: dict[Tensor, sp.Expr] = {loss: sp.S.One}
+    equations: list[Equation] = []
+    edges: dict[tuple[Tensor, Tensor], sp.Expr] = {}
+    for y in reversed(tensors):
+        if y not in active or (y is not loss and y not in contributions):
+            continue
+        if y is not loss:
+            total = add(contributions[y])
+            if shape_of(total) != y.shape:  # a constant: its repetitions were left to broadcasting
+                from symbackprop.graph.operators.layout import broadcast_in
+
+                lead = len(y.shape) - len(shape_of(total))
+                total = broadcast_in(total, y.shape, range(lead, len(y.shape)))
+            adjoint = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
+            of[y] = adjoint
+            equations.append(Equation(adjoint, total))
+        if y.definition is None:
+            continue
+        for x, term in pull(y, of[y], active).items():
+            contributions[x].append(term)
+            edges[y, x] = term
+    for x in wrt:
+        of.setdefault(x, sp.S.Zero)
+    return Adjoints(loss, equations, of, edges)
+
+
+def pull(y: Tensor, adjoint: sp.Expr, active: set[Tensor]) -> dict[Tensor, sp.Expr]:
+    """What the equation of `y` contributes to the adjoint of each active tensor in it, given the adjoint of `y`.
+
+    Named values are reused: where the derivative repeats the definition of y (as tanh's does), it says y.
+    """
+    root = y.definition
+    assert root is not None
+    collected: dict[sp.Expr, list[sp.Expr]] = defaultdict(list)
+    own = {root: y} if root.args and not root.is_number else {}
+    needed = _needed(root, active)
+    _pull_elementwise(root, adjoint, y, needed, own, collected)
+    operators = [part for part in postorder(root) if isinstance(part, Operator) and part in needed]
+    for operator in reversed(operators):  # an operator stands after its operands, so its adjoint is complete here
+        if operator not in collected:
+            continue
+        total = add(collected.pop(operator))
+        for operand, term in zip(operator.operands, operator.pullback(total), strict=True):
+            if term is not None and operand in needed:
+                _pull_elementwise(operand, term.xreplace(own), y, needed, own, collected)
+    return {x: add(terms) for x, terms in collected.items() if isinstance(x, Tensor)}
+
+
+def _needed(root: sp.Expr, active: set[Tensor]) -> set[sp.Basic]:
+    """The subexpressions that contain an active tensor."""
+    needed: set[sp.Basic] = set()
+    for part in postorder(root):
+        if part in active if isinstance(part, Tensor) else any(arg in needed for arg in part.args):
+            needed.add(part)
+    return needed
+
+
+def _pull_elementwise(
+    expr: sp.Expr,
+    adjoint: sp.Expr,
+    y: Tensor,
+    needed: set[sp.Basic],
+    own: dict[sp.Expr, sp.Expr],
+    collected: dict[sp.Expr, list[sp.Expr]],
+) -> None:
+    """Hand the adjoint of an elementwise expression to its leaves, tensors and operators. A sum hands it to each of its terms."""
+    terms = expr.args if isinstance(expr, sp.Add) else (expr,)
+    for term in terms:
+        if term not in needed:
+            continue
+        share = reduce_to(adjoint, shape_of(term))
+        if isinstance(term, Shaped):
+            collected[term].append(share)
+            continue
+        body, operators = regions(term)
+        for leaf in leaves_of(body, operators):
+            x = operators.get(leaf, leaf)
+            if x not in needed:
+                continue
+            slope = partial(body, leaf, y.name).xreplace(operators).xreplace(own)
+            if slope != 0:
+                collected[x].append(reduce_to(product(share, slope), shape_of(x)))
+
+
+__all__ = ["Adjoints", "differentiate", "pull"]

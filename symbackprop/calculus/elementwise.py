@@ -1,0 +1,110 @@
+"""Derivatives of elementwise expressions: `sympy.diff`, with the conventions that SymPy leaves open made definite.
+
+|x|' is 0 at 0; of equal arguments of a maximum the first takes the derivative, so relu'(0) = 0; functions that are
+constant by pieces (sign, floor, the step) have derivative 0.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache, reduce
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.functions import absolute, maximum, relu
+from symbackprop.graph.shapes import Shaped, postorder
+
+
+def regions(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
+    """`expr` as an elementwise expression of leaves: each operator in it replaced by a symbol. Returns that and symbol → operator.
+
+    Tensors stay as they are: they are symbols.
+    """
+    from symbackprop.graph.operators.base import Operator
+
+    tops: dict[sp.Expr, sp.Symbol] = {}
+    stack: list[sp.Basic] = [expr]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Operator):
+            tops.setdefault(part, sp.Dummy("u", real=True))
+        else:
+            stack.extend(part.args)
+    return (expr.xreplace(tops) if tops else expr), {symbol: operator for operator, symbol in tops.items()}
+
+
+@lru_cache(maxsize=2**14)
+def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
+    """∂expr/∂leaf of an elementwise expression; `name` is the equation's, for error messages.
+
+    Raises `UnsupportedError` where a function has no derivative or the derivative is complex.
+    """
+    definite = _definite(expr)
+    try:
+        result = sp.diff(definite, leaf)
+    except (sp.SympifyError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
+        raise UnsupportedError(f"equation {name!r}: SymPy cannot differentiate {expr} ({error}); give the function an fdiff method") from error
+    result = _plain(result)
+    for part in postorder(result):
+        if isinstance(part, (sp.Derivative, sp.Subs)):
+            raise UnsupportedError(f"equation {name!r}: {part.args[0]} in {expr} has no known derivative; use a function that SymPy can differentiate, or give it an fdiff method")
+        if isinstance(part, (sp.re, sp.im, sp.arg, sp.conjugate)) or part is sp.I or part is sp.nan:
+            raise UnsupportedError(f"equation {name!r}: the derivative of {expr} in {leaf} is not real ({result}); write the expression in real functions")
+    return result
+
+
+def _definite(expr: sp.Expr) -> sp.Expr:
+    """Abs, Max and Min replaced by functions whose derivative is settled everywhere."""
+    if not expr.has(sp.Abs, sp.Max, sp.Min, sp.floor, sp.ceiling):
+        return expr
+    table: dict[Any, Any] = {
+        sp.Abs: absolute,
+        sp.Max: lambda *args: relu(args[1]) if args[0] == 0 and len(args) == 2 else reduce(maximum, args),
+        sp.Min: lambda *args: -reduce(maximum, [-a for a in args]),
+        sp.floor: _constant_by_pieces(sp.floor),
+        sp.ceiling: _constant_by_pieces(sp.ceiling),
+    }
+    return _rebuild(expr, table)
+
+
+class _Floor(sp.Function):
+    is_real = True
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sp.S.Zero
+
+
+class _Ceiling(_Floor):
+    pass
+
+
+def _constant_by_pieces(kind: Any) -> Any:
+    return _Floor if kind is sp.floor else _Ceiling
+
+
+def _plain(expr: sp.Expr) -> sp.Expr:
+    """The way back to SymPy's own functions, and the derivative of a jump, which is 0 wherever it exists."""
+    if expr.has(sp.DiracDelta):
+        expr = expr.replace(sp.DiracDelta, lambda *args: sp.S.Zero)
+    if expr.has(absolute, maximum, _Floor, _Ceiling):
+        expr = _rebuild(expr, {absolute: sp.Abs, maximum: sp.Max, _Floor: sp.floor, _Ceiling: sp.ceiling})
+    return expr
+
+
+def _rebuild(root: sp.Expr, table: dict[Any, Any]) -> sp.Expr:
+    """`root` with the functions in `table` exchanged, arguments first; iterative."""
+    done: dict[sp.Basic, sp.Basic] = {}
+    for part in postorder(root):
+        args = [done[a] for a in part.args]
+        make = table.get(part.func)
+        done[part] = make(*args) if make else (part.func(*args) if args != list(part.args) else part)
+    return done[root]
+
+
+def leaves_of(expr: sp.Expr, operators: dict[sp.Symbol, sp.Expr]) -> list[sp.Symbol]:
+    """The symbols of an elementwise expression that stand for tensors or operators, in a fixed order."""
+    found: Iterable[Any] = (s for s in expr.free_symbols if isinstance(s, Shaped) or s in operators)
+    return sorted(found, key=lambda s: (getattr(s, "serial", -1), s.name, getattr(s, "dummy_index", 0)))
+
+
+__all__ = ["leaves_of", "partial", "regions"]

@@ -1,0 +1,56 @@
+"""Small rewrites that keep derivatives in the form a person would write. Each one is an identity of NumPy's broadcasting."""
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbackprop.graph.operators.contraction import LETTERS, contract, split_scalars
+from symbackprop.graph.operators.layout import Broadcast, expand_axes
+from symbackprop.graph.shapes import Shape, rank_of, shape_of
+
+
+def product(*factors: sp.Expr) -> sp.Expr:
+    """The elementwise product, without the repetitions that broadcasting does by itself: (s broadcast) * x = s * x."""
+    result = sp.Mul(*factors)
+    if not isinstance(result, sp.Mul) or not any(isinstance(f, Broadcast) for f in result.args):
+        return result
+    wanted = shape_of(result)
+    args = list(result.args)
+    for i, factor in enumerate(args):
+        rest = [a for j, a in enumerate(args) if j != i]
+        if isinstance(factor, Broadcast) and shape_of(sp.Mul(*rest)) == wanted:
+            args[i] = _aligned(factor)
+    return sp.Mul(*args)
+
+
+def _aligned(b: Broadcast) -> sp.Expr:
+    """The operand of a broadcast with unit axes where NumPy needs them to line up."""
+    (x,) = b.operands
+    if not b.axes:
+        return x
+    first = b.axes[0]
+    axes = tuple(a - b.rank for a in range(first, b.rank) if a not in b.axes)
+    return expand_axes(x, axes, b.rank - first) if axes else x
+
+
+def reduce_to(x: sp.Expr, shape: Shape) -> sp.Expr:
+    """Sum `x` over the axes along which a tensor of the given shape was broadcast to it: the pullback of broadcasting."""
+    full = shape_of(x)
+    if full == shape:
+        return x
+    lead = len(full) - len(shape)
+    summed = [i for i in range(len(full)) if i < lead or (shape[i - lead] == 1 and full[i] != 1)]
+    letters = LETTERS[: len(full)]
+    coefficient, rest = split_scalars(x)
+    kept = "".join(c for i, c in enumerate(letters) if i not in summed)
+    total = contract([letters], kept, [rest])
+    return coefficient * expand_axes(total, tuple(i - len(full) for i in summed if i >= lead), len(shape))
+
+
+def add(terms: Sequence[sp.Expr]) -> sp.Expr:
+    """The sum of contributions of one shape. Repetitions are left to broadcasting where another term has the full shape."""
+    terms = [t for t in terms if t != 0]
+    wide = [t for t in terms if not isinstance(t, Broadcast)]
+    if wide and len(wide) < len(terms) and any(rank_of(t) for t in wide):
+        terms = wide + [_aligned(t) for t in terms if isinstance(t, Broadcast)]
+    return sp.Add(*terms)

@@ -1,0 +1,118 @@
+"""Lists of named equations: everything that some tensors depend on, in the order in which it was written."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.shapes import Dim, show
+from symbackprop.graph.tensor import Equation, Tensor, node
+
+
+class _NotScalar(ShapeError, NetworkError):
+    """A loss that is not a scalar is both a wrong shape and an unusable network."""
+
+
+def tensors_in(expr: sp.Basic) -> set[Tensor]:
+    """The tensors that an expression mentions (not what they are defined by)."""
+    return {s for s in expr.free_symbols if isinstance(s, Tensor)}
+
+
+def collect(roots: Iterable[Tensor]) -> list[Tensor]:
+    """Every tensor that the roots depend on, roots included, definitions before uses. Iterative: depth does not matter."""
+    found: set[Tensor] = set()
+    stack = list(roots)
+    while stack:
+        tensor = stack.pop()
+        if tensor not in found:
+            found.add(tensor)
+            if tensor.definition is not None:
+                stack.extend(tensors_in(tensor.definition))
+    return sorted(found, key=lambda tensor: tensor.serial)
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """A network as a list of equations, with what it is a function of.
+
+    `loss` is a scalar, `output` what `predict` returns (or None), `extra` further tensors to keep.
+    """
+
+    loss: Tensor
+    output: Tensor | None = None
+    extra: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, loss: Any, output: Any = None) -> "System":
+        """Name the loss and the output where the user did not, check both, and check the names of the whole."""
+        loss = loss if isinstance(loss, Tensor) else node("loss", loss)
+        if loss.shape != ():
+            raise _NotScalar(f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; expected a scalar, shape (): take its sum or its mean")
+        if output is not None and not isinstance(output, Tensor):
+            output = node("output", output)
+        system = cls(loss, output)
+        system.check_names()
+        return system
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        return collect([self.loss, *([self.output] if self.output is not None else []), *self.extra])
+
+    @cached_property
+    def equations(self) -> list[Equation]:
+        return [Equation(t, t.definition) for t in self.tensors if t.definition is not None]
+
+    @cached_property
+    def data(self) -> list[Tensor]:
+        return [t for t in self.tensors if t.role == "data"]
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        return [t for t in self.tensors if t.role == "weight"]
+
+    @cached_property
+    def dims(self) -> list[Dim]:
+        """The named dimensions of the data, in the order of their first appearance."""
+        return list(dict.fromkeys(d for t in self.data for size in t.shape for d in dims_in(size)))
+
+    @cached_property
+    def by_name(self) -> dict[str, Tensor]:
+        return {t.name: t for t in self.tensors}
+
+    def check_names(self) -> None:
+        """Each name stands for one thing: no two tensors share one, and no dimension is called like a tensor."""
+        seen: dict[str, Tensor] = {}
+        for t in self.tensors:
+            other = seen.setdefault(t.name, t)
+            if other is not t:
+                raise NetworkError(
+                    f"the name {t.name!r} is given twice: once to {describe(other)}, once to {describe(t)}; give each its own name"
+                )
+        for d in dict.fromkeys(d for t in self.tensors for size in t.shape for d in dims_in(size)):
+            if d.name in seen:
+                raise NetworkError(f"the name {d.name!r} is both a dimension and {describe(seen[d.name])}; the two clash once written as code, so rename one")
+        for d in (d for t in self.tensors for size in t.shape for d in dims_in(size)):
+            if not any(size == d for t in self.data for size in t.shape):
+                raise NetworkError(f"the dimension {d.name!r} is not the size of any data tensor, so it has no value at run time; use it in the shape of one")
+
+
+def dims_in(size: Any) -> list[Dim]:
+    return sorted((d for d in getattr(size, "free_symbols", ()) if isinstance(d, Dim)), key=lambda d: d.name)
+
+
+def describe(t: Tensor) -> str:
+    """A tensor as an error message calls it."""
+    definition = f" defined by {t} = {t.definition}" if t.definition is not None else ""
+    return f"the {t.role} of shape {show(t.shape)}{definition}"
+
+
+def depends_on(tensors: Sequence[Tensor], sources: Iterable[Tensor]) -> set[Tensor]:
+    """Those of `tensors` (in order of definition) that depend on any of `sources`, the sources included."""
+    active = set(sources)
+    for t in tensors:
+        if t.definition is not None and not active.isdisjoint(tensors_in(t.definition)):
+            active.add(t)
+    return active

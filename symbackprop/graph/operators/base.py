@@ -1,0 +1,131 @@
+"""The base class of structural operators: what each one has to state, and nothing about any of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import sympy as sp
+
+from symbackprop.graph.shapes import Shape, Shaped, rank_of, shape_of
+from symbackprop.graph.tensor import TensorMethods, as_expression
+
+Index = tuple[sp.Expr, ...]
+
+
+class IndexContext(Protocol):
+    """What an operator's index form may ask for: an operand's entry, and a fresh summation index."""
+
+    def entry(self, expr: sp.Expr, index: Index) -> sp.Expr: ...
+
+    def fresh(self, size: Any) -> sp.Symbol: ...
+
+
+class Printer(Protocol):
+    """What an operator's LaTeX or NumPy form may ask a printer for."""
+
+    def atom(self, expr: sp.Basic) -> str:
+        """The expression, in parentheses unless it binds as tightly as a name."""
+        ...
+
+    def factor(self, expr: sp.Basic) -> str:
+        """The expression, in parentheses where it would be read wrongly next to a product sign."""
+        ...
+
+    def plain(self, expr: sp.Basic) -> str:
+        """The expression without outer parentheses."""
+        ...
+
+    def helper(self, name: str) -> str:
+        """Note that the generated module needs this helper function; returns its name."""
+        ...
+
+
+class Operator(TensorMethods, Shaped, sp.Expr):
+    """A structural operator: `parameters` (SymPy atoms and tuples) first, then `operands` (tensor expressions).
+
+    A subclass sets `n_parameters` and states `infer_shape`, `rank`, `pullback`, `entry`, `latex_form` and `numpy_form`.
+    """
+
+    is_commutative = True
+    is_real = True
+    n_parameters: int = 0
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        return self.args[: self.n_parameters]
+
+    @property
+    def operands(self) -> tuple[sp.Expr, ...]:
+        return self.args[self.n_parameters :]
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        try:
+            return self._shape
+        except AttributeError:
+            self._shape = self.infer_shape()
+            return self._shape
+
+    def infer_shape(self) -> Shape:
+        """The shape; raises `ShapeError` where the operands do not fit."""
+        raise NotImplementedError
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.shape)
+
+    def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
+        """The adjoints of the operands, given the adjoint of the result; None for an operand that has none."""
+        raise NotImplementedError
+
+    def entry(self, index: Index, context: IndexContext) -> sp.Expr:
+        """The entry at `index` as a scalar expression of the operands' entries."""
+        raise NotImplementedError
+
+    def latex_form(self, p: Printer) -> str:
+        raise NotImplementedError
+
+    def numpy_form(self, p: Printer) -> str:
+        raise NotImplementedError
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        from symbackprop.errors import UnsupportedError
+
+        if symbol not in self.free_symbols:
+            return sp.S.Zero
+        raise UnsupportedError(f"sympy.diff cannot see through {type(self).__name__}; put the expression into a Network and read its gradients")
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{type(self).__name__.lower()}({', '.join(map(printer._print, (*self.operands, *self.parameters)))})"
+
+
+def operand(value: Any, operator: str) -> sp.Expr:
+    """An operand from what a user may write: a tensor expression or a number."""
+    return as_expression(value, f"operator {operator}")
+
+
+def normal_axes(axis: Any, x: sp.Expr, operator: str) -> tuple[int, ...]:
+    """Axes as sorted negative integers (counted from the end, so that a new leading axis changes none of them)."""
+    from symbackprop.errors import ShapeError
+
+    rank = rank_of(x)
+    axes = range(rank) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    result = []
+    for a in axes:
+        if isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank:
+            raise ShapeError(f"{operator}({x}): axis {a!r} does not exist; {x} has {rank} axes, so expected an integer from {-rank} to {rank - 1}")
+        result.append(a - rank if a >= 0 else a)
+    if len(set(result)) != len(result):
+        raise ShapeError(f"{operator}({x}): axis given twice in {axis!r}")
+    return tuple(sorted(result))
+
+
+def ints(values: Any) -> sp.Tuple:
+    """A SymPy tuple of integers (or dimensions), to be kept as an operator's parameter."""
+    return sp.Tuple(*values)
+
+
+def shapes_of(operands: Sequence[sp.Expr]) -> list[Shape]:
+    return [shape_of(x) for x in operands]
+
+
+Pullback = Callable[[sp.Expr], Sequence[sp.Expr | None]]

@@ -1,0 +1,407 @@
+"""Contraction: products of tensors summed over indices. Matrix product, transpose, outer product, trace, sum and mean are
+cases of it, and its pullback is a contraction again.
+
+Source: the Einstein summation of Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, theorem 8:
+the pullback of C = *(s1, s2, s3)(A, B) in A is *(s3, s2, s1)(adjoint, B).
+"""
+
+import itertools
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import sympy as sp
+from sympy.core.symbol import Str
+
+from symbackprop.errors import ShapeError
+from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
+from symbackprop.graph.operators.layout import Broadcast, broadcast_in, expand_axes
+from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of
+from symbackprop.graph.tensor import Tensor
+
+LETTERS = string.ascii_lowercase[8:] + string.ascii_lowercase[:8] + string.ascii_uppercase  # i, j, k first, as on paper
+
+
+class Eye(Operator):
+    """The identity matrix of a given size; the Kronecker delta."""
+
+    n_parameters = 1
+
+    def infer_shape(self) -> Shape:
+        size = self.args[0]
+        size = int(size) if size.is_Integer else size
+        return (size, size)
+
+    @property
+    def rank(self) -> int:
+        return 2
+
+    def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
+        return ()
+
+    def entry(self, index: Index, context: IndexContext) -> sp.Expr:
+        return sp.KroneckerDelta(*index)
+
+    def latex_form(self, p: Printer) -> str:
+        return rf"I_{{{p.plain(self.args[0])}}}"
+
+    def numpy_form(self, p: Printer) -> str:
+        return f"np.eye({p.plain(self.args[0])}, dtype=DTYPE)"
+
+
+class Einsum(Operator):
+    """`Einsum("ij,jk->ik", A, B)`. Build it with `contract` or `einsum`, which bring it to its normal form: no operand is a
+    scalar, none repeats an index, letters are in the order of their appearance."""
+
+    n_parameters = 1
+
+    @property
+    def spec(self) -> tuple[list[str], str]:
+        left, out = self.args[0].name.split("->")
+        return left.split(","), out
+
+    @property
+    def rank(self) -> int:
+        return len(self.spec[1])
+
+    def sizes(self) -> dict[str, Any]:
+        """Letter → size; raises `ShapeError` where two operands disagree."""
+        sizes: dict[str, Any] = {}
+        for letters, x in zip(self.spec[0], self.operands, strict=True):
+            for letter, size in zip(letters, shape_of(x), strict=True):
+                if sizes.setdefault(letter, size) != size:
+                    shapes = " and ".join(f"{y} of shape {show(shape_of(y))}" for y in self.operands)
+                    raise ShapeError(f"{self}: {shapes} do not fit: dimension {sizes[letter]} meets {size}, and they must be equal")
+        return sizes
+
+    def infer_shape(self) -> Shape:
+        sizes = self.sizes()
+        return tuple(sizes[letter] for letter in self.spec[1])
+
+    def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
+        ins, out = self.spec
+        return [self._pull_one(k, letters, ins, out, adjoint) for k, letters in enumerate(ins)]
+
+    def _pull_one(self, k: int, letters: str, ins: list[str], out: str, adjoint: sp.Expr) -> sp.Expr:
+        others = [(ins[m], x) for m, x in enumerate(self.operands) if m != k]
+        present = set(out).union(*(set(s) for s, _ in others))
+        kept = "".join(c for c in letters if c in present)
+        terms = [*others, (out, adjoint)] if k else [(out, adjoint), *others]
+        result = contract([s for s, _ in terms], kept, [x for _, x in terms])
+        if kept == letters:
+            return result
+        return broadcast_in(result, shape_of(self.operands[k]), [i for i, c in enumerate(letters) if c in present])
+
+    def entry(self, index: Index, context: IndexContext) -> sp.Expr:
+        ins, out = self.spec
+        sizes = self.sizes()
+        where: dict[str, Any] = dict(zip(out, index, strict=True))
+        limits = []
+        for letter in dict.fromkeys("".join(ins)):
+            if letter not in where:
+                where[letter] = context.fresh(sizes[letter])
+                limits.append((where[letter], 0, sizes[letter] - 1))
+        product = sp.Mul(*(context.entry(x, tuple(where[c] for c in s)) for s, x in zip(ins, self.operands, strict=True)))
+        return sp.Sum(product, *limits) if limits else product
+
+    def latex_form(self, p: Printer) -> str:
+        spec = self.args[0].name.replace("->", r" \to ")
+        return _matrix_form(self, p, _LATEX) or rf"\operatorname{{einsum}}_{{{spec}}}\left({', '.join(map(p.plain, self.operands))}\right)"
+
+    def numpy_form(self, p: Printer) -> str:
+        return _matrix_form(self, p, _NUMPY) or f'np.einsum("{self.args[0].name}", {", ".join(map(p.plain, self.operands))}{"" if len(self.operands) < 3 else ", optimize=True"})'
+
+    def _sympystr(self, printer: Any) -> str:
+        return _matrix_form(self, _StrAdapter(printer), _NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"
+
+
+class _StrAdapter:
+    """Lets `str()` write a contraction as NumPy would."""
+
+    def __init__(self, printer: Any) -> None:
+        self._printer = printer
+
+    def atom(self, expr: sp.Basic) -> str:
+        text: str = self._printer._print(expr)
+        return text if isinstance(expr, Tensor) else f"({text})"
+
+    factor = atom
+
+    def plain(self, expr: sp.Basic) -> str:
+        text: str = self._printer._print(expr)
+        return text
+
+
+# --- spelling ------------------------------------------------------------------------------------------------------------
+
+
+class _Latex:
+    """Products as juxtaposition, transposes as a superscript, sums as products with the vector of ones."""
+
+    def transpose(self, x: str) -> str:
+        return rf"{x}^{{\top}}"
+
+    def permute(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+        return None
+
+    def product(self, a: str, b: str) -> str:
+        return f"{a} {b}"
+
+    def outer(self, a: str, b: str) -> str:
+        return rf"{a} \otimes {b}"
+
+    def total(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+        ones = r"\mathbf{1}"
+        rank = rank_of(x)
+        if rank == 1:
+            return rf"{ones}^{{\top}} {p.factor(x)}"
+        if rank == 2:
+            left, right = (0 in axes), (1 in axes)
+            return (rf"{ones}^{{\top}} " if left else "") + p.factor(x) + (f" {ones}" if right else "")
+        return None
+
+
+class _Numpy:
+    """Products as `@`, transposes as `.T`, sums as `.sum(axis=...)`."""
+
+    def transpose(self, x: str) -> str:
+        return f"{x}.T"
+
+    def permute(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+        return f"{p.atom(x)}.transpose({', '.join(map(str, axes))})"
+
+    def product(self, a: str, b: str) -> str:
+        return f"{a} @ {b}"
+
+    def outer(self, a: str, b: str) -> str:
+        return f"np.multiply.outer({a}, {b})"
+
+    def total(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+        if len(axes) == rank_of(x):
+            return f"{p.atom(x)}.sum()"
+        axis = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
+        return f"{p.atom(x)}.sum(axis={axis})"
+
+
+_LATEX, _NUMPY = _Latex(), _Numpy()
+
+
+def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
+    """The contraction as matrix algebra writes it, or None where only indices can say it."""
+    ins, out = e.spec
+    if len(ins) == 1:
+        return _single_form(e, p, style)
+    plan = matrix_product(e)
+    if plan is not None:
+        (a, a_transposed), (b, b_transposed) = plan
+        left = style.transpose(p.atom(a)) if a_transposed else p.factor(a)
+        right = style.transpose(p.atom(b)) if b_transposed else p.factor(b)
+        if style is _LATEX and rank_of(a) == 1:
+            left = style.transpose(p.atom(a))
+        text: str = style.product(left, right)
+        return text
+    if len(ins) == 2 and out == ins[0] + ins[1]:
+        a, b = e.operands
+        if style is _LATEX and (len(ins[0]), len(ins[1])) == (1, 1):
+            return rf"{p.factor(a)} {style.transpose(p.atom(b))}"
+        text = style.outer(p.plain(a) if style is _NUMPY else p.factor(a), p.plain(b) if style is _NUMPY else p.factor(b))
+        return text
+    return None
+
+
+def _single_form(e: Einsum, p: Any, style: Any) -> str | None:
+    letters, out = e.spec[0][0], e.spec[1]
+    (x,) = e.operands
+    kept = "".join(c for c in letters if c in out)
+    if len(out) < len(letters):
+        if out != kept:
+            return None
+        text: str | None = style.total(p, x, [i for i, c in enumerate(letters) if c not in out])
+        return text
+    if out == letters[::-1]:
+        transposed: str = style.transpose(p.atom(x))
+        return transposed
+    permuted: str | None = style.permute(p, x, [letters.index(c) for c in out])
+    return permuted
+
+
+def matrix_product(e: Einsum) -> tuple[tuple[sp.Expr, bool], tuple[sp.Expr, bool]] | None:
+    """The contraction as one product of two matrices or vectors: ((a, transposed), (b, transposed)), or None."""
+    ins, out = e.spec
+    if len(ins) != 2 or max(len(ins[0]), len(ins[1])) > 2:
+        return None
+    shared = set(ins[0]) & set(ins[1])
+    if len(shared) != 1 or set(out) != set(ins[0]) ^ set(ins[1]):
+        return None
+    (k,) = shared
+    for first, second in ((0, 1), (1, 0)):
+        a, b = ins[first], ins[second]
+        if a.replace(k, "") + b.replace(k, "") == out:
+            return (e.operands[first], len(a) == 2 and a[0] == k), (e.operands[second], len(b) == 2 and b[1] == k)
+    return None
+
+
+# --- construction --------------------------------------------------------------------------------------------------------
+
+
+def contract(ins: Sequence[str], out: str, operands: Sequence[sp.Expr]) -> sp.Expr:
+    """The contraction of `operands` with index strings `ins`, in normal form. Scalar factors are moved in front of it."""
+    factors: list[sp.Expr] = []
+    terms: list[tuple[str, sp.Expr]] = []
+    fresh = (c for c in LETTERS if c not in set(out).union(*map(set, ins)))
+    for letters, x in zip(ins, operands, strict=True):
+        coefficient, x = split_scalars(x)
+        factors.append(coefficient)
+        for piece in _absorb(letters, x, fresh):
+            terms.extend(_without_repeats(*piece, fresh))
+    terms = [(s, x) for s, x in terms if s or factors.append(x)]  # type: ignore[func-returns-value]
+    if not terms:
+        return sp.Mul(*factors)
+    if len(terms) == 1:
+        letters, x = terms[0]
+        if letters == out:
+            return sp.Mul(*factors, x)
+        constant = _sum_of_constant(letters, out, x)
+        if constant is not None:
+            return sp.Mul(*factors, constant)
+    rename = dict(zip(dict.fromkeys("".join(s for s, _ in terms) + out), LETTERS, strict=False))
+    spec = ",".join("".join(rename[c] for c in s) for s, _ in terms) + "->" + "".join(rename[c] for c in out)
+    return sp.Mul(*factors, Einsum(Str(spec), *(x for _, x in terms)))
+
+
+def split_scalars(x: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """`x` as (scalar factor, the rest); the rest has the shape of `x`."""
+    if not rank_of(x):
+        return x, sp.S.One
+    if not isinstance(x, sp.Mul):
+        return sp.S.One, x
+    scalars = [f for f in x.args if not rank_of(f)]
+    return sp.Mul(*scalars), sp.Mul(*(f for f in x.args if rank_of(f))) if scalars else x
+
+
+def _absorb(letters: str, x: sp.Expr, fresh: Any) -> list[tuple[str, sp.Expr]]:
+    """Look through a transpose or a sum, and through a permuted product, so that none of them costs a pass of its own."""
+    if isinstance(x, Einsum) and (len(x.operands) == 1):
+        ins, out = x.spec
+        rename = dict(zip(out, letters, strict=True))
+        for c in ins[0]:
+            if c not in rename:
+                rename[c] = next(fresh)
+        return [("".join(rename[c] for c in ins[0]), x.operands[0])]
+    return [(letters, x)] if letters else [("", x)]
+
+
+def _without_repeats(letters: str, x: sp.Expr, fresh: Any) -> list[tuple[str, sp.Expr]]:
+    """An index that stands twice in one operand is the same as a product with the identity: A_ii = A_ij I_ij."""
+    shape = None
+    extra: list[tuple[str, sp.Expr]] = []
+    result = ""
+    for axis, c in enumerate(letters):
+        if c in result:
+            shape = shape_of(x) if shape is None else shape
+            other = next(fresh)
+            extra.append((c + other, Eye(sp.sympify(shape[axis], strict=True))))
+            c = other
+        result += c
+    return [(result, x), *extra]
+
+
+def _sum_of_constant(letters: str, out: str, x: sp.Expr) -> sp.Expr | None:
+    """A sum over a broadcast scalar is the scalar times the number of terms."""
+    if not isinstance(x, Broadcast) or rank_of(x.operands[0]):
+        return None
+    sizes = dict(zip(letters, x.shape, strict=True))
+    count = size_of(tuple(s for c, s in sizes.items() if c not in out))
+    return count * broadcast_in(x.operands[0], tuple(sizes[c] for c in out), [])
+
+
+def einsum(spec: str, *operands: Any) -> sp.Expr:
+    """General contraction, as `numpy.einsum` reads it: `einsum("ij,jk->ik", A, B)`; "..." and an implied output are allowed.
+
+    Raises `ShapeError` where the indices do not match the operands' axes or their sizes differ.
+    """
+    xs = [operand(x, "einsum") for x in operands]
+    text = spec.replace(" ", "")
+    left, arrow, out = text.partition("->")
+    ins = left.split(",")
+    if len(ins) != len(xs):
+        raise ShapeError(f"einsum({spec!r}): {len(ins)} index groups for {len(xs)} operands; give one group for each operand")
+    ranks = [rank_of(x) for x in xs]
+    dots = max((r - len(s.replace("...", "")) for s, r in zip(ins, ranks, strict=True) if "..." in s), default=0)
+    spare = [c for c in reversed(LETTERS) if c not in text][: max(dots, 0)][::-1]
+    if not arrow:
+        named = left.replace(",", "").replace("...", "")
+        out = ("..." if "..." in left else "") + "".join(sorted(c for c in set(named) if named.count(c) == 1))
+    expanded = []
+    for s, r, x in zip(ins, ranks, xs, strict=True):
+        n = r - len(s.replace("...", ""))
+        s = s.replace("...", "".join(spare[len(spare) - n :]) if n > 0 else "")
+        if len(s) != r or not set(s) <= set(LETTERS):
+            raise ShapeError(f"einsum({spec!r}): the index group {s!r} has {len(s)} letters but {x} has {r} axes; give one letter for each axis")
+        expanded.append(s)
+    out = out.replace("...", "".join(spare))
+    unknown = [c for c in out if c not in "".join(expanded)]
+    if unknown or len(set(out)) != len(out):
+        raise ShapeError(f"einsum({spec!r}): the output {out!r} must name indices of the operands, each once")
+    # Summing each operand's own indices cannot be postponed past the products, so the sizes are checked by the operator itself.
+    return contract(expanded, out, xs)
+
+
+def matmul(a: Any, b: Any) -> sp.Expr:
+    """The matrix product, as `numpy.matmul`: (..., n, k) @ (..., k, m) → (..., n, m); a vector on either side is contracted away.
+
+    Raises `ShapeError` for a scalar operand; sizes that do not fit are reported when the equation is named.
+    """
+    a, b = operand(a, "matmul"), operand(b, "matmul")
+    ra, rb = rank_of(a), rank_of(b)
+    if not ra or not rb:
+        raise ShapeError(f"{a} @ {b}: matmul needs at least one axis on each side, found shapes {show(shape_of(a))} and {show(shape_of(b))}; use * for a scalar")
+    batch = LETTERS[3 : 3 + max(ra, rb, 2) - 2]
+    a, ia = _batch_letters(a, batch, "ij" if ra > 1 else "j")
+    b, ib = _batch_letters(b, batch, "jk" if rb > 1 else "j")
+    out = "".join(c for c in batch if c in ia + ib) + ("i" if ra > 1 else "") + ("k" if rb > 1 else "")
+    return contract([ia, ib], out, [a, b])
+
+
+def _batch_letters(x: sp.Expr, batch: str, own: str) -> tuple[sp.Expr, str]:
+    """Letters for the leading axes of one side of a matrix product; a leading axis of size one is dropped, not repeated."""
+    from symbackprop.graph.operators.layout import reshape
+
+    lead = rank_of(x) - len(own)
+    letters = batch[len(batch) - lead :] if lead > 0 else ""
+    if lead > 0:
+        shape = shape_of(x)
+        kept = [i for i in range(lead) if shape[i] != 1]
+        if len(kept) < lead:
+            return reshape(x, tuple(shape[i] for i in kept) + shape[lead:]), "".join(letters[i] for i in kept) + own
+    return x, letters + own
+
+
+def transpose(x: Any, axes: Any = None) -> sp.Expr:
+    """The axes in reverse order, or in the order of `axes`, as `numpy.transpose`."""
+    x = operand(x, "transpose")
+    rank = rank_of(x)
+    order = list(range(rank))[::-1] if axes is None else [a % rank if isinstance(a, int) and -rank <= a < rank else a for a in axes]
+    if sorted(order, key=str) != sorted(range(rank), key=str):
+        raise ShapeError(f"transpose({x}, {axes}): expected each of the axes 0 to {rank - 1} once")
+    letters = LETTERS[:rank]
+    return contract([letters], "".join(letters[a] for a in order), [x])
+
+
+def reduce_sum(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
+    """The sum over all axes, or over `axis` (an integer or a tuple), as `numpy.sum`."""
+    x = operand(x, "sum")
+    axes = normal_axes(axis, x, "sum")
+    rank = rank_of(x)
+    letters = LETTERS[:rank]
+    kept = "".join(c for i, c in enumerate(letters) if i - rank not in axes)
+    total = contract([letters], kept, [x])
+    return expand_axes(total, axes, rank) if keepdims else total
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
+    """The mean over all axes, or over `axis`, as `numpy.mean`: the sum divided by the number of terms."""
+    x = operand(x, "mean")
+    axes = normal_axes(axis, x, "mean")
+    shape = shape_of(x)
+    return reduce_sum(x, axis, keepdims) / size_of(tuple(itertools.compress(shape, (i - len(shape) in axes for i in range(len(shape))))))

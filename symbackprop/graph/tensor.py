@@ -1,0 +1,197 @@
+"""Tensors: SymPy symbols that know their shape and what they are (data, weight, node or adjoint), and the equations they name."""
+
+import itertools
+import weakref
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import sympy as sp
+
+from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
+from symbackprop.graph.names import check_name, split_names
+from symbackprop.graph.shapes import Dim, Shape, Shaped, as_shape, postorder, shape_of, show
+
+_serial = itertools.count()
+_known: "weakref.WeakValueDictionary[Hashable, Tensor]" = weakref.WeakValueDictionary()
+
+
+class Equation(NamedTuple):
+    """`symbol = expr`: what every list in this package is made of."""
+
+    symbol: "Tensor"
+    expr: sp.Expr
+
+
+class TensorMethods:
+    """What Python's operators and NumPy's attributes mean on tensors and on operators."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # an array on the left hands the operation to us, where it is refused with a clear error
+    __iter__ = None  # indexing does not make a tensor a sequence
+
+    def __matmul__(self, other: Any) -> sp.Expr:
+        from symbackprop.graph.operators.contraction import matmul
+
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> sp.Expr:
+        from symbackprop.graph.operators.contraction import matmul
+
+        return matmul(other, self)
+
+    def __getitem__(self, key: Any) -> sp.Expr:
+        from symbackprop.graph.operators.layout import getitem
+
+        return getitem(self, key)
+
+    @property
+    def T(self) -> sp.Expr:
+        """The axes in reverse order."""
+        from symbackprop.graph.operators.contraction import transpose
+
+        return transpose(self)
+
+
+class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
+    """A named tensor. Two tensors are the same if they agree in name, role, shape, definition and initial value.
+
+    Attributes: `name`; `role`, one of "data", "weight", "node", "adjoint", "state"; `shape`, a tuple of integers and
+    dimensions; `definition`, the expression of a node, else None; `init`, how a weight starts, else None;
+    `adjoint_of`, the pair (C, z) of an adjoint ∂C/∂z, else None;
+    `serial`, which grows with every tensor made, so a definition is always older than what it defines.
+    """
+
+    role: str
+    shape: Shape
+    definition: sp.Expr | None
+    init: Any
+    adjoint_of: "tuple[Tensor, Tensor] | None"
+    serial: int
+
+    def __new__(
+        cls,
+        name: str,
+        shape: Any = (),
+        role: str = "data",
+        definition: sp.Expr | None = None,
+        init: Any = None,
+        adjoint_of: "tuple[Tensor, Tensor] | None" = None,
+    ) -> "Tensor":
+        shape = as_shape(shape)
+        # An array as initial value is told apart by identity; anything that can be hashed, by value.
+        mark = (type(init).__name__, init if isinstance(init, Hashable) else id(init))
+        key = (name, role, shape, definition, mark, adjoint_of)
+        found = _known.get(key)
+        if found is not None:
+            return found
+        made: Tensor = sp.Symbol.__xnew__(cls, name, real=True)
+        made.role, made.shape, made.definition, made.init, made.adjoint_of = role, shape, definition, init, adjoint_of
+        made.serial = next(_serial)
+        made._key = key
+        _known[key] = made
+        return made
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.shape)
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (self.name, *self._key[1:])
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # equal tensors are one object: __new__ sees to it
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    __hash__ = sp.Symbol.__hash__
+
+    def __reduce__(self) -> Any:
+        return Tensor, (self.name, self.shape, self.role, self.definition, self.init, self.adjoint_of)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()
+
+
+Tensor = TensorSymbol  # SymPy's printers dispatch on the class's own name, and have another Tensor
+
+
+def _declare(names: str, shape: Any, role: str, init: Any = None) -> Any:
+    parts, single = split_names(names, role)
+    made = tuple(Tensor(name, shape, role, init=init) for name in parts)
+    return made[0] if single else made
+
+
+def data(names: str, shape: Any = ()) -> Any:
+    """Placeholder(s) that are fed at run time.
+
+    `names` is read as `sympy.symbols` reads it: "x" gives one tensor, "x t" or "x, t" a tuple. `shape` is a tuple of
+    integers and dimension names; `("n", 784)` leaves the batch size open until run time.
+    Raises `NetworkError` for a name that cannot be written in code and `ShapeError` for an unusable shape.
+    """
+    return _declare(names, shape, "data")
+
+
+def weight(names: str, shape: Any = (), init: Any = None) -> Any:
+    """Learnt tensor(s).
+
+    `init` is a number, an array of the weight's shape, the name of an initializer ("glorot_uniform", "he_normal",
+    "zeros" ...), or None for the default that suits the weight's use: zeros for a bias, Glorot or He for a factor.
+    Raises `NetworkError` for a bad name, `ShapeError` for a shape that is not made of integers.
+    """
+    shape = as_shape(shape)
+    if not all(isinstance(size, int) for size in shape):
+        raise ShapeError(f"weight {names!r} has shape {show(shape)}; a weight's sizes must be integers, since it is learnt once for every batch")
+    if hasattr(init, "shape") and tuple(init.shape) != shape:
+        raise ShapeError(f"weight {names!r} has shape {show(shape)} but its initial value has shape {show(tuple(init.shape))}; make them equal")
+    return _declare(names, shape, "weight", init)
+
+
+def node(name: str, expr: Any) -> Tensor:
+    """A tensor with a name and a defining equation `name = expr`; its shape is inferred and checked here.
+
+    Raises `ShapeError` where shapes do not fit, `NetworkError` for a bad name or an undeclared symbol, and
+    `UnsupportedError` for mathematics that has no place in a network (complex numbers, integrals, matrices of SymPy).
+    """
+    check_name(name, "node")
+    expr = as_expression(expr, f"equation {name!r}")
+    check_expression(name, expr)
+    try:
+        for part in postorder(expr):
+            shape_of(part)
+        shape = shape_of(expr)
+    except ShapeError as error:
+        raise ShapeError(f"equation {name!r} ({name} = {expr}): {error}") from None
+    return Tensor(name, shape, "node", expr)
+
+
+def as_expression(value: Any, where: str) -> sp.Expr:
+    """A SymPy expression from a number or an expression. Text and arrays are refused: neither is ever parsed here."""
+    if isinstance(value, sp.Expr) and not isinstance(value, sp.MatrixExpr):
+        return value
+    if isinstance(value, (int, float, complex)) or getattr(value, "shape", None) == ():
+        return sp.sympify(value.item() if hasattr(value, "item") else value, strict=True)
+    raise NetworkError(
+        f"{where}: found {type(value).__name__} {str(value)[:60]!r}; expected a SymPy expression of tensors "
+        "(declare arrays with data(...) or weight(..., init=array))"
+    )
+
+
+_REFUSED = (sp.Integral, sp.Sum, sp.Product, sp.Derivative, sp.Limit, sp.MatrixExpr, sp.Order)
+_COMPLEX = (sp.re, sp.im, sp.arg, sp.conjugate)
+
+
+def check_expression(name: str, expr: sp.Expr) -> None:
+    """Refuse what cannot stand in an equation, with the equation's name in the message."""
+    for part in postorder(expr):
+        if part is sp.I or isinstance(part, _COMPLEX) or part is sp.zoo:
+            raise UnsupportedError(f"equation {name!r} ({name} = {expr}): {part} is complex; a network's values are real, so write its real form")
+        if part is sp.nan:
+            raise UnsupportedError(f"equation {name!r}: the expression is not a number (nan); check it for 0/0 or oo - oo")
+        if isinstance(part, _REFUSED) or isinstance(part, (sp.MatrixBase, sp.NDimArray)):
+            raise UnsupportedError(
+                f"equation {name!r} ({name} = {expr}): {type(part).__name__} has no place in a network; "
+                "write tensors with data/weight and the operators of this package"
+            )
+        if isinstance(part, sp.Symbol) and not isinstance(part, (Tensor, Dim)):
+            raise NetworkError(f"equation {name!r} ({name} = {expr}): the name {part.name!r} is unknown; declare it with data({part.name!r}) or weight({part.name!r})")
