@@ -1,0 +1,99 @@
+"""symbackprop: the gradient of a neural network as mathematics that you can read, print, prove and run.
+
+Describe a network with `data`, `weight` and `node`; `Network(loss)` derives its gradients in closed form, prints them as LaTeX,
+writes standalone update code and trains.
+"""
+
+from symbackprop.check import GradientReport, check_gradients
+from symbackprop.codegen.targets import targets
+from symbackprop.errors import (
+    DataError,
+    NetworkError,
+    ParseError,
+    ShapeError,
+    SymbackpropError,
+    TrainingDivergedError,
+    UnsupportedError,
+    ZeroGradientWarning,
+)
+from symbackprop.gradients import Gradient, Gradients
+from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
+from symbackprop.graph.operators.contraction import einsum, matmul, mean, transpose
+from symbackprop.graph.operators.contraction import reduce_sum as sum
+from symbackprop.graph.operators.gather import one_hot, take
+from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
+from symbackprop.graph.operators.reduction import reduce_max as max
+from symbackprop.graph.operators.reduction import reduce_min as min
+from symbackprop.graph.shapes import Dim
+from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
+from symbackprop.layers import dense, mlp
+from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
+from symbackprop.network import Network
+from symbackprop.training.history import History
+from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from symbackprop.training.trainer import Trainer
+from symbackprop.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "DataError",
+    "Dim",
+    "Equation",
+    "Gradient",
+    "GradientReport",
+    "Gradients",
+    "History",
+    "Network",
+    "NetworkError",
+    "Optimizer",
+    "ParseError",
+    "RMSprop",
+    "ShapeError",
+    "SymbackpropError",
+    "Tensor",
+    "Trainer",
+    "TrainingDivergedError",
+    "UnsupportedError",
+    "ZeroGradientWarning",
+    "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "check_gradients",
+    "concatenate",
+    "cross_entropy",
+    "data",
+    "dense",
+    "einsum",
+    "elu",
+    "expm1",
+    "gelu",
+    "half_squared_error",
+    "leaky_relu",
+    "log1p",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "mlp",
+    "mse",
+    "node",
+    "one_hot",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "step",
+    "sum",
+    "take",
+    "targets",
+    "transpose",
+    "weight",
+]

@@ -13,9 +13,10 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, partial, regions
 from symbackprop.calculus.simplify import add, product, reduce_to
-from symbackprop.graph.equations import collect, depends_on
+from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.layout import broadcast_in
 from symbackprop.graph.shapes import Shaped, postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -53,13 +54,13 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor]) -> Adjoints:
         if y is not loss:
             total = add(contributions[y])
             if shape_of(total) != y.shape:  # a constant: its repetitions were left to broadcasting
-                from symbackprop.graph.operators.layout import broadcast_in
-
                 lead = len(y.shape) - len(shape_of(total))
                 total = broadcast_in(total, y.shape, range(lead, len(y.shape)))
-            adjoint = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
-            of[y] = adjoint
-            equations.append(Equation(adjoint, total))
+            if tensors_in(total) or y in wrt:
+                of[y] = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
+                equations.append(Equation(of[y], total))
+            else:
+                of[y] = total  # a constant needs no name
         if y.definition is None:
             continue
         for x, term in pull(y, of[y], active).items():

@@ -1,0 +1,64 @@
+"""The index form: one entry of a tensor expression as a scalar SymPy expression in `Indexed` entries, with sums as `Sum`.
+
+The base of an entry is the tensor itself, so `W_1[0, 1]` names the weight `W_1`. Output indices are i, j, k, l; a sum over a
+named dimension n runs over an index that is printed like the dimension, n_ in code.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.elementwise import regions
+from symbackprop.graph.operators.base import Index, Operator
+from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
+from symbackprop.graph.tensor import Tensor
+
+_SUMMED = "pqrsuvabcdefgh"
+
+
+def index_symbol(name: str) -> sp.Symbol:
+    return sp.Symbol(name, integer=True, nonnegative=True)
+
+
+def free_indices(shape: Shape) -> tuple[sp.Symbol, ...]:
+    """The indices of an entry: i, j, k, l for axes; a named dimension's own letter for its axis."""
+    letters = iter("ijklm" + "".join(f"i{n} " for n in range(9)))
+    return tuple(index_symbol(f"{size.name}_") if isinstance(size, Dim) else index_symbol(next(letters)) for size in shape)
+
+
+class IndexForm:
+    """Writes entries of expressions. `define` says by which expression a node is replaced, or None to leave it as an entry."""
+
+    def __init__(self, define: Callable[[Tensor], sp.Expr | None] = lambda tensor: None, taken: tuple[sp.Symbol, ...] = ()) -> None:
+        self.define = define
+        self.taken = {s.name for s in taken}
+
+    def fresh(self, size: Any) -> sp.Symbol:
+        """A summation index that is not in use."""
+        names = itertools.chain([f"{size.name}_"] if isinstance(size, Dim) else [], _SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED))
+        name = next(n for n in names if n not in self.taken)
+        self.taken.add(name)
+        return index_symbol(name)
+
+    def entry(self, expr: sp.Expr, index: Index) -> sp.Expr:
+        """The entry of `expr` at `index`, which has one component for each axis."""
+        if isinstance(expr, Tensor):
+            definition = self.define(expr)
+            if definition is not None:
+                return self.entry(definition, index)
+            return sp.Indexed(sp.IndexedBase(expr), *index) if index else expr
+        if isinstance(expr, Operator):
+            return expr.entry(index, self)
+        body, operators = regions(expr)
+        rank = rank_of(expr)
+        table: dict[sp.Basic, sp.Expr] = {}
+        for symbol in sorted(body.free_symbols, key=str):
+            x = operators.get(symbol, symbol)
+            if isinstance(x, (Tensor, Operator)):
+                shape = shape_of(x)
+                own = index[rank - len(shape) :] if len(shape) else ()
+                full = shape_of(expr)[rank - len(shape) :] if len(shape) else ()
+                table[symbol] = self.entry(x, tuple(sp.S.Zero if s == 1 and f != 1 else i for i, s, f in zip(own, shape, full, strict=True)))
+        return body.xreplace(table)

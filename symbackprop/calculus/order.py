@@ -1,0 +1,81 @@
+"""The order in which the terms of a sum and the factors of a product are written. SymPy keeps them in an order of its own;
+people write positive terms before negative ones, products before bare biases, and coefficients before everything."""
+
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.shapes import Dim, rank_of
+from symbackprop.graph.tensor import Tensor
+
+_ROLES = {"adjoint": 2, "weight": 3, "state": 3, "data": 4, "node": 5}
+
+
+def age(expr: sp.Basic) -> int:
+    """The serial number of the oldest tensor in the expression: what was written first."""
+    return min((s.serial for s in expr.free_symbols if isinstance(s, Tensor)), default=-1)
+
+
+def is_negative_term(term: sp.Expr) -> bool:
+    return bool(term.could_extract_minus_sign()) if isinstance(term, (sp.Mul, sp.Number)) else False
+
+
+def terms(expr: sp.Add) -> list[sp.Expr]:
+    """The terms of a sum as people order them."""
+
+    def key(term: sp.Expr) -> Any:
+        bare = 1 if isinstance(term, Tensor) else 0
+        constant = 0 if term.is_number else 1
+        return (is_negative_term(term), constant, -rank_of(term) if rank_of(term) < rank_of(expr) else -rank_of(expr), bare, age(term), term.sort_key())
+
+    return sorted(expr.args, key=key)
+
+
+def factors(args: Any) -> list[sp.Expr]:
+    """The factors of a product as people order them: numbers, adjoints, weights, data, named values, functions, sums."""
+
+    def key(factor: sp.Expr) -> Any:
+        base = factor.base if isinstance(factor, sp.Pow) else factor
+        if base.is_number or isinstance(base, Dim):
+            kind = 0
+        elif isinstance(base, Tensor):
+            kind = _ROLES.get(base.role, 5)
+        elif isinstance(base, Operator):
+            kind = 6
+        elif isinstance(base, sp.Add):
+            kind = 8
+        else:
+            kind = 7
+        return (kind, age(factor), factor.sort_key())
+
+    return sorted(args, key=key)
+
+
+def common_factor(expr: sp.Add) -> tuple[sp.Expr, sp.Expr]:
+    """A sum as (rational number, sum): 2*Y - 2*T is 2 and Y - T. SymPy would multiply the number in again."""
+    number, rest = expr.primitive()
+    return number, rest
+
+
+def fraction(expr: sp.Expr) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
+    """A product as (negative, numerator factors, denominator factors), each in the order of `factors`."""
+    args = list(expr.args) if isinstance(expr, sp.Mul) else [expr]
+    negative = False
+    above: list[sp.Expr] = []
+    below: list[sp.Expr] = []
+    for factor in args:
+        if isinstance(factor, sp.Rational):
+            negative ^= bool(factor < 0)
+            if abs(factor.p) != 1:
+                above.append(sp.Integer(abs(factor.p)))
+            if factor.q != 1:
+                below.append(sp.Integer(factor.q))
+        elif isinstance(factor, sp.Float) and factor < 0:
+            negative = not negative
+            above.append(-factor)
+        elif isinstance(factor, sp.Pow) and factor.exp.is_Rational and factor.exp < 0:
+            below.append(factor.base ** (-factor.exp))
+        else:
+            above.append(factor)
+    return negative, factors(above), factors(below)

@@ -1,0 +1,70 @@
+"""Name what is computed more than once: repeated subexpressions of a list of equations become equations of their own."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.shapes import postorder, shape_of
+from symbackprop.graph.tensor import Equation, Tensor
+
+
+def share(equations: Sequence[Equation], name: Namer) -> list[Equation]:
+    """The same equations, with each repeated subexpression of some cost computed once, just before its first use.
+
+    A subexpression that is the whole right side of an earlier equation is read from that equation.
+    """
+    uses = _count_uses(equations)
+    done: dict[sp.Basic, sp.Basic] = {}
+    result: list[Equation] = []
+    for symbol, expr in equations:
+        for part in postorder(expr, descend=lambda e: e not in done):
+            if part in done:
+                continue
+            rebuilt = part.func(*(done[a] for a in part.args)) if any(done[a] is not a for a in part.args) else part
+            if part is not expr and uses[part] > 1 and _worth(part):
+                shared = Tensor(name(_wish(rebuilt)), shape_of(part), "node", rebuilt)
+                result.append(Equation(shared, rebuilt))
+                rebuilt = shared
+            done[part] = rebuilt
+        result.append(Equation(symbol, done[expr]))
+        if expr.args and not expr.is_number:
+            done[expr] = symbol
+    return result
+
+
+def _count_uses(equations: Sequence[Equation]) -> Counter[sp.Basic]:
+    """How many distinct expressions (or equations) use each subexpression."""
+    uses: Counter[sp.Basic] = Counter()
+    seen: set[sp.Basic] = set()
+    for _, expr in equations:
+        uses[expr] += 1
+        for part in postorder(expr):
+            if part not in seen:
+                seen.add(part)
+                uses.update(set(part.args))
+    return uses
+
+
+def _worth(part: sp.Basic) -> bool:
+    """Whether computing it once is worth a line: every operator and function, and arithmetic on tensors; not -x or x**2."""
+    if not isinstance(part, sp.Expr) or part.is_Atom or part.is_number or isinstance(part, sp.Integer):
+        return False
+    if not any(isinstance(s, Tensor) for s in part.free_symbols):
+        return False
+    if isinstance(part, (Operator, sp.Function)):
+        return True
+    if isinstance(part, sp.Pow):
+        return not (part.base.is_Atom and part.exp.is_Integer)
+    return not (isinstance(part, sp.Mul) and len(part.args) == 2 and part.args[0].is_number)
+
+
+def _wish(part: sp.Basic) -> str:
+    """A readable name: `softmax_Z_2` for the softmax of Z_2, else `s`."""
+    kind = type(part).__name__.lower()
+    tensors = [s for s in part.free_symbols if isinstance(s, Tensor)]
+    if isinstance(part, (Operator, sp.Function)) and len(tensors) == 1 and kind.isidentifier():
+        return f"{kind}_{tensors[0].name}"
+    return "s"

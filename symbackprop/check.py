@@ -1,0 +1,180 @@
+"""Check gradients against numbers that owe them nothing: central differences, and complex steps where the function is analytic.
+
+Sources: Nocedal & Wright, Numerical Optimization, section 8.1 (central differences, step of the order of the cube root of the
+machine's precision); Squire & Trapp, SIAM Review 40 (1998), 110-112 (complex steps).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbackprop.errors import NetworkError
+from symbackprop.graph.equations import System
+from symbackprop.graph.shapes import Dim
+from symbackprop.training.feed import Array, Checker
+
+Evaluate = Callable[[Mapping[str, Array]], float]
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """`errors`: weight → largest relative error of its entries; `method`: weight → "central difference" or "complex step".
+
+    An entry's error is |g - numeric| / max(|g|, |numeric|, 0.001 × the largest entry of any gradient).
+    """
+
+    errors: dict[str, float]
+    method: dict[str, str]
+    tolerance: float = TOLERANCE
+
+    @property
+    def max_relative_error(self) -> float:
+        values = list(self.errors.values())
+        return float("nan") if any(v != v for v in values) else max(values, default=0.0)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every error is within the tolerance; never true for NaN."""
+        return bool(self.max_relative_error <= self.tolerance)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name:12} {error:.1e}  {self.method[name]}" for name, error in self.errors.items()]
+        return "\n".join([f"GradientReport({'ok' if self.ok else 'WRONG'}, largest relative error {self.max_relative_error:.1e})", *lines])
+
+
+class Evaluator:
+    """The loss and gradients of a system as numbers, from its generated code, in float64."""
+
+    def __init__(self, system: System) -> None:
+        from symbackprop.codegen.load import load_source
+        from symbackprop.codegen.numpy_module import numpy_module
+        from symbackprop.version import __version__
+
+        self.system = system
+        self.module = load_source(numpy_module(system, None, "float64", __version__), "network")
+        self.check = Checker(system, "float64")
+
+    def weights(self, given: Mapping[Any, Any]) -> dict[str, Array]:
+        """Weights as arrays of their own. Raises `DataError` for missing, unknown or ill-shaped ones."""
+        from symbackprop.errors import DataError
+        from symbackprop.training.trainer import Weights
+
+        names = {w.name for w in self.system.weights}
+        missing = names - {getattr(k, "name", k) for k in given}
+        if missing:
+            raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
+        result = Weights({w.name: np.empty(w.shape) for w in self.system.weights})
+        for name, value in given.items():
+            result[name] = value
+        return {name: result[name] for name in result}
+
+    def data(self, given: Mapping[Any, Any]) -> dict[str, Array]:
+        feed = self.check(given)
+        return {name: feed.arrays[name] for name in self.check.needed_by_loss}
+
+    def __call__(self, weights: Mapping[Any, Any], data: Mapping[Any, Any]) -> tuple[float, dict[str, Array]]:
+        loss, gradients = self.module.loss_and_gradients(self.weights(weights), **self.data(data))
+        return loss, {name: np.asarray(g) for name, g in gradients.items()}
+
+    def loss(self, weights: Mapping[str, Array], data: Mapping[str, Array]) -> float:
+        return float(self.module.loss(weights, **data))
+
+
+def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Weights near where they start and data between 0.1 and 0.9 (labels: any class), for checks; sizes of open dimensions are small and different."""
+    rng = np.random.default_rng(seed)
+    evaluator = Evaluator(system)
+    weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w))) for name, w in evaluator.module.initialize(seed).items()}
+    sizes = {d.name: 4 + i for i, d in enumerate(system.dims)}
+    data = {}
+    for t in system.data:
+        shape = tuple(sizes[size.name] if isinstance(size, Dim) else size for size in t.shape)
+        size = evaluator.check.labels.get(t)
+        data[t.name] = rng.uniform(0.1, 0.9, shape) if size is None else rng.integers(0, int(sizes.get(str(size), size)), shape)
+    return weights, data
+
+
+def check_gradients(
+    net: Any, weights: Mapping[Any, Any] | None = None, data: Mapping[Any, Any] | None = None, gradients: Any = None, tolerance: float = TOLERANCE, seed: int = 0
+) -> GradientReport:
+    """Compare gradients with central differences, and with complex steps for a weight whose function is analytic there.
+
+    `weights` and `data` are random where they are not given. `gradients` (name → array, or a function of weights and data that returns
+    that) are checked in place of the network's own. Every entry of every weight is checked, up to 200 of each, evenly spread.
+    """
+    system: System = net.system
+    evaluator = Evaluator(system)
+    random_weights, random_data = random_values(system, seed)
+    point = evaluator.weights(random_weights if weights is None else weights)
+    fed = evaluator.data(random_data if data is None else data)
+    if gradients is None:
+        _, found = evaluator(point, fed)
+    else:
+        found = {getattr(k, "name", k): np.asarray(g, dtype=float) for k, g in (gradients(point, **fed) if callable(gradients) else gradients).items()}
+    unknown = set(found) - set(point)
+    if unknown:
+        raise NetworkError(f"gradients are given for {', '.join(map(repr, sorted(unknown)))}, which the network does not have; it has {', '.join(map(repr, point))}")
+    for name, g in found.items():
+        if g.shape != point[name].shape:
+            raise NetworkError(f"the gradient of {name!r} has shape {g.shape}; expected {point[name].shape}")
+    scale = max((float(np.abs(g).max(initial=0.0)) for g in found.values()), default=0.0)
+    errors, method = {}, {}
+    for name, g in found.items():
+        errors[name], method[name] = _compare(evaluator, name, g, point, fed, scale)
+    return GradientReport(errors, method, tolerance)
+
+
+def _compare(evaluator: Evaluator, name: str, g: Array, point: dict[str, Array], data: dict[str, Array], scale: float) -> tuple[float, str]:
+    """The largest relative error of one weight's gradient, and how the numbers beside it were found."""
+    indices = list(np.ndindex(g.shape))[:: max(1, -(-g.size // 200))]
+    worst, method = 0.0, "complex step"
+    for index in indices:
+        central = _central_difference(evaluator, name, index, point, data)
+        numeric = _complex_step(evaluator, name, index, point, data)
+        # A complex step is right to the last digit, but only for analytic functions; |x| or x > 0 make it silently wrong.
+        if numeric is None or not abs(numeric - central) <= 1e-4 * max(abs(central), 1e-3 * scale):
+            numeric, method = central, "central difference"
+        size = max(abs(numeric), abs(float(g[index])), 1e-3 * scale, 1e-300)
+        error = abs(numeric - float(g[index])) / size
+        worst = error if error > worst or error != error else worst
+        if worst != worst:
+            break
+    return worst, method
+
+
+def _central_difference(evaluator: Evaluator, name: str, index: Any, point: dict[str, Array], data: dict[str, Array]) -> float:
+    """Two central differences with steps h and h/2, extrapolated (Richardson): error of order h⁴."""
+    middle = float(point[name][index])
+    h = 1e-3 * max(1.0, abs(middle)) ** 1.0
+
+    def difference(step: float) -> float:
+        moved = {**point, name: point[name].copy()}
+        moved[name][index] = middle + step
+        above = evaluator.loss(moved, data)
+        moved[name][index] = middle - step
+        return (above - evaluator.loss(moved, data)) / (2 * step)
+
+    coarse, fine = difference(h), difference(h / 2)
+    extrapolated = (4 * fine - coarse) / 3
+    plain = difference(1e-6 * max(1.0, abs(middle)))
+    # Near a kink of a piecewise function the extrapolation reaches across it; the small step does not.
+    return extrapolated if abs(extrapolated - plain) <= 1e-6 * max(abs(plain), 1e-3) else plain
+
+
+def _complex_step(evaluator: Evaluator, name: str, index: Any, point: dict[str, Array], data: dict[str, Array]) -> float | None:
+    """Im f(w + ih)/h, exact to rounding; None where the code does not take complex numbers."""
+    import warnings
+
+    moved = {**point, name: point[name].astype(complex)}
+    moved[name][index] += 1e-30j
+    module = evaluator.module
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            value = module._complex_loss(moved, **data)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, Warning):
+        return None
+    return float(np.imag(value)) / 1e-30

@@ -1,0 +1,252 @@
+"""Expressions as Python text, for arrays (`np.tanh(x)`) and for plain floats (`math.tanh(x)`).
+
+Which function a SymPy function becomes is a table; what needs more than one NumPy call is a helper function that is
+written into the generated module only where it is used.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sympy as sp
+from sympy.logic.boolalg import BooleanFalse, BooleanTrue
+
+from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
+from symbackprop.codegen.helpers import HELPERS
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph import functions as f
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.contraction import Einsum, matrix_product
+from symbackprop.graph.shapes import shape_of, size_of
+
+# SymPy function → (NumPy name, math name). A name that starts with an underscore is a helper.
+FUNCTIONS: dict[Any, tuple[str, str | None]] = {
+    sp.exp: ("np.exp", "math.exp"),
+    sp.log: ("np.log", "math.log"),
+    sp.sin: ("np.sin", "math.sin"),
+    sp.cos: ("np.cos", "math.cos"),
+    sp.tan: ("np.tan", "math.tan"),
+    sp.asin: ("np.arcsin", "math.asin"),
+    sp.acos: ("np.arccos", "math.acos"),
+    sp.atan: ("np.arctan", "math.atan"),
+    sp.atan2: ("np.arctan2", "math.atan2"),
+    sp.sinh: ("np.sinh", "math.sinh"),
+    sp.cosh: ("np.cosh", "math.cosh"),
+    sp.tanh: ("np.tanh", "math.tanh"),
+    sp.asinh: ("np.arcsinh", "math.asinh"),
+    sp.acosh: ("np.arccosh", "math.acosh"),
+    sp.atanh: ("np.arctanh", "math.atanh"),
+    sp.Abs: ("np.abs", "abs"),
+    f.absolute: ("np.abs", "abs"),
+    sp.sign: ("np.sign", "_sign"),
+    sp.floor: ("np.floor", "math.floor"),
+    sp.ceiling: ("np.ceil", "math.ceil"),
+    sp.erf: ("_erf", "math.erf"),
+    sp.erfc: ("_erfc", "math.erfc"),
+    sp.sec: ("_sec", "_sec"),
+    sp.csc: ("_csc", "_csc"),
+    sp.cot: ("_cot", "_cot"),
+    sp.sech: ("_sech", "_sech"),
+    sp.csch: ("_csch", "_csch"),
+    sp.coth: ("_coth", "_coth"),
+    f.sigmoid: ("_sigmoid", "_sigmoid"),
+    f.softplus: ("_softplus", "_softplus"),
+    f.relu: ("_relu", "_relu"),
+    f.step: ("_step", "_step"),
+    f.expm1: ("np.expm1", "math.expm1"),
+    f.log1p: ("np.log1p", "math.log1p"),
+}
+
+_ADD, _MUL, _NEG, _POW, _ATOM = 10, 20, 25, 30, 100
+
+Spelling = tuple[str, int]
+
+
+class PythonPrinter:
+    """Writes expressions. `scalar=True` writes plain floats with `math`; `names` maps symbols to what the code calls them."""
+
+    def __init__(self, scalar: bool = False, names: Mapping[sp.Symbol, str] | None = None) -> None:
+        self.scalar = scalar
+        self.names = names or {}
+        self.helpers: set[str] = set()
+
+    # What operators ask for (see graph.operators.base.Printer).
+    def plain(self, expr: sp.Basic) -> str:
+        return self.spell(expr)[0]
+
+    def atom(self, expr: sp.Basic) -> str:
+        return self._bind(expr, _ATOM)
+
+    def factor(self, expr: sp.Basic) -> str:
+        return self._bind(expr, _MUL + 1)
+
+    def helper(self, name: str) -> str:
+        self.helpers.add(name)
+        for other in HELPERS[name].needs:
+            self.helper(other)
+        return name
+
+    def _bind(self, expr: sp.Basic, precedence: int) -> str:
+        text, own = self.spell(expr)
+        return text if own >= precedence else f"({text})"
+
+    def spell(self, expr: sp.Basic) -> Spelling:
+        """The text of an expression and how tightly it binds."""
+        for kind, method in _SPELLERS:
+            if isinstance(expr, kind):
+                spelling: Spelling = getattr(self, method)(expr)
+                return spelling
+        raise UnsupportedError(f"{expr} ({type(expr).__name__}) has no form in NumPy code; write it with elementary functions")
+
+    def _symbol(self, expr: sp.Symbol) -> Spelling:
+        return self.names.get(expr, expr.name), _ATOM
+
+    def _number(self, expr: sp.Expr) -> Spelling:
+        if isinstance(expr, sp.Integer):
+            return str(expr), _ATOM if expr >= 0 else _NEG
+        if isinstance(expr, sp.Rational):
+            return f"{expr.p} / {expr.q}", _MUL
+        if expr in (sp.oo, -sp.oo):
+            inf = "math.inf" if self.scalar else "np.inf"
+            return (inf, _ATOM) if expr == sp.oo else (f"-{inf}", _NEG)
+        if isinstance(expr, sp.NumberSymbol) and expr in (sp.pi, sp.E):
+            return f"{'math' if self.scalar else 'np'}.{'pi' if expr == sp.pi else 'e'}", _ATOM
+        return repr(float(expr)), _ATOM if float(expr) >= 0 else _NEG
+
+    def _add(self, expr: sp.Add) -> Spelling:
+        number, rest = common_factor(expr)
+        if number != 1:
+            return self.spell(sp.Mul(number, rest, evaluate=False))
+        text = ""
+        for term in terms(expr):
+            if text and is_negative_term(term):
+                text += f" - {self._bind(-term, _ADD + 1)}"
+            else:
+                text += (" + " if text else "") + self._bind(term, _ADD)
+        return text, _ADD
+
+    def _mul(self, expr: sp.Mul) -> Spelling:
+        mean = self._mean(expr)
+        if mean is not None:
+            return mean
+        negative, above, below = fraction(expr)
+        sign = "-" if negative else ""
+        text = " * ".join(self._bind(x, _MUL) if i == 0 and not negative else self._bind(x, _MUL + 1) for i, x in enumerate(above)) or "1"
+        if below:
+            bottom = self._bind(below[0], _MUL + 1) if len(below) == 1 else "(" + " * ".join(self._bind(x, _MUL + 1) for x in below) + ")"
+            text = f"{text} / {bottom}"
+        return sign + text, _MUL
+
+    def _mean(self, expr: sp.Mul) -> Spelling | None:
+        """A sum divided by the number of its terms is a mean; NumPy has a word for it."""
+        for x in expr.args:
+            if isinstance(x, Einsum) and len(x.operands) == 1 and len(x.spec[1]) < len(x.spec[0][0]):
+                (operand,), (letters,), out = x.operands, x.spec[0], x.spec[1]
+                axes = [i for i, c in enumerate(letters) if c not in out]
+                shape = shape_of(operand)
+                rest = sp.Mul(*(a for a in expr.args if a is not x)) * size_of(tuple(shape[i] for i in axes))
+                if out != "".join(c for c in letters if c in out) or not rest.is_number:
+                    return None
+                axis = "" if not out else f"axis={axes[0]}" if len(axes) == 1 else f"axis=({', '.join(map(str, axes))})"
+                text = f"{self.atom(operand)}.mean({axis})"
+                if rest == 1:
+                    return text, _ATOM
+                if rest.is_Rational and abs(rest.p) == 1:
+                    return f"{'-' if rest < 0 else ''}{text} / {rest.q}", _MUL
+                return f"{self._bind(rest, _MUL)} * {text}", _MUL
+        return None
+
+    def _pow(self, expr: sp.Pow) -> Spelling:
+        base, exponent = expr.args
+        if exponent == sp.Rational(1, 2):
+            return f"{'math' if self.scalar else 'np'}.sqrt({self.plain(base)})", _ATOM
+        if exponent.is_Rational and exponent < 0:
+            return f"1 / {self._bind(base**-exponent, _MUL + 1)}", _MUL
+        if self.scalar and exponent == 2 and self._bind(base, _ATOM).isidentifier():
+            return f"{self._bind(base, _ATOM)} * {self._bind(base, _ATOM)}", _MUL
+        if base == sp.E:
+            return self.spell(sp.exp(exponent, evaluate=False))
+        return f"{self._bind(base, _POW + 1)}**{self._bind(exponent, _POW)}", _POW
+
+    def _function(self, expr: sp.Expr) -> Spelling:
+        found = FUNCTIONS.get(expr.func)
+        if found is not None:
+            name = found[1] if self.scalar else found[0]
+            if name is not None:
+                if name.startswith("_"):
+                    self.helper(name)
+                return f"{name}({', '.join(map(self.plain, expr.args))})", _ATOM
+        if isinstance(expr, sp.Heaviside):
+            return self._heaviside(expr)
+        for rewritten in (expr.expand(func=True), expr.rewrite(sp.exp), expr.rewrite(sp.Piecewise), expr.doit()):
+            if not rewritten.has(expr.func):
+                return self.spell(rewritten)
+        raise UnsupportedError(
+            f"{expr.func.__name__} has no form in NumPy code; build it from elementary functions, or give the class "
+            "an _eval_expand_func method that returns its formula"
+        )
+
+    def _heaviside(self, expr: sp.Heaviside) -> Spelling:
+        x, middle = expr.args
+        return self.spell(sp.Piecewise((1, x > 0), (0, x < 0), (middle, True)))
+
+    def _extremum(self, expr: sp.Expr) -> Spelling:
+        name = "max" if isinstance(expr, (sp.Max, f.maximum)) else "min"
+        if self.scalar:
+            return f"{name}({', '.join(map(self.plain, expr.args))})", _ATOM
+        text = self.plain(expr.args[0])
+        for arg in expr.args[1:]:
+            text = f"np.{name}imum({text}, {self.plain(arg)})"
+        return text, _ATOM
+
+    def _piecewise(self, expr: sp.Piecewise) -> Spelling:
+        pieces = list(expr.args)
+        last = pieces.pop() if pieces[-1][1] == True else None  # noqa: E712  (SymPy's own true)
+        text = self.plain(last[0]) if last is not None else ("math.nan" if self.scalar else "np.nan")
+        first = True
+        for value, condition in reversed(pieces):
+            if self.scalar:
+                text = f"{self._bind(value, 1)} if {self.plain(condition)} else {text if first else f'({text})'}"
+                first = False
+            else:
+                text = f"np.where({self.plain(condition)}, {self.plain(value)}, {text})"
+        return text, 0 if self.scalar else _ATOM
+
+    def _relation(self, expr: sp.Expr) -> Spelling:
+        return f"{self._bind(expr.lhs, _ADD)} {_RELATIONS[expr.rel_op]} {self._bind(expr.rhs, _ADD)}", 5
+
+    def _boolean(self, expr: sp.Basic) -> Spelling:
+        if isinstance(expr, sp.Not):
+            return (f"not {self._bind(expr.args[0], 6)}", 4) if self.scalar else (f"~({self.plain(expr.args[0])})", _ATOM)
+        word = {sp.And: ("and", "&"), sp.Or: ("or", "|"), sp.Xor: ("!=", "^")}[expr.func]
+        return (f" {word[0 if self.scalar else 1]} ").join(f"({self.plain(a)})" for a in expr.args), 3
+
+    def _truth(self, expr: sp.Basic) -> Spelling:
+        return str(bool(expr)), _ATOM
+
+    def _operator(self, expr: Operator) -> Spelling:
+        return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and matrix_product(expr) else _ATOM
+
+
+_RELATIONS = {"<": "<", ">": ">", "<=": "<=", ">=": ">=", "==": "==", "!=": "!="}
+
+_SPELLERS: list[tuple[Any, str]] = [
+    (Operator, "_operator"),
+    (sp.Symbol, "_symbol"),
+    (sp.Add, "_add"),
+    (sp.Mul, "_mul"),
+    (sp.exp, "_function"),
+    (sp.Pow, "_pow"),
+    ((sp.Number, sp.NumberSymbol), "_number"),
+    ((sp.Max, sp.Min, f.maximum), "_extremum"),
+    (sp.Piecewise, "_piecewise"),
+    (sp.core.relational.Relational, "_relation"),
+    ((sp.And, sp.Or, sp.Not, sp.Xor), "_boolean"),
+    ((BooleanTrue, BooleanFalse), "_truth"),
+    (sp.Function, "_function"),
+]
+
+
+def shape_code(shape: Any, printer: PythonPrinter) -> str:
+    """A shape as a Python tuple."""
+    texts = [printer.plain(sp.sympify(s, strict=True)) for s in shape]
+    return "(" + ", ".join(texts) + ("," if len(texts) == 1 else "") + ")"

@@ -1,0 +1,94 @@
+"""How weights start: the standard initializers, and the default that suits a weight's use.
+
+Sources: Glorot & Bengio 2010, section 4.2.1 (glorot); He et al. 2015, section 2.2 (he); LeCun et al. 1998, section 4.6 (lecun).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import sympy as sp
+
+from symbackprop.errors import NetworkError
+from symbackprop.graph.equations import System
+from symbackprop.graph.functions import relu
+from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.shapes import postorder
+from symbackprop.graph.tensor import Tensor
+
+# name → (distribution, variance as a function of fan_in and fan_out); None stands for a constant.
+_VARIANCES: dict[str, tuple[str, Callable[[float, float], float]]] = {
+    "glorot_uniform": ("uniform", lambda i, o: 2 / (i + o)),
+    "glorot_normal": ("normal", lambda i, o: 2 / (i + o)),
+    "he_uniform": ("uniform", lambda i, o: 2 / i),
+    "he_normal": ("normal", lambda i, o: 2 / i),
+    "lecun_uniform": ("uniform", lambda i, o: 1 / i),
+    "lecun_normal": ("normal", lambda i, o: 1 / i),
+    "uniform": ("uniform", lambda i, o: 0.05**2 / 3),
+    "normal": ("normal", lambda i, o: 0.05**2),
+}
+INITIALIZERS = ("zeros", "ones", *_VARIANCES)
+
+
+def fans(shape: Sequence[int]) -> tuple[float, float]:
+    """Inputs and outputs of one unit, for a weight used as `x @ W`: the last axis is the outputs, the one before it the inputs."""
+    if len(shape) < 2:
+        return (float(shape[0]) if shape else 1.0, 1.0)
+    field = float(np.prod(shape[:-2]))
+    return shape[-2] * field, shape[-1] * field
+
+
+def default_initializer(system: System, weight: Tensor) -> str:
+    """Zeros for a bias (a weight that is only added), ones for an elementwise gain, He before a relu, else Glorot."""
+    added = multiplied = contracted = rectified = False
+    relu_inputs = {s for _, expr in system.equations for part in postorder(expr) if isinstance(part, (relu, sp.Max)) for s in part.free_symbols}
+    for symbol, expr in system.equations:
+        if weight not in expr.free_symbols:
+            continue
+        for part in postorder(expr):
+            if weight in part.args:
+                added |= isinstance(part, sp.Add)
+                contracted |= isinstance(part, Einsum)
+                multiplied |= not isinstance(part, (sp.Add, Einsum))
+        multiplied |= expr is weight
+        rectified |= symbol in relu_inputs
+    if contracted:
+        return "he_normal" if rectified else "glorot_uniform"
+    if multiplied:
+        return "ones" if weight.shape else "glorot_uniform"
+    return "zeros" if added else "glorot_uniform"
+
+
+def draw_source(name: str, shape: Sequence[int]) -> str:
+    """The NumPy expression that draws a weight, in terms of a generator called `rng`."""
+    size = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    if name in ("zeros", "ones"):
+        return f"np.{name}({size}, DTYPE)"
+    if name not in _VARIANCES:
+        raise NetworkError(f"the initializer {name!r} is unknown; expected a number, an array or one of {', '.join(INITIALIZERS)}")
+    kind, variance = _VARIANCES[name]
+    v = variance(*fans(shape))
+    if kind == "normal":
+        return f"rng.normal(0, {v**0.5:.6g}, {size}).astype(DTYPE)" if shape else f"np.array(rng.normal(0, {v**0.5:.6g}), DTYPE)"
+    limit = (3 * v) ** 0.5
+    draw = f"rng.uniform(-{limit:.6g}, {limit:.6g}"
+    return f"{draw}, {size}).astype(DTYPE)" if shape else f"np.array({draw}), DTYPE)"
+
+
+def initial_source(system: System, weight: Tensor) -> str:
+    """The NumPy expression of a weight's initial value."""
+    init = weight.init
+    if init is None:
+        return draw_source(default_initializer(system, weight), weight.shape)
+    if isinstance(init, str):
+        return draw_source(init, weight.shape)
+    try:
+        value = np.asarray(init, dtype=float)
+    except (TypeError, ValueError):
+        raise NetworkError(f"weight {weight.name!r}: the initial value {init!r} is not numeric; expected a number, an array or one of {', '.join(INITIALIZERS)}") from None
+    if value.shape not in ((), weight.shape):
+        raise NetworkError(f"weight {weight.name!r} has shape {weight.shape} but its initial value has shape {value.shape}; make them equal")
+    if not np.all(np.isfinite(value)):
+        raise NetworkError(f"weight {weight.name!r}: the initial value holds NaN or infinity; give finite numbers")
+    if value.shape == () and weight.shape:
+        return f"np.full({weight.shape}, {float(value)!r}, DTYPE)"
+    return f"np.array({value.tolist()!r}, DTYPE)"

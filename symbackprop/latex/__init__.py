@@ -1,0 +1,1 @@
+"""Equations as LaTeX: scalars, matrix form and index form."""

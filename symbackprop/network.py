@@ -1,0 +1,94 @@
+"""The network as users meet it: one object that hands its equations to the calculus, the printers and the trainer."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+
+from symbackprop.codegen import targets
+from symbackprop.gradients import Gradients
+from symbackprop.calculus.forms import Forms
+from symbackprop.graph.equations import System
+from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.latex.equations import align, equation_lines
+from symbackprop.training.optimizers import SGD, Optimizer
+from symbackprop.training.trainer import Trainer
+
+
+class Network:
+    """Everything that the scalar `loss` (and `output`, which `predict` returns) depends on, in the order of the equations.
+
+    `loss` and `output` are nodes or expressions. Raises `NetworkError` where a name stands for two things, `ShapeError` where the
+    loss is not a scalar.
+    """
+
+    def __init__(self, loss: Any, output: Any = None) -> None:
+        self.system = System.of(loss, output)
+
+    @property
+    def loss(self) -> Tensor:
+        return self.system.loss
+
+    @property
+    def output(self) -> Tensor | None:
+        return self.system.output
+
+    @property
+    def equations(self) -> list[Equation]:
+        """The named equations, in order."""
+        return self.system.equations
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {t.name: t for t in self.system.weights}
+
+    @property
+    def data(self) -> dict[str, Tensor]:
+        return {t.name: t for t in self.system.data}
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Weight name (or weight) → its gradient, in all forms."""
+        return Gradients(Forms(self.system))
+
+    def latex(self, form: str = "local") -> str:
+        """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself."""
+        if form == "equations":
+            return align(equation_lines(self.system.equations))
+        return self.gradients.latex(form)
+
+    def generate(self, target: str = "numpy", optimizer: Optimizer | None = None, dtype: str = "float64") -> str:
+        """The source of a standalone module with the network's loss, gradients and updates. `sbp.targets` lists the targets.
+
+        The optimizer is `SGD(lr=0.01)` unless another is given.
+        """
+        rule = (SGD(lr=0.01) if optimizer is None else optimizer).equations()
+        return targets.generate(target, self.system, rule, dtype)
+
+    def trainer(
+        self, optimizer: Optimizer, weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
+    ) -> Trainer:
+        """A trainer: `.step`, `.fit`, `.predict`, `.loss`, `.weights`, `.save`."""
+        return Trainer(self.system, optimizer, weights, seed, dtype, backend)
+
+    def value_and_gradients(self, weights: Mapping[Any, Any], **data: Any) -> tuple[float, dict[str, Any]]:
+        """The loss and, for each weight, the array of its gradient, at the given weights and data."""
+        return self._evaluator(weights, data)
+
+    @cached_property
+    def _evaluator(self) -> Any:
+        from symbackprop.check import Evaluator
+
+        return Evaluator(self.system)
+
+    def __iter__(self) -> Iterator[Equation]:
+        return iter(self.system.equations)
+
+    def __repr__(self) -> str:
+        lines = [f"  {e.symbol} = {e.expr}" for e in self.system.equations]
+        return "\n".join([f"Network(loss={self.loss}, output={self.output})", *lines])
+
+    def _repr_latex_(self) -> str:
+        return "$$" + self.latex("equations").replace("align*", "aligned") + "$$"
+
+

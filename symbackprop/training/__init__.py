@@ -1,0 +1,1 @@
+"""Optimizers as equations, and the loop that runs what the printers wrote."""

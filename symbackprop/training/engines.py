@@ -1,0 +1,101 @@
+"""Engines run the generated training step: one on plain floats for networks of scalars, one on arrays in preallocated buffers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from symbackprop.calculus.batch import is_single_sample, lift
+from symbackprop.codegen.array_step import array_source
+from symbackprop.codegen.load import load_source
+from symbackprop.codegen.program import training_program
+from symbackprop.codegen.scalar_step import is_scalar, scalar_source, stored
+from symbackprop.graph.equations import System
+from symbackprop.graph.rule import Rule
+from symbackprop.training.feed import Array, Feed
+
+Weights = Mapping[str, Array]
+State = dict[str, Any]
+
+
+class Engine(Protocol):
+    """`run` updates weights and state in place, one update for each batch of sample numbers, as long as the loss is finite. It returns
+    the losses before the updates that it made: fewer than there are batches if one was not finite."""
+
+    source: str
+
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]: ...
+
+
+class ScalarEngine:
+    """Straight-line Python on floats, one sample at a time."""
+
+    def __init__(self, system: System, rule: Rule) -> None:
+        self.program = training_program(system, rule)
+        self.usable = is_scalar(self.program)
+        if self.usable:
+            self.source = scalar_source(self.program)
+            self._run = load_source(self.source, "scalar_step").run
+
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
+        places = [weights[w.name] for w in self.program.system.weights]
+        places += [state[name][w.name] for name, w in self.program.states]
+        order = [i for batch in batches for i in batch]
+        columns = []
+        for t in self.program.data:
+            column = feed.arrays[t.name]
+            columns.append((column[order] if t.name in feed.sliced else np.broadcast_to(column, len(order))).tolist())
+        samples = zip(*columns, strict=True) if columns else order
+        values, losses = self._run([float(p) for p in places], state["t"], samples)
+        for place, value in zip(places, values, strict=True):
+            place[...] = value
+        state["t"] += len(losses)
+        return list(losses)
+
+
+class ArrayEngine:
+    """NumPy in preallocated buffers, a batch at a time."""
+
+    def __init__(self, system: System, rule: Rule, dtype: str) -> None:
+        self.single = is_single_sample(system)
+        self.system = lift(system) if self.single else system
+        self.program = training_program(self.system, rule)
+        self.source = array_source(self.program, dtype)
+        self._build = load_source(self.source, "array_step").build
+        self._steps: dict[Any, Any] = {}
+        self._owner: Any = None
+
+    def step_for(self, weights: Weights, state: State, sizes: dict[str, int]) -> Any:
+        """The step for one combination of sizes; made once, since it owns its buffers."""
+        if self._owner != (id(weights), id(state)):
+            self._steps.clear()
+            self._owner = (id(weights), id(state))
+        key = tuple(sizes.items())
+        if key not in self._steps:
+            self._steps[key] = self._build(weights, state, sizes)
+        return self._steps[key]
+
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
+        names = [t.name for t in self.program.data]
+        lead = next((t.shape[0].name for t in self.system.data if t.shape and not isinstance(t.shape[0], int)), None)
+        losses: list[float] = []
+        for batch in batches:
+            arrays = [self.cut(feed, name, batch) for name in names]
+            sizes = dict(feed.sizes)
+            if lead is not None:
+                sizes[lead] = len(batch)
+            loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
+            if loss - loss != 0:
+                break
+            state["t"] += 1
+            losses.append(loss)
+        return losses
+
+    def cut(self, feed: Feed, name: str, batch: Any) -> Array:
+        """One batch of one data tensor. A range is a view, without a copy."""
+        array = feed.arrays[name]
+        if name not in feed.sliced:
+            return array[None] if self.single else array
+        if isinstance(batch, range):
+            return array[batch.start : batch.stop]
+        return array[batch]

@@ -1,0 +1,110 @@
+"""Data fed at run time: checked once at the border, so that everything behind it may trust it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from symbackprop.calculus.batch import is_single_sample
+from symbackprop.codegen.numpy_module import index_data
+from symbackprop.errors import DataError
+from symbackprop.graph.equations import System, collect
+from symbackprop.graph.shapes import Dim, show
+from symbackprop.graph.tensor import Tensor
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Checked arrays by name; `sizes` of the named dimensions; `samples`, how many there are along `sliced`, the data that have them."""
+
+    arrays: dict[str, Array]
+    sizes: dict[str, int]
+    samples: int
+    sliced: frozenset[str]
+
+
+class Checker:
+    """Checks what is fed to one system against what it declares."""
+
+    def __init__(self, system: System, dtype: str) -> None:
+        self.system = system
+        self.dtype = np.dtype(dtype)
+        self.labels = index_data(system)
+        self.single = is_single_sample(system)
+        self.needed_by_loss = [t.name for t in collect([system.loss]) if t.role == "data"]
+        self.needed_by_output = [t.name for t in collect([system.output]) if t.role == "data"] if system.output is not None else []
+
+    def __call__(self, data: Mapping[str, Any], needed: list[str] | None = None, finite: bool = True) -> Feed:
+        """The data as arrays of the right type and shape.
+
+        Raises `DataError` for data that are missing, unknown, of the wrong shape or type, empty, or not finite.
+        """
+        needed = self.needed_by_loss if needed is None else needed
+        by_name = {t.name: t for t in self.system.data}
+        data = {getattr(name, "name", name): value for name, value in data.items()}
+        unknown = [name for name in data if name not in by_name]
+        if unknown:
+            raise DataError(f"data {', '.join(map(repr, unknown))} is not in the network; it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it")
+        missing = [name for name in needed if name not in data]
+        if missing:
+            raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
+        arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}
+        return self.sized(arrays, by_name)
+
+    def array(self, t: Tensor, value: Any, finite: bool) -> Array:
+        """One array of the declared kind: integers for labels, else real numbers of the dtype, all finite."""
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise DataError(f"data {t.name!r} is not an array: {error}; give every row the same length") from None
+        if array.dtype.kind not in "iufb":
+            kind = "complex numbers" if array.dtype.kind == "c" else f"entries of type {array.dtype}"
+            raise DataError(f"data {t.name!r} holds {kind}; expected real numbers")
+        if t in self.labels:
+            if array.dtype.kind not in "iu":
+                raise DataError(f"data {t.name!r} is used as positions but has type {array.dtype}; expected integers (convert with .astype(int))")
+            size = self.labels[t]
+            if array.size and (array.min() < 0 or (isinstance(size, int) and array.max() >= size)):
+                raise DataError(f"data {t.name!r} is used as positions from 0 to {size - 1} but holds {array.min()} to {array.max()}")
+            return array
+        if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))
+            raise DataError(f"data {t.name!r} holds {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} ({len(bad)} such entries); remove or replace what is not finite")
+        return array.astype(self.dtype, copy=False)
+
+    def sized(self, arrays: dict[str, Array], by_name: dict[str, Tensor]) -> Feed:
+        """Check the shapes, and count the samples."""
+        sizes: dict[str, int] = {}
+        sliced = set()
+        extra = self.single and any(a.ndim == by_name[name].rank + 1 for name, a in arrays.items())
+        count: dict[str, int] = {}
+        for name, array in arrays.items():
+            t = by_name[name]
+            shape = array.shape
+            if 0 in shape:
+                raise DataError(f"data {name!r} is empty: its shape is {show(shape)}; expected at least one sample")
+            if extra and len(shape) == t.rank + 1:
+                sliced.add(name)
+                count[name] = shape[0]
+                shape = shape[1:]
+            expected = ("samples", *t.shape) if name in sliced else t.shape
+            if len(shape) != t.rank or any(isinstance(e, int) and e != s for s, e in zip(shape, t.shape, strict=False)):
+                hint = f" (or {show(('samples', *t.shape))} for several samples)" if self.single and not extra else ""
+                raise DataError(f"data {name!r} has shape {show(array.shape)}; expected {show(expected)}{hint}")
+            for s, e in zip(shape, t.shape, strict=True):
+                if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:
+                    raise DataError(f"data {name!r} has shape {show(array.shape)}, so {e.name} = {s}, but other data say {e.name} = {sizes[e.name]}; give all data the same number")
+        if len(set(count.values())) > 1:
+            raise DataError(f"the data have different numbers of samples: {', '.join(f'{k!r} {v}' for k, v in count.items())}; make them equal")
+        if extra and len(sliced) < len(arrays):
+            alone = next(name for name in arrays if name not in sliced)
+            raise DataError(f"data {alone!r} has shape {show(arrays[alone].shape)} but {min(sliced)!r} holds {count[min(sliced)]} samples; give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}")
+        if not self.single:
+            lead = next((t.shape[0] for t in self.system.data if t.shape and isinstance(t.shape[0], Dim)), None)
+            sliced = {name for name in arrays if lead is not None and by_name[name].shape and by_name[name].shape[0] == lead}
+            return Feed(arrays, sizes, sizes.get(lead.name, 1) if lead is not None else 1, frozenset(sliced))
+        return Feed(arrays, sizes, next(iter(count.values()), 1), frozenset(sliced))

@@ -1,0 +1,291 @@
+"""The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from symbackprop.codegen.load import load_source
+from symbackprop.codegen.numpy_module import numpy_module
+from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
+from symbackprop.graph.equations import System
+from symbackprop.graph.shapes import show
+from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
+from symbackprop.training.feed import Array, Checker, Feed
+from symbackprop.training.history import History
+from symbackprop.training.optimizers import Optimizer
+from symbackprop.version import __version__
+
+BACKENDS = ("auto", "numpy")
+
+
+class Weights(MutableMapping[str, Array]):
+    """Name → array. Assigning copies into the array in place, after a check of its shape, so compiled steps see it."""
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: Any) -> Array:
+        return self._arrays[getattr(name, "name", name)]
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        name = getattr(name, "name", name)
+        if name not in self._arrays:
+            raise DataError(f"weight {name!r} is not in the network; it has {', '.join(map(repr, self._arrays))}")
+        place = self._arrays[name]
+        try:
+            array = np.asarray(value, dtype=place.dtype)
+        except (TypeError, ValueError):
+            raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers") from None
+        if array.shape != place.shape:
+            raise DataError(f"weight {name!r} has shape {show(array.shape)}; expected {show(place.shape)}")
+        if not np.isfinite(array).all():
+            raise DataError(f"weight {name!r} holds NaN or infinity; assign finite numbers")
+        place[...] = array
+
+    def __delitem__(self, name: str) -> None:
+        raise DataError(f"weight {name!r} belongs to the network and cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return repr(self._arrays)
+
+
+def assign(weights: Weights, values: Mapping[Any, Any]) -> None:
+    for name, value in values.items():
+        weights[name] = value
+
+
+class Trainer:
+    """Trains one network with one optimizer. Made by `Network.trainer`.
+
+    `dtype` is "float64" or "float32"; `backend` is "auto" or "numpy". Networks of scalars run sample by sample on plain floats;
+    everything else runs in NumPy arrays.
+    """
+
+    def __init__(
+        self, system: System, optimizer: Optimizer, weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
+    ) -> None:
+        self.dtype = np.dtype(dtype).name
+        if self.dtype not in ("float64", "float32"):
+            raise DataError(f"the dtype is {dtype!r}; expected 'float64' or 'float32'")
+        if backend not in BACKENDS:
+            raise NetworkError(f"the backend {backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
+        if not isinstance(optimizer, Optimizer):
+            raise NetworkError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
+        if not system.weights:
+            raise NetworkError(f"the network with loss {system.loss.name!r} has no weights, so there is nothing to train; declare some with weight(...)")
+        self.system = system
+        self.optimizer = optimizer
+        self.backend = backend
+        self.rule = optimizer.equations()
+        self.module: ModuleType = load_source(numpy_module(system, self.rule, self.dtype, __version__), "network")
+        self._check = Checker(system, self.dtype)
+        self._arrays: dict[str, Array] = {name: np.array(value) for name, value in self.module.initialize(seed).items()}
+        self._weights = Weights(self._arrays)
+        if weights is not None:
+            assign(self._weights, weights)
+        self.state: dict[str, Any] = self.module.initialize_state(self._arrays)
+        self._engines: dict[str, Engine] = {}
+        self._random: dict[int, np.random.Generator] = {}
+
+    @property
+    def weights(self) -> Weights:
+        """Name → array; assignable as a whole or one by one."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, values: Mapping[Any, Any]) -> None:
+        assign(self._weights, values)
+
+    @property
+    def steps(self) -> int:
+        """The number of updates made so far."""
+        return int(self.state["t"])
+
+    # --- one step, and no step ------------------------------------------------------------------------------------------
+
+    def step(self, **data: Any) -> float:
+        """One update with all of `data` as one batch; returns the loss before the update.
+
+        Raises `DataError` for data that do not fit and `TrainingDivergedError` where the loss is not finite; the weights are then
+        left as they were.
+        """
+        feed = self._check(data)
+        losses = self._engine(feed.samples).run(self._arrays, self.state, feed, [range(feed.samples)])
+        if not losses:
+            raise TrainingDivergedError(f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: lower the learning rate, or check the data")
+        return losses[0]
+
+    def predict(self, **data: Any) -> Array:
+        """The network's output for `data`; data that only the loss reads may be left out."""
+        if self.system.output is None:
+            raise NetworkError(f"the network with loss {self.system.loss.name!r} names no output; build it with Network(loss, output=...)")
+        feed = self._check(data, self._check.needed_by_output)
+        needed = {name: feed.arrays[name] for name in self._check.needed_by_output}
+        result: Array = self.module.predict(self._arrays, **needed)
+        if self._check.single and not feed.sliced and np.ndim(result):
+            return np.asarray(result[0])
+        return np.asarray(result)
+
+    def loss(self, **data: Any) -> float:
+        """The loss at the present weights; nothing is updated."""
+        feed = self._check(data)
+        return float(self.module.loss(self._arrays, **{name: feed.arrays[name] for name in self._check.needed_by_loss}))
+
+    # --- many steps -------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Mapping[Any, Any],
+        epochs: int,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        validation: Mapping[Any, Any] | None = None,
+        progress: bool = False,
+        callbacks: Sequence[Callable[["Trainer", History], Any]] = (),
+    ) -> History:
+        """Train for a number of passes over the data.
+
+        `data`: name → array of samples along the first axis. `batch_size`: samples per update; None takes all of them at once. A network
+        that is written for one sample is averaged over each batch. `shuffle` draws a new order for every epoch from a generator that
+        `seed` starts and that further calls with the same seed continue. `validation`: data whose loss is measured after each epoch.
+        `progress` shows a bar (needs the extra [progress]). Each of `callbacks` is called after each epoch with the trainer and the
+        history; where one returns True, training stops.
+
+        Raises `DataError` for data that do not fit, and `TrainingDivergedError` where a loss is not finite: the trainer then holds the
+        last weights whose loss was finite.
+        """
+        feed = self._check(data)
+        check = _positive(batch_size, "batch_size") if batch_size is not None else feed.samples
+        size = min(check, feed.samples)
+        held_out = self._check(validation).arrays if validation is not None else None
+        engine = self._engine(size)
+        history = History()
+        generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
+        guard = _Guard(self, engine, feed)
+        for _ in _counted(_positive(epochs, "epochs", zero=True), progress, history):
+            batches = _batches(feed.samples, size, generator)
+            losses = guard.run(batches)
+            history.loss.append(float(np.average(losses, weights=[len(b) for b in batches])))
+            if held_out is not None:
+                history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
+            if any([callback(self, history) is True for callback in callbacks]):
+                break
+        return history
+
+    def _engine(self, batch: int) -> Engine:
+        """Scalars one at a time run on floats; a batch of them, and any array, in NumPy."""
+        if batch == 1 and self.dtype == "float64" and "scalar" not in self._engines and all(t.rank == 0 for t in self.system.tensors):
+            engine = ScalarEngine(self.system, self.rule)
+            if engine.usable:
+                self._engines["scalar"] = engine
+        if batch == 1 and "scalar" in self._engines:
+            return self._engines["scalar"]
+        if "array" not in self._engines:
+            self._engines["array"] = ArrayEngine(self.system, self.rule, self.dtype)
+        return self._engines["array"]
+
+    @property
+    def source(self) -> str:
+        """The source of the training step that runs, or would run for one sample at a time."""
+        return self._engine(1).source
+
+    # --- on disk ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the network, weights, optimizer state, step count and random state to one .npz file."""
+        from symbackprop.training.checkpoint import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path, network: Any = None, optimizer: Optimizer | None = None) -> "Trainer":
+        """A trainer as it was saved; a resumed run continues bit for bit.
+
+        `network` and `optimizer` are needed only where the saved ones hold functions of the user's own, which a file cannot hold.
+        """
+        from symbackprop.training.checkpoint import load
+
+        return load(path, network, optimizer)
+
+
+class _Guard:
+    """Keeps what is needed to go back to the last weights whose loss was finite: the values at the start of this epoch and of the one
+    before, and the batches since. Going back repeats the updates up to there, which costs nothing until it happens."""
+
+    def __init__(self, trainer: Trainer, engine: Engine, feed: Feed) -> None:
+        self.trainer = trainer
+        self.engine = engine
+        self.feed = feed
+        self.epochs: list[tuple[Any, list[Any]]] = []
+
+    def run(self, batches: list[Any]) -> list[float]:
+        t = self.trainer
+        self.epochs = [*self.epochs[-1:], (copy.deepcopy((t._arrays, t.state)), batches)]
+        with np.errstate(all="ignore"):
+            losses = self.engine.run(t._arrays, t.state, self.feed, batches)
+        if len(losses) < len(batches):
+            update = t.steps + 1
+            self.restore(len(losses))
+            raise TrainingDivergedError(
+                f"the loss {t.system.loss.name!r} is not finite at update {update}; training stopped, and the weights are those of update {t.steps}, "
+                "the last whose loss was finite: lower the learning rate, or check the data"
+            )
+        return losses
+
+    def restore(self, done: int) -> None:
+        """Go back to the weights before the update that led to the bad loss: one update fewer than were made."""
+        since = [batch for _, batches in self.epochs[:-1] for batch in batches]
+        repeat = len(since) + done - 1
+        (arrays, state), _ = self.epochs[0]
+        for name, value in arrays.items():
+            self.trainer._arrays[name][...] = value
+        for name, value in state.items():
+            if name == "t":
+                self.trainer.state["t"] = value
+            else:
+                for w, array in value.items():
+                    self.trainer.state[name][w][...] = array
+        if repeat > 0:
+            with np.errstate(all="ignore"):
+                self.engine.run(self.trainer._arrays, self.trainer.state, self.feed, [*since, *self.epochs[-1][1]][:repeat])
+
+
+def _batches(samples: int, size: int, generator: np.random.Generator | None) -> list[Any]:
+    """The sample numbers of each batch of one epoch."""
+    if generator is None:
+        return [range(i, min(i + size, samples)) for i in range(0, samples, size)]
+    order = generator.permutation(samples)
+    return [order[i : i + size] for i in range(0, samples, size)]
+
+
+def _positive(value: Any, name: str, zero: bool = False) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < (0 if zero else 1):
+        raise DataError(f"{name} is {value!r}; expected a {'non-negative' if zero else 'positive'} integer")
+    return int(value)
+
+
+def _counted(epochs: int, progress: bool, history: History) -> Iterator[int]:
+    """The epochs, with a progress bar if one is wanted."""
+    if not progress:
+        yield from range(epochs)
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs tqdm; install it with: pip install symbackprop[progress]") from None
+    with tqdm(range(epochs), unit="epoch") as bar:
+        for epoch in bar:
+            yield epoch
+            if history.loss:
+                bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
