@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, partial, regions
-from symbackprop.calculus.simplify import add, product, reduce_to
+from symbackprop.calculus.simplify import add, product, reduce_to, tidy
 from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
@@ -89,7 +89,7 @@ def pull(y: Tensor, adjoint: sp.Expr, active: set[Tensor]) -> dict[Tensor, sp.Ex
         total = add(collected.pop(operator))
         for operand, term in zip(operator.operands, operator.pullback(total), strict=True):
             if term is not None and operand in needed:
-                _pull_elementwise(operand, term.xreplace(own), y, needed, own, collected)
+                _pull_elementwise(operand, tidy(term).xreplace(own), y, needed, own, collected)
     return {x: add(terms) for x, terms in collected.items() if isinstance(x, Tensor)}
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from symbackprop.graph.operators.contraction import LETTERS, contract, split_scalars
+from symbackprop.graph.operators.contraction import LETTERS, contract
 from symbackprop.graph.operators.layout import Broadcast, expand_axes
-from symbackprop.graph.shapes import Shape, rank_of, shape_of
+from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
 
 def product(*factors: sp.Expr) -> sp.Expr:
@@ -21,6 +21,20 @@ def product(*factors: sp.Expr) -> sp.Expr:
         if isinstance(factor, Broadcast) and shape_of(sp.Mul(*rest)) == wanted:
             args[i] = _aligned(factor)
     return sp.Mul(*args)
+
+
+def tidy(root: sp.Expr) -> sp.Expr:
+    """An operator's pullback with every product in it written by `product`."""
+    if not root.has(Broadcast):
+        return root
+    done: dict[sp.Basic, sp.Basic] = {}
+    for part in postorder(root):
+        args = [done[a] for a in part.args]
+        if isinstance(part, sp.Mul):
+            done[part] = product(*args)
+        else:
+            done[part] = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
+    return done[root]
 
 
 def _aligned(b: Broadcast) -> sp.Expr:
@@ -48,9 +62,23 @@ def reduce_to(x: sp.Expr, shape: Shape) -> sp.Expr:
 
 
 def add(terms: Sequence[sp.Expr]) -> sp.Expr:
-    """The sum of contributions of one shape. Repetitions are left to broadcasting where another term has the full shape."""
+    """The sum of contributions of one shape. Repetitions are left to broadcasting where another term has the full shape, and a
+    scalar factor that all terms share stands before the sum."""
     terms = [t for t in terms if t != 0]
     wide = [t for t in terms if not isinstance(t, Broadcast)]
     if wide and len(wide) < len(terms) and any(rank_of(t) for t in wide):
         terms = wide + [_aligned(t) for t in terms if isinstance(t, Broadcast)]
-    return sp.Add(*terms)
+    return _factored(sp.Add(*terms))
+
+
+def _factored(total: sp.Expr) -> sp.Expr:
+    """X/n - Y/n as (X - Y)/n."""
+    if not isinstance(total, sp.Add):
+        return total
+    pairs = [split_scalars(t) if rank_of(t) else (sp.S.Zero, t) for t in total.args]
+    common = pairs[0][0]
+    if common.is_number or common == 0 or not all((c / common).is_Rational for c, _ in pairs):
+        return total
+    number = common.as_coeff_Mul()[0]
+    common = common / number
+    return common * sp.Add(*((c / common) * x for c, x in pairs))

@@ -31,6 +31,7 @@ class _Step:
         self.name = program.name
         self.buffers: list[tuple[str, Shape]] = []
         self.free: dict[Shape, list[str]] = {}
+        self.made = 1
         self.lines: list[str] = []
         self.place: dict[Tensor, str] = {}  # an equation's symbol → the variable that holds it, where that is another's place
 
@@ -110,7 +111,8 @@ class _Step:
         spare = self.free.setdefault(shape, [])
         if spare:
             return spare.pop()
-        name = self.name("buffer")
+        name = self.name(f"buffer_{self.made}")
+        self.made += 1
         self.buffers.append((name, shape))
         return name
 
@@ -182,7 +184,7 @@ class _Step:
             self.lines.append(f"np.multiply({out}, {self.printer.factor(number)}, out={out})")
             return
         # What reads `out` goes first, then what is computed in it, then what is only added.
-        terms = sorted(expr.args, key=lambda x: (not self.reads(x, out), isinstance(x, Tensor) or rank_of(x) == 0, shape_of(x) != shape, x.sort_key()))
+        terms = sorted(expr.args, key=lambda x: (not self.reads(x, out), isinstance(x, Tensor) or rank_of(x) == 0, shape_of(x) != shape, self.signed(x)[0], x.sort_key()))
         if sum(self.reads(x, out) for x in terms) > 1:
             self.apart(expr, out, shape)
             return

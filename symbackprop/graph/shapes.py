@@ -106,6 +106,8 @@ def shape_of(expr: sp.Basic) -> Shape:
     """
     if isinstance(expr, Shaped):
         return expr.shape
+    if isinstance(expr, sp.Indexed):
+        return ()
     parts = {shape for shape in map(shape_of, expr.args) if shape}
     if len(parts) == 1:
         return parts.pop()
@@ -118,7 +120,19 @@ def shape_of(expr: sp.Basic) -> Shape:
 @lru_cache(maxsize=2**16)
 def rank_of(expr: sp.Basic) -> int:
     """The number of axes; known even where the sizes do not fit."""
+    if isinstance(expr, sp.Indexed):
+        return 0
     return expr.rank if isinstance(expr, Shaped) else max(map(rank_of, expr.args), default=0)
+
+
+def split_scalars(x: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """`x` as (scalar factor, the rest); the rest has the shape of `x`."""
+    if not rank_of(x):
+        return x, sp.S.One
+    if not isinstance(x, sp.Mul):
+        return sp.S.One, x
+    scalars = [f for f in x.args if not rank_of(f)]
+    return sp.Mul(*scalars), sp.Mul(*(f for f in x.args if rank_of(f))) if scalars else x
 
 
 def postorder(root: sp.Basic, descend: Any = lambda expr: True) -> Iterator[sp.Basic]:

@@ -16,7 +16,7 @@ from sympy.core.symbol import Str
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
 from symbackprop.graph.operators.layout import Broadcast, broadcast_in, expand_axes
-from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of
+from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
 LETTERS = string.ascii_lowercase[8:] + string.ascii_lowercase[:8] + string.ascii_uppercase  # i, j, k first, as on paper
@@ -267,16 +267,6 @@ def contract(ins: Sequence[str], out: str, operands: Sequence[sp.Expr]) -> sp.Ex
     rename = dict(zip(dict.fromkeys("".join(s for s, _ in terms) + out), LETTERS, strict=False))
     spec = ",".join("".join(rename[c] for c in s) for s, _ in terms) + "->" + "".join(rename[c] for c in out)
     return sp.Mul(*factors, Einsum(Str(spec), *(x for _, x in terms)))
-
-
-def split_scalars(x: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """`x` as (scalar factor, the rest); the rest has the shape of `x`."""
-    if not rank_of(x):
-        return x, sp.S.One
-    if not isinstance(x, sp.Mul):
-        return sp.S.One, x
-    scalars = [f for f in x.args if not rank_of(f)]
-    return sp.Mul(*scalars), sp.Mul(*(f for f in x.args if rank_of(f))) if scalars else x
 
 
 def _absorb(letters: str, x: sp.Expr, fresh: Any) -> list[tuple[str, sp.Expr]]:

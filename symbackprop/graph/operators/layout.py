@@ -8,7 +8,7 @@ import sympy as sp
 
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, normal_axes, operand
-from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of
+from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of, split_scalars
 
 
 def _plain(sizes: Any) -> Shape:
@@ -63,7 +63,15 @@ class Broadcast(Operator):
 
 def broadcast_in(x: sp.Expr, shape: Shape, axes: Sequence[int]) -> sp.Expr:
     """`Broadcast`, or `x` itself where its shape is the wanted one already."""
-    return x if len(shape) == len(axes) else Broadcast(ints(shape), ints(axes), x)
+    if len(shape) == len(axes):
+        return x
+    axes = list(axes)
+    coefficient, rest = split_scalars(x)
+    if isinstance(rest, Broadcast):  # a broadcast of a broadcast is one broadcast
+        axes, rest = [axes[a] for a in rest.axes], rest.operands[0]
+    if rest == 1:
+        coefficient, rest = sp.S.One, coefficient
+    return coefficient * Broadcast(ints(shape), ints(axes), rest)
 
 
 class Reshape(Operator):
@@ -147,7 +155,10 @@ def reshape(x: Any, shape: Any) -> sp.Expr:
         x = x.operands[0]
     if rank_of(x) == len(target) and shape_of(x) == target:
         return x
-    return Reshape(ints(target), x)
+    coefficient, rest = split_scalars(x)
+    if isinstance(rest, Broadcast) and not rank_of(rest.operands[0]):
+        return coefficient * Broadcast(ints(target), ints(()), *rest.operands)
+    return coefficient * Reshape(ints(target), rest)
 
 
 def expand_axes(x: sp.Expr, axes: Sequence[int], rank: int) -> sp.Expr:
