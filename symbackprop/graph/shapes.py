@@ -25,7 +25,8 @@ class Dim(sp.Symbol):
         return sp.Symbol.__new__(cls, check_name(name, "dimension"), integer=True, positive=True)
 
     def __eq__(self, other: object) -> bool:
-        return self.name == other if isinstance(other, str) else bool(super().__eq__(other))
+        # SymPy answers NotImplemented for what is not SymPy, an integer size above all, and NotImplemented counts as true.
+        return self.name == other if isinstance(other, str) else super().__eq__(other) is True
 
     def __ne__(self, other: object) -> bool:
         return not self == other

@@ -200,8 +200,8 @@ def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
             left = style.transpose(p.atom(a))
         text: str = style.product(left, right)
         return text
-    if len(ins) == 2 and out == ins[0] + ins[1]:
-        a, b = e.operands
+    if len(ins) == 2 and out in (ins[0] + ins[1], ins[1] + ins[0]):
+        a, b = e.operands if out == ins[0] + ins[1] else reversed(e.operands)
         if style is _LATEX and (len(ins[0]), len(ins[1])) == (1, 1):
             return rf"{p.factor(a)} {style.transpose(p.atom(b))}"
         text = style.outer(p.plain(a) if style is _NUMPY else p.factor(a), p.plain(b) if style is _NUMPY else p.factor(b))
