@@ -47,7 +47,8 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
     def precedence(self, expr: sp.Basic) -> int:
         """How tightly the LaTeX of an expression binds."""
         if isinstance(expr, sp.Add):
-            return _SUM
+            number, _ = common_factor(expr)  # printed in front of the sum, so that the whole is a product
+            return _SUM if number == 1 else _SUM + 1 if number < 0 else _PRODUCT
         if isinstance(expr, (sp.Sum, sp.Piecewise)):
             return _SUM
         if isinstance(expr, sp.Mul):
