@@ -90,7 +90,7 @@ class Entry:
             raise UnsupportedError(f"the form {form!r} of one entry is unknown; expected 'chain', 'local' or 'closed'")
         printer = tex.TensorLatex()
         expr = getattr(self, form)
-        right = tex.chain_latex(expr) if form == "chain" else printer.plain(expr)
+        right = tex.chain_latex(expr, self._forms.system.loss) if form == "chain" else printer.plain(expr)
         return f"{tex.derivative(self._forms.system.loss, self.weight, self.index)} = {right}"
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.differentiate import Adjoints, differentiate, pull
+from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm, free_indices
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
@@ -33,9 +34,18 @@ class Partial(sp.Expr):
     def x(self) -> Any:
         return self.args[1]
 
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor whose derivative this is, or is an entry of."""
+        tensor: Tensor = self.y.base.label if isinstance(self.y, sp.Indexed) else self.y
+        return tensor
+
     def doit(self, **hints: Any) -> sp.Expr:
         y, x = self.args
-        if isinstance(y, Tensor) and y.shape == () and x.shape == ():
+        if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
+            tensor, index = (y.base.label, y.indices) if isinstance(y, sp.Indexed) else (y, ())
+            return partial(IndexForm(taken=tuple(s for s in (y.free_symbols | x.free_symbols) if isinstance(s, sp.Symbol))).entry(tensor.definition, index), x, tensor.name)
+        if y.shape == () and x.shape == ():
             return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
         raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
 
@@ -85,6 +95,21 @@ class Forms:
                 self._chains[t] = sp.expand_mul(self._chains[t])
         return self._chains.get(x, sp.S.Zero)
 
+    def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
+        """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
+        return self._chain_entry(x, index, IndexForm(taken=tuple(i for i in index if isinstance(i, sp.Symbol))))
+
+    def _chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
+        if x is self.system.loss:
+            return sp.S.One
+        total: sp.Expr = sp.S.Zero
+        for y in self._users.get(x, []):
+            assert y.definition is not None
+            at, free = _joined(y, x, index, fresh)
+            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index)))
+            total += sp.Sum(term, *((k, 0, size - 1) for k, size in free)) if free else term
+        return total
+
     # --- local --------------------------------------------------------------------------------------------------------
 
     def local(self, x: Tensor) -> sp.Expr:
@@ -120,6 +145,29 @@ class Forms:
             return t.definition if closed or t.adjoint_of else None
 
         return IndexForm(define, tuple(i for i in index if isinstance(i, sp.Symbol))).entry(self.adjoints.of[x], index)
+
+
+def _at(x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
+    return sp.Indexed(sp.IndexedBase(x), *index) if index else x
+
+
+def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Symbol, Any]]]:
+    """The entries of y that depend on x at `index`: an index of y with components taken from `index` where y's equation uses the same
+    index for both, and the other components as fresh indices to be summed over, with their sizes."""
+    symbols = tuple(fresh.fresh(size) for size in y.shape)
+    assert y.definition is not None
+    entry = IndexForm(taken=(*symbols, *(i for i in index if isinstance(i, sp.Symbol)))).entry(y.definition, symbols)
+    places = [e.indices for e in entry.atoms(sp.Indexed) if e.base.label is x]
+    at: list[sp.Expr] = []
+    free = []
+    for k, size in zip(symbols, y.shape, strict=True):
+        same = [m for m in range(len(index)) if all(p[m] == k for p in places)]
+        if same and places:
+            at.append(index[same[0]])
+        else:
+            at.append(k)
+            free.append((k, size))
+    return tuple(at), free
 
 
 def _adjoints_in(expr: sp.Expr) -> set[Tensor]:

@@ -12,7 +12,7 @@ from symbackprop.graph.shapes import Dim, show
 from symbackprop.graph.tensor import Equation, Tensor, node
 
 
-class _NotScalar(ShapeError, NetworkError):
+class LossShapeError(ShapeError, NetworkError):
     """A loss that is not a scalar is both a wrong shape and an unusable network."""
 
 
@@ -50,7 +50,7 @@ class System:
         """Name the loss and the output where the user did not, check both, and check the names of the whole."""
         loss = loss if isinstance(loss, Tensor) else node("loss", loss)
         if loss.shape != ():
-            raise _NotScalar(f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; expected a scalar, shape (): take its sum or its mean")
+            raise LossShapeError(f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; expected a scalar, shape (): take its sum or its mean")
         if output is not None and not isinstance(output, Tensor):
             output = node("output", output)
         system = cls(loss, output)

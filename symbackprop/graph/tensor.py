@@ -1,6 +1,7 @@
 """Tensors: SymPy symbols that know their shape and what they are (data, weight, node or adjoint), and the equations they name."""
 
 import itertools
+import operator
 import weakref
 from collections.abc import Hashable
 from typing import Any, NamedTuple
@@ -11,6 +12,14 @@ from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
 from symbackprop.graph.names import check_name, split_names
 from symbackprop.graph.shapes import Dim, Shape, Shaped, as_shape, postorder, shape_of, show
 
+_ARITHMETIC = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "true_divide": operator.truediv,
+    "power": operator.pow,
+}
 _serial = itertools.count()
 _known: "weakref.WeakValueDictionary[Hashable, Tensor]" = weakref.WeakValueDictionary()
 
@@ -26,8 +35,19 @@ class TensorMethods:
     """What Python's operators and NumPy's attributes mean on tensors and on operators."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # an array on the left hands the operation to us, where it is refused with a clear error
     __iter__ = None  # indexing does not make a tensor a sequence
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> sp.Expr:
+        """NumPy's scalars are numbers like any other; its arrays are refused, since an equation would hide them."""
+        operation = _ARITHMETIC.get(ufunc.__name__)
+        plain = [x.item() if getattr(x, "shape", None) == () and hasattr(x, "item") else x for x in inputs]
+        if operation is None or method != "__call__" or any(hasattr(x, "__array__") for x in plain):
+            raise NetworkError(
+                f"NumPy's {ufunc.__name__} was applied to {' and '.join(str(x)[:60] for x in inputs)}; write equations with SymPy's functions, "
+                "and declare arrays with data(...) or weight(..., init=array)"
+            )
+        result: sp.Expr = operation(*plain)
+        return result
 
     def __matmul__(self, other: Any) -> sp.Expr:
         from symbackprop.graph.operators.contraction import matmul
@@ -129,6 +149,9 @@ def data(names: str, shape: Any = ()) -> Any:
     integers and dimension names; `("n", 784)` leaves the batch size open until run time.
     Raises `NetworkError` for a name that cannot be written in code and `ShapeError` for an unusable shape.
     """
+    shape = as_shape(shape)
+    if not all(isinstance(size, (int, Dim)) for size in shape):
+        raise ShapeError(f"data {names!r} has shape {show(shape)}; its sizes must be integers or names of dimensions, which are read off the array")
     return _declare(names, shape, "data")
 
 
@@ -159,10 +182,34 @@ def node(name: str, expr: Any) -> Tensor:
     try:
         for part in postorder(expr):
             shape_of(part)
-        shape = shape_of(expr)
     except ShapeError as error:
         raise ShapeError(f"equation {name!r} ({name} = {expr}): {error}") from None
-    return Tensor(name, shape, "node", expr)
+    expr = _shallow(name, expr)
+    return Tensor(name, shape_of(expr), "node", expr)
+
+
+DEPTH = 16  # a deeper expression is cut into several equations: SymPy is recursive, and a person could not read it either
+
+
+def _shallow(name: str, root: sp.Expr) -> sp.Expr:
+    """The expression, with parts of a very deep one named `<name>__1`, `<name>__2` ..., so that each equation stays shallow."""
+    depth: dict[sp.Basic, int] = {}
+    for part in postorder(root):
+        depth[part] = 1 + max((depth[a] for a in part.args), default=-1)
+    if depth[root] <= DEPTH:
+        return root
+    done: dict[sp.Basic, sp.Basic] = {}
+    count = itertools.count(1)
+    for part in postorder(root):
+        args = [done[a] for a in part.args]
+        rebuilt = part if all(a is b for a, b in zip(args, part.args, strict=True)) else part.func(*args)
+        level = 1 + max((depth[a] for a in args), default=-1)
+        if level >= DEPTH and isinstance(rebuilt, sp.Expr) and part is not root:
+            rebuilt = Tensor(f"{name}__{next(count)}", shape_of(rebuilt), "node", rebuilt)
+            level = 0
+        depth[rebuilt] = level
+        done[part] = rebuilt
+    return done[root]
 
 
 def as_expression(value: Any, where: str) -> sp.Expr:

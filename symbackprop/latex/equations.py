@@ -134,7 +134,7 @@ def gradient_line(forms: Forms, w: Tensor, form: str) -> tuple[str, str]:
     loss = forms.system.loss
     printer = TensorLatex()
     if form == "chain":
-        return derivative(loss, w), chain_latex(forms.chain(w))
+        return derivative(loss, w), chain_latex(forms.chain(w), loss)
     if form == "local":
         return derivative(loss, w), printer.plain(forms.local(w))
     closed = forms.closed(w)
@@ -143,11 +143,11 @@ def gradient_line(forms: Forms, w: Tensor, form: str) -> tuple[str, str]:
     return derivative(loss, w), printer.plain(closed)
 
 
-def chain_latex(expr: sp.Expr) -> str:
+def chain_latex(expr: sp.Expr, loss: Tensor) -> str:
     """A sum of products of partial derivatives, each product in the order of the chain rule."""
     printer = TensorLatex()
     parts = expr.args if isinstance(expr, sp.Add) else (expr,)
-    ordered = sorted(parts, key=lambda p: [-f.y.serial for f in p.atoms(Partial)][:1])
+    ordered = sorted(parts, key=lambda p: -max((f.tensor.serial for f in p.atoms(Partial) if f.tensor is not loss), default=0))
     return " + ".join(printer.plain(p) if isinstance(p, (Partial, sp.Mul)) else printer.plain(p) for p in ordered)
 
 
