@@ -86,9 +86,9 @@ def mlp(sizes: Sequence[int], activation: Any = "tanh", output: Any = None, loss
     if cost is None:
         raise NetworkError(f"mlp needs a loss; expected one of {', '.join(LOSSES)}, or a function of output and target")
     h: Any = data("X", ("n", sizes[0]))
-    for units in sizes[1:-1]:
-        h = dense(h, units, activation)
-    z = dense(h, sizes[-1])
+    for k, units in enumerate(sizes[1:-1], 1):
+        h = dense(h, units, activation, name=str(k))
+    z = dense(h, sizes[-1], name=str(len(sizes) - 1))
     y = z if last is None else node("Y", last(z))
     target = data("T", ("n", sizes[-1]))
     from_logits = cost in (losses.cross_entropy, losses.binary_cross_entropy_with_logits)

@@ -10,7 +10,7 @@ from symbackprop.calculus.share import share
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.graph.equations import System, collect
-from symbackprop.graph.initial import initial_source
+from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.gather import OneHot, Take
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -80,7 +80,7 @@ class _Module:
 
     def initialize(self) -> str:
         lines = ["def initialize(seed=0):", '    """Weights to start from, drawn with a seeded generator."""', "    rng = np.random.default_rng(seed)"]
-        sources = [f'        "{w.name}": {initial_source(self.system, w)},' for w in self.system.weights]
+        sources = [f'        "{w.name}": {source},' for w, source in initial_sources(self.system).items()]
         if not any("rng." in s for s in sources):
             lines.pop()
         return "\n".join([*lines, "    return {", *sources, "    }"])

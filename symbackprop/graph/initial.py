@@ -37,25 +37,28 @@ def fans(shape: Sequence[int]) -> tuple[float, float]:
     return shape[-2] * field, shape[-1] * field
 
 
-def default_initializer(system: System, weight: Tensor) -> str:
-    """Zeros for a bias (a weight that is only added), ones for an elementwise gain, He before a relu, else Glorot."""
-    added = multiplied = contracted = rectified = False
-    relu_inputs = {s for _, expr in system.equations for part in postorder(expr) if isinstance(part, (relu, sp.Max)) for s in part.free_symbols}
-    for symbol, expr in system.equations:
-        if weight not in expr.free_symbols:
-            continue
+def default_initializers(system: System) -> dict[Tensor, str]:
+    """Weight → initializer: zeros for a bias (a weight that is only added), ones for an elementwise gain, He before a relu, else Glorot."""
+    uses: dict[Tensor, set[str]] = {w: set() for w in system.weights}
+    before_relu: set[Tensor] = set()
+    for symbol, expr in reversed(system.equations):  # a relu's argument stands before the relu
+        if expr in uses:
+            uses[expr].add("multiplied")
         for part in postorder(expr):
-            if weight in part.args:
-                added |= isinstance(part, sp.Add)
-                contracted |= isinstance(part, Einsum)
-                multiplied |= not isinstance(part, (sp.Add, Einsum))
-        multiplied |= expr is weight
-        rectified |= symbol in relu_inputs
-    if contracted:
-        return "he_normal" if rectified else "glorot_uniform"
-    if multiplied:
-        return "ones" if weight.shape else "glorot_uniform"
-    return "zeros" if added else "glorot_uniform"
+            if isinstance(part, (relu, sp.Max)):
+                before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
+            for w in uses.keys() & set(part.args):
+                kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, Einsum) else "multiplied"
+                uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)
+    return {w: _default(w, uses[w]) for w in uses}
+
+
+def _default(weight: Tensor, uses: set[str]) -> str:
+    if "rectified" in uses:
+        return "he_normal"
+    if "multiplied" in uses and "contracted" not in uses and weight.shape:
+        return "ones"
+    return "zeros" if uses == {"added"} else "glorot_uniform"
 
 
 def draw_source(name: str, shape: Sequence[int]) -> str:
@@ -74,11 +77,16 @@ def draw_source(name: str, shape: Sequence[int]) -> str:
     return f"{draw}, {size}).astype(DTYPE)" if shape else f"np.array({draw}), DTYPE)"
 
 
-def initial_source(system: System, weight: Tensor) -> str:
-    """The NumPy expression of a weight's initial value."""
+def initial_sources(system: System) -> dict[Tensor, str]:
+    """Weight → the NumPy expression of its initial value."""
+    defaults = default_initializers(system)
+    return {w: _initial_source(w, defaults[w]) for w in system.weights}
+
+
+def _initial_source(weight: Tensor, default: str) -> str:
     init = weight.init
     if init is None:
-        return draw_source(default_initializer(system, weight), weight.shape)
+        return draw_source(default, weight.shape)
     if isinstance(init, str):
         return draw_source(init, weight.shape)
     try:
