@@ -18,10 +18,10 @@ from symbackprop.errors import (
 )
 from symbackprop.gradients import Gradient, Gradients
 from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
-from symbackprop.graph.operators.contraction import einsum, matmul, mean, transpose
-from symbackprop.graph.operators.contraction import reduce_sum as sum
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
+from symbackprop.graph.operators.products import reduce_sum as sum
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
 from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min

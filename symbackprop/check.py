@@ -4,8 +4,8 @@ Sources: Nocedal & Wright, Numerical Optimization, section 8.1 (central differen
 machine's precision); Squire & Trapp, SIAM Review 40 (1998), 110-112 (complex steps).
 """
 
-from collections.abc import Callable, Mapping
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 

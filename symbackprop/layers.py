@@ -9,7 +9,7 @@ from symbackprop import losses
 from symbackprop.errors import NetworkError, ShapeError
 from symbackprop.graph import functions as f
 from symbackprop.graph.equations import collect
-from symbackprop.graph.operators.contraction import matmul
+from symbackprop.graph.operators.products import matmul
 from symbackprop.graph.operators.reduction import log_softmax, softmax
 from symbackprop.graph.shapes import rank_of, shape_of, show
 from symbackprop.graph.tensor import Tensor, data, node, weight

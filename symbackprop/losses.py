@@ -9,8 +9,8 @@ import sympy as sp
 
 from symbackprop.errors import ShapeError
 from symbackprop.graph.functions import softplus
-from symbackprop.graph.operators.contraction import mean, reduce_sum
 from symbackprop.graph.operators.gather import one_hot
+from symbackprop.graph.operators.products import mean, reduce_sum
 from symbackprop.graph.operators.reduction import logsumexp
 from symbackprop.graph.shapes import rank_of, shape_of, show
 

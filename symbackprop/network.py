@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-
+from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
 from symbackprop.gradients import Gradients
-from symbackprop.calculus.forms import Forms
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.latex.equations import align, equation_lines

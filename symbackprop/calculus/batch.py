@@ -11,9 +11,10 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, ints
-from symbackprop.graph.operators.contraction import LETTERS, Einsum, contract, mean, transpose
+from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
 from symbackprop.graph.operators.gather import OneHot, Take
-from symbackprop.graph.operators.layout import Broadcast, Concatenate, Pad, Reshape, Slice, expand_axes, reshape
+from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, expand_axes, reshape
+from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor

@@ -16,7 +16,7 @@ from symbackprop.calculus.simplify import add, product, reduce_to, tidy
 from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.layout import broadcast_in
+from symbackprop.graph.operators.contraction import broadcast_in
 from symbackprop.graph.shapes import Shaped, postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from symbackprop.graph.operators.contraction import LETTERS, contract
-from symbackprop.graph.operators.layout import Broadcast, expand_axes
+from symbackprop.graph.operators.contraction import LETTERS, Broadcast, contract
+from symbackprop.graph.operators.layout import expand_axes
 from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
 

@@ -13,7 +13,7 @@ from symbackprop.graph.equations import System, collect
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.gather import OneHot, Take
-from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
+from symbackprop.graph.rule import STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import postorder
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -140,7 +140,7 @@ class _Module:
         assert self.rule is not None
         entries = ['"t": 0']
         for state, value in self.rule.states.items():
-            zero = f"np.zeros(np.shape(weights[name]), DTYPE)" if value == 0 else f"np.full(np.shape(weights[name]), {float(value)!r}, DTYPE)"
+            zero = "np.zeros(np.shape(weights[name]), DTYPE)" if value == 0 else f"np.full(np.shape(weights[name]), {float(value)!r}, DTYPE)"
             entries.append(f'"{state.name}": {{name: {zero} for name in WEIGHTS}}')
         body = "{" + ", ".join(entries) + "}" if len(entries) == 1 else "{\n        " + ",\n        ".join(entries) + ",\n    }"
         return f'def initialize_state(weights):\n    """The optimizer\'s state before the first update: the number of updates so far, and one array for each weight."""\n    return {body}'

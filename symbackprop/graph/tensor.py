@@ -3,7 +3,7 @@
 import itertools
 import operator
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -31,6 +31,10 @@ class Equation(NamedTuple):
     expr: sp.Expr
 
 
+# What Python's own syntax builds: `@`, `[...]` and `.T`. The operators enter themselves here, since they are made of tensors.
+SYNTAX: dict[str, Callable[..., sp.Expr]] = {}
+
+
 class TensorMethods:
     """What Python's operators and NumPy's attributes mean on tensors and on operators."""
 
@@ -50,26 +54,18 @@ class TensorMethods:
         return result
 
     def __matmul__(self, other: Any) -> sp.Expr:
-        from symbackprop.graph.operators.contraction import matmul
-
-        return matmul(self, other)
+        return SYNTAX["matmul"](self, other)
 
     def __rmatmul__(self, other: Any) -> sp.Expr:
-        from symbackprop.graph.operators.contraction import matmul
-
-        return matmul(other, self)
+        return SYNTAX["matmul"](other, self)
 
     def __getitem__(self, key: Any) -> sp.Expr:
-        from symbackprop.graph.operators.layout import getitem
-
-        return getitem(self, key)
+        return SYNTAX["getitem"](self, key)
 
     @property
     def T(self) -> sp.Expr:
         """The axes in reverse order."""
-        from symbackprop.graph.operators.contraction import transpose
-
-        return transpose(self)
+        return SYNTAX["transpose"](self)
 
 
 class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
@@ -188,7 +184,8 @@ def node(name: str, expr: Any) -> Tensor:
     return Tensor(name, shape_of(expr), "node", expr)
 
 
-DEPTH = 16  # a deeper expression is cut into several equations: SymPy is recursive, and a person could not read it either
+# An expression of more levels than DEPTH is cut into equations of about PIECE levels: SymPy is recursive, and a person could not read it either.
+DEPTH, PIECE = 16, 6
 
 
 def _shallow(name: str, root: sp.Expr) -> sp.Expr:
@@ -204,7 +201,7 @@ def _shallow(name: str, root: sp.Expr) -> sp.Expr:
         args = [done[a] for a in part.args]
         rebuilt = part if all(a is b for a, b in zip(args, part.args, strict=True)) else part.func(*args)
         level = 1 + max((depth[a] for a in args), default=-1)
-        if level >= DEPTH and isinstance(rebuilt, sp.Expr) and part is not root:
+        if level >= PIECE and isinstance(rebuilt, sp.Expr) and part is not root:
             rebuilt = Tensor(f"{name}__{next(count)}", shape_of(rebuilt), "node", rebuilt)
             level = 0
         depth[rebuilt] = level

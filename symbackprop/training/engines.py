@@ -9,7 +9,7 @@ from symbackprop.calculus.batch import is_single_sample, lift
 from symbackprop.codegen.array_step import array_source
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.program import training_program
-from symbackprop.codegen.scalar_step import is_scalar, scalar_source, stored
+from symbackprop.codegen.scalar_step import is_scalar, scalar_source
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
 from symbackprop.training.feed import Array, Feed

@@ -1,11 +1,11 @@
 """The base class of structural operators: what each one has to state, and nothing about any of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import sympy as sp
 
-from symbackprop.graph.shapes import Shape, Shaped, rank_of, shape_of
+from symbackprop.graph.shapes import Shape, Shaped, rank_of
 from symbackprop.graph.tensor import TensorMethods, as_expression
 
 Index = tuple[sp.Expr, ...]
@@ -124,8 +124,12 @@ def ints(values: Any) -> sp.Tuple:
     return sp.Tuple(*values)
 
 
-def shapes_of(operands: Sequence[sp.Expr]) -> list[Shape]:
-    return [shape_of(x) for x in operands]
+def plain_shape(sizes: Any) -> Shape:
+    """A shape kept as an operator's parameter, with Python's integers again."""
+    return tuple(int(s) if s.is_Integer else s for s in sizes)
 
 
-Pullback = Callable[[sp.Expr], Sequence[sp.Expr | None]]
+def shape_code(sizes: Any, p: Printer) -> str:
+    """A shape as a Python tuple."""
+    texts = [p.plain(sp.sympify(s, strict=True)) for s in sizes]
+    return "(" + ", ".join(texts) + ("," if len(texts) == 1 else "") + ")"

@@ -5,7 +5,6 @@ Source: the Einstein summation of Laue, Mitterreiter & Giesen, "A Simple and Eff
 the pullback of C = *(s1, s2, s3)(A, B) in A is *(s3, s2, s1)(adjoint, B).
 """
 
-import itertools
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +13,7 @@ import sympy as sp
 from sympy.core.symbol import Str
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
-from symbackprop.graph.operators.layout import Broadcast, broadcast_in, expand_axes
+from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, plain_shape, shape_code
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
@@ -130,6 +128,58 @@ class _StrAdapter:
     def plain(self, expr: sp.Basic) -> str:
         text: str = self._printer._print(expr)
         return text
+
+
+class Broadcast(Operator):
+    """Repeat `x` over new axes: `axes[m]` is the place of x's axis m in the result, whose shape is given."""
+
+    n_parameters = 2  # shape, axes
+
+    def infer_shape(self) -> Shape:
+        return plain_shape(self.args[0])
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(int(a) for a in self.args[1])
+
+    def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
+        letters = LETTERS[: self.rank]
+        return [contract([letters], "".join(letters[a] for a in self.axes), [adjoint])]
+
+    def entry(self, index: Index, context: IndexContext) -> sp.Expr:
+        return context.entry(self.operands[0], tuple(index[a] for a in self.axes))
+
+    def latex_form(self, p: Printer) -> str:
+        (x,) = self.operands
+        if self.rank == 1 and not self.axes:
+            return rf"{p.factor(x)} \mathbf{{1}}" if x != 1 else r"\mathbf{1}"
+        if self.rank == 2 and not self.axes:
+            return (f"{p.factor(x)} " if x != 1 else "") + r"\mathbf{1} \mathbf{1}^{\top}"
+        if self.rank == 2 and len(self.axes) == 1:
+            return rf"\mathbf{{1}} {p.factor(x)}" if self.axes == (1,) else rf"{p.factor(x)} \mathbf{{1}}^{{\top}}"
+        return rf"\operatorname{{broadcast}}\left({p.plain(x)}\right)"
+
+    def numpy_form(self, p: Printer) -> str:
+        (x,) = self.operands
+        shape = shape_code(self.shape, p)
+        if not rank_of(x):
+            return f"np.full({shape}, {p.plain(x)}, dtype=DTYPE)"
+        missing = [a for a in range(self.rank) if a not in self.axes and a > min(self.axes)]
+        inner = f"np.expand_dims({p.plain(x)}, {tuple(a - self.rank for a in missing)})" if missing else p.plain(x)
+        return f"np.broadcast_to({inner}, {shape})"
+
+
+def broadcast_in(x: sp.Expr, shape: Shape, axes: Sequence[int]) -> sp.Expr:
+    """`Broadcast`, or `x` itself where its shape is the wanted one already."""
+    if len(shape) == len(axes):
+        return x
+    axes = list(axes)
+    coefficient, rest = split_scalars(x)
+    if isinstance(rest, Broadcast):  # a broadcast of a broadcast is one broadcast
+        axes, rest = [axes[a] for a in rest.axes], rest.operands[0]
+    if rest == 1:
+        coefficient, rest = sp.S.One, coefficient
+    return coefficient * Broadcast(ints(shape), ints(axes), rest)
 
 
 # --- spelling ------------------------------------------------------------------------------------------------------------
@@ -303,95 +353,3 @@ def _sum_of_constant(letters: str, out: str, x: sp.Expr) -> sp.Expr | None:
     sizes = dict(zip(letters, x.shape, strict=True))
     count = size_of(tuple(s for c, s in sizes.items() if c not in out))
     return count * broadcast_in(x.operands[0], tuple(sizes[c] for c in out), [])
-
-
-def einsum(spec: str, *operands: Any) -> sp.Expr:
-    """General contraction, as `numpy.einsum` reads it: `einsum("ij,jk->ik", A, B)`; "..." and an implied output are allowed.
-
-    Raises `ShapeError` where the indices do not match the operands' axes or their sizes differ.
-    """
-    xs = [operand(x, "einsum") for x in operands]
-    text = spec.replace(" ", "")
-    left, arrow, out = text.partition("->")
-    ins = left.split(",")
-    if len(ins) != len(xs):
-        raise ShapeError(f"einsum({spec!r}): {len(ins)} index groups for {len(xs)} operands; give one group for each operand")
-    ranks = [rank_of(x) for x in xs]
-    dots = max((r - len(s.replace("...", "")) for s, r in zip(ins, ranks, strict=True) if "..." in s), default=0)
-    spare = [c for c in reversed(LETTERS) if c not in text][: max(dots, 0)][::-1]
-    if not arrow:
-        named = left.replace(",", "").replace("...", "")
-        out = ("..." if "..." in left else "") + "".join(sorted(c for c in set(named) if named.count(c) == 1))
-    expanded = []
-    for s, r, x in zip(ins, ranks, xs, strict=True):
-        n = r - len(s.replace("...", ""))
-        s = s.replace("...", "".join(spare[len(spare) - n :]) if n > 0 else "")
-        if len(s) != r or not set(s) <= set(LETTERS):
-            raise ShapeError(f"einsum({spec!r}): the index group {s!r} has {len(s)} letters but {x} has {r} axes; give one letter for each axis")
-        expanded.append(s)
-    out = out.replace("...", "".join(spare))
-    unknown = [c for c in out if c not in "".join(expanded)]
-    if unknown or len(set(out)) != len(out):
-        raise ShapeError(f"einsum({spec!r}): the output {out!r} must name indices of the operands, each once")
-    # Summing each operand's own indices cannot be postponed past the products, so the sizes are checked by the operator itself.
-    return contract(expanded, out, xs)
-
-
-def matmul(a: Any, b: Any) -> sp.Expr:
-    """The matrix product, as `numpy.matmul`: (..., n, k) @ (..., k, m) → (..., n, m); a vector on either side is contracted away.
-
-    Raises `ShapeError` for a scalar operand; sizes that do not fit are reported when the equation is named.
-    """
-    a, b = operand(a, "matmul"), operand(b, "matmul")
-    ra, rb = rank_of(a), rank_of(b)
-    if not ra or not rb:
-        raise ShapeError(f"{a} @ {b}: matmul needs at least one axis on each side, found shapes {show(shape_of(a))} and {show(shape_of(b))}; use * for a scalar")
-    batch = LETTERS[3 : 3 + max(ra, rb, 2) - 2]
-    a, ia = _batch_letters(a, batch, "ij" if ra > 1 else "j")
-    b, ib = _batch_letters(b, batch, "jk" if rb > 1 else "j")
-    out = "".join(c for c in batch if c in ia + ib) + ("i" if ra > 1 else "") + ("k" if rb > 1 else "")
-    return contract([ia, ib], out, [a, b])
-
-
-def _batch_letters(x: sp.Expr, batch: str, own: str) -> tuple[sp.Expr, str]:
-    """Letters for the leading axes of one side of a matrix product; a leading axis of size one is dropped, not repeated."""
-    from symbackprop.graph.operators.layout import reshape
-
-    lead = rank_of(x) - len(own)
-    letters = batch[len(batch) - lead :] if lead > 0 else ""
-    if lead > 0:
-        shape = shape_of(x)
-        kept = [i for i in range(lead) if shape[i] != 1]
-        if len(kept) < lead:
-            return reshape(x, tuple(shape[i] for i in kept) + shape[lead:]), "".join(letters[i] for i in kept) + own
-    return x, letters + own
-
-
-def transpose(x: Any, axes: Any = None) -> sp.Expr:
-    """The axes in reverse order, or in the order of `axes`, as `numpy.transpose`."""
-    x = operand(x, "transpose")
-    rank = rank_of(x)
-    order = list(range(rank))[::-1] if axes is None else [a % rank if isinstance(a, int) and -rank <= a < rank else a for a in axes]
-    if sorted(order, key=str) != sorted(range(rank), key=str):
-        raise ShapeError(f"transpose({x}, {axes}): expected each of the axes 0 to {rank - 1} once")
-    letters = LETTERS[:rank]
-    return contract([letters], "".join(letters[a] for a in order), [x])
-
-
-def reduce_sum(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
-    """The sum over all axes, or over `axis` (an integer or a tuple), as `numpy.sum`."""
-    x = operand(x, "sum")
-    axes = normal_axes(axis, x, "sum")
-    rank = rank_of(x)
-    letters = LETTERS[:rank]
-    kept = "".join(c for i, c in enumerate(letters) if i - rank not in axes)
-    total = contract([letters], kept, [x])
-    return expand_axes(total, axes, rank) if keepdims else total
-
-
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
-    """The mean over all axes, or over `axis`, as `numpy.mean`: the sum divided by the number of terms."""
-    x = operand(x, "mean")
-    axes = normal_axes(axis, x, "mean")
-    shape = shape_of(x)
-    return reduce_sum(x, axis, keepdims) / size_of(tuple(itertools.compress(shape, (i - len(shape) in axes for i in range(len(shape))))))

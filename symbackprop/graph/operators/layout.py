@@ -1,4 +1,4 @@
-"""Operators that move entries without computing: broadcast, reshape, concatenate, slice, and pad (the slice's pullback)."""
+"""Operators that move entries without computing: reshape, concatenate, slice, and pad (the slice's pullback)."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,71 +7,9 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, normal_axes, operand
+from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, normal_axes, operand, plain_shape, shape_code
+from symbackprop.graph.operators.contraction import Broadcast
 from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of, split_scalars
-
-
-def _plain(sizes: Any) -> Shape:
-    return tuple(int(s) if s.is_Integer else s for s in sizes)
-
-
-def _code(sizes: Any, p: Printer) -> str:
-    texts = [p.plain(sp.sympify(s, strict=True)) for s in sizes]
-    return "(" + ", ".join(texts) + ("," if len(texts) == 1 else "") + ")"
-
-
-class Broadcast(Operator):
-    """Repeat `x` over new axes: `axes[m]` is the place of x's axis m in the result, whose shape is given."""
-
-    n_parameters = 2  # shape, axes
-
-    def infer_shape(self) -> Shape:
-        return _plain(self.args[0])
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return tuple(int(a) for a in self.args[1])
-
-    def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
-        from symbackprop.graph.operators.contraction import LETTERS, contract
-
-        letters = LETTERS[: self.rank]
-        return [contract([letters], "".join(letters[a] for a in self.axes), [adjoint])]
-
-    def entry(self, index: Index, context: IndexContext) -> sp.Expr:
-        return context.entry(self.operands[0], tuple(index[a] for a in self.axes))
-
-    def latex_form(self, p: Printer) -> str:
-        (x,) = self.operands
-        if self.rank == 1 and not self.axes:
-            return rf"{p.factor(x)} \mathbf{{1}}" if x != 1 else r"\mathbf{1}"
-        if self.rank == 2 and not self.axes:
-            return (f"{p.factor(x)} " if x != 1 else "") + r"\mathbf{1} \mathbf{1}^{\top}"
-        if self.rank == 2 and len(self.axes) == 1:
-            return rf"\mathbf{{1}} {p.factor(x)}" if self.axes == (1,) else rf"{p.factor(x)} \mathbf{{1}}^{{\top}}"
-        return rf"\operatorname{{broadcast}}\left({p.plain(x)}\right)"
-
-    def numpy_form(self, p: Printer) -> str:
-        (x,) = self.operands
-        shape = _code(self.shape, p)
-        if not rank_of(x):
-            return f"np.full({shape}, {p.plain(x)}, dtype=DTYPE)"
-        missing = [a for a in range(self.rank) if a not in self.axes and a > min(self.axes)]
-        inner = f"np.expand_dims({p.plain(x)}, {tuple(a - self.rank for a in missing)})" if missing else p.plain(x)
-        return f"np.broadcast_to({inner}, {shape})"
-
-
-def broadcast_in(x: sp.Expr, shape: Shape, axes: Sequence[int]) -> sp.Expr:
-    """`Broadcast`, or `x` itself where its shape is the wanted one already."""
-    if len(shape) == len(axes):
-        return x
-    axes = list(axes)
-    coefficient, rest = split_scalars(x)
-    if isinstance(rest, Broadcast):  # a broadcast of a broadcast is one broadcast
-        axes, rest = [axes[a] for a in rest.axes], rest.operands[0]
-    if rest == 1:
-        coefficient, rest = sp.S.One, coefficient
-    return coefficient * Broadcast(ints(shape), ints(axes), rest)
 
 
 class Reshape(Operator):
@@ -80,7 +18,7 @@ class Reshape(Operator):
     n_parameters = 1
 
     def infer_shape(self) -> Shape:
-        shape, old = _plain(self.args[0]), shape_of(self.operands[0])
+        shape, old = plain_shape(self.args[0]), shape_of(self.operands[0])
         if sp.simplify(size_of(shape) - size_of(old)) != 0:
             raise ShapeError(f"reshape: {self.operands[0]} has shape {show(old)} with {size_of(old)} entries, but shape {show(shape)} has {size_of(shape)}; they must be equal")
         return shape
@@ -132,7 +70,7 @@ class Reshape(Operator):
         added = self.new_axes()
         if added:
             return f"np.expand_dims({p.plain(x)}, {added[0] if len(added) == 1 else added})"
-        return f"np.reshape({p.plain(x)}, {_code(self.shape, p)})"
+        return f"np.reshape({p.plain(x)}, {shape_code(self.shape, p)})"
 
 
 def reshape(x: Any, shape: Any) -> sp.Expr:
@@ -270,7 +208,7 @@ class Pad(Operator):
     n_parameters = 2  # cuts, shape
 
     def infer_shape(self) -> Shape:
-        return _plain(self.args[1])
+        return plain_shape(self.args[1])
 
     @property
     def rank(self) -> int:
@@ -291,7 +229,7 @@ class Pad(Operator):
 
     def numpy_form(self, p: Printer) -> str:
         cuts = [f"slice({', '.join(p.plain(bound) for bound in cut)})" for cut in self.args[0]]
-        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {_code(self.shape, p)}, ({', '.join(cuts)},))"
+        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, ({', '.join(cuts)},))"
 
 
 def _bound(value: Any, size: Dimension, default: Dimension, where: str) -> Any:
@@ -359,6 +297,3 @@ def _cut(k: Any, size: Dimension, where: str) -> tuple[sp.Tuple, bool]:
         raise ShapeError(f"{where}: index {k} is out of range for a dimension of size {size}")
     start = size + k if k < 0 else k
     return ints((start, start + 1, 1)), False
-
-
-__all__ = ["Broadcast", "Concatenate", "Pad", "Reshape", "Slice", "broadcast_in", "concatenate", "expand_axes", "getitem", "reshape"]

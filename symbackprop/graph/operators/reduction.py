@@ -10,8 +10,8 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
-from symbackprop.graph.operators.contraction import reduce_sum, transpose
 from symbackprop.graph.operators.layout import expand_axes, reshape
+from symbackprop.graph.operators.products import reduce_sum, transpose
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, size_of
 
 
