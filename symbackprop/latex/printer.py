@@ -126,7 +126,10 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
         return self._product(sp.Integer(-1) if negative else sp.S.One, above, below)
 
     def _product(self, number: sp.Rational, above: list[sp.Expr], below: list[sp.Expr]) -> str:
-        """Scalars juxtaposed, a fraction for divisors, ⊙ between arrays."""
+        """Scalars juxtaposed, a fraction for divisors, ⊙ between arrays. All numbers become one, in front: 2/n (Y - T), not 1/n 2 (Y - T)."""
+        number, above = _gather_numbers(number, above)
+        divisor, below = _gather_numbers(sp.S.One, below)
+        number /= divisor
         if abs(number.p) != 1:
             above = [sp.Integer(abs(number.p)), *above]
         if number.q != 1:
@@ -137,20 +140,21 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
         if any(rank_of(x) for x in below):
             return sign + rf"\frac{{{self._factors(scalars, arrays) or '1'}}}{{{self._factors([x for x in below if not rank_of(x)], [x for x in below if rank_of(x)])}}}"
         if not below:
-            return sign + (self._factors(scalars, arrays) or "1")
+            return sign + (self._factors(scalars, arrays, bound=bool(sign)) or "1")
         # The numerator takes numbers and names; what is long or an array stands behind the fraction.
         short = [x for x in scalars if not isinstance(x, (sp.Add, sp.Sum, Operator))]
         if not arrays and len(short) < len(scalars) and len(scalars) == 1:
             short = scalars
         rest = [x for x in scalars if x not in short]
         head = rf"\frac{{{self._factors(short, [], alone=len(short) == 1) or '1'}}}{{{self._factors(below, [], alone=len(below) == 1)}}}"
-        tail = self._factors(rest, arrays)
+        tail = self._factors(rest, arrays, bound=True)
         return sign + head + (f" {tail}" if tail else "")
 
-    def _factors(self, scalars: list[sp.Expr], arrays: list[sp.Expr], alone: bool = False) -> str:
+    def _factors(self, scalars: list[sp.Expr], arrays: list[sp.Expr], alone: bool = False, bound: bool = False) -> str:
+        """A product. `alone`: a single factor needs no brackets; `bound`: it needs them, since something stands in front of it."""
         if alone and len(scalars) == 1 and not arrays:
             return self.plain(scalars[0])
-        several = len(scalars) + len(arrays) > 1
+        several = bound or len(scalars) + len(arrays) > 1
         left = [self._bind(x, _PRODUCT) if several else self.plain(x) for x in scalars]
         for i in range(1, len(left)):
             if left[i][:1].isdigit():
@@ -207,3 +211,14 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
 
     def _print_Operator(self, expr: Operator) -> str:
         return expr.latex_form(self)
+
+
+def _gather_numbers(number: sp.Rational, factors: list[sp.Expr]) -> tuple[sp.Rational, list[sp.Expr]]:
+    """`number` times the rational numbers among the factors and in front of the sums among them, and the factors without them."""
+    rest = []
+    for x in factors:
+        taken, x = (x, sp.S.One) if isinstance(x, sp.Rational) else common_factor(x) if isinstance(x, sp.Add) else (sp.S.One, x)
+        number *= taken
+        if x != 1:
+            rest.append(x)
+    return number, rest
