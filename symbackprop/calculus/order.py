@@ -21,13 +21,14 @@ def is_negative_term(term: sp.Expr) -> bool:
     return bool(term.could_extract_minus_sign()) if isinstance(term, (sp.Mul, sp.Number)) else False
 
 
-def terms(expr: sp.Add) -> list[sp.Expr]:
-    """The terms of a sum as people order them."""
+def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
+    """The terms of a sum as people order them. What mentions `lead`, the target of an update rule, comes first: v + g^2."""
 
     def key(term: sp.Expr) -> Any:
         bare = 1 if isinstance(term, Tensor) else 0
         constant = 0 if term.is_number else 1
-        return (is_negative_term(term), constant, -rank_of(term) if rank_of(term) < rank_of(expr) else -rank_of(expr), bare, age(term), term.sort_key())
+        follows = lead is not None and lead not in term.free_symbols
+        return (is_negative_term(term), follows, constant, -rank_of(term) if rank_of(term) < rank_of(expr) else -rank_of(expr), bare, age(term), term.sort_key())
 
     return sorted(expr.args, key=key)
 
@@ -53,8 +54,11 @@ def factors(args: Any) -> list[sp.Expr]:
 
 
 def common_factor(expr: sp.Add) -> tuple[sp.Expr, sp.Expr]:
-    """A sum as (rational number, sum): 2*Y - 2*T is 2 and Y - T. SymPy would multiply the number in again."""
+    """A sum as (rational number, sum): 2*Y - 2*T is 2 and Y - T. SymPy would multiply the number in again. The number is what all
+    terms have; 750/x + 10*x stays as it was written."""
     number, rest = expr.primitive()
+    if any(term.as_coeff_Mul()[0] not in (1, -1) for term in rest.args):
+        return sp.S.One, expr
     return number, rest
 
 
