@@ -17,6 +17,7 @@ from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.shapes import shape_of, size_of
+from symbackprop.graph.tensor import Tensor
 
 # SymPy function → (NumPy name, math name). A name that starts with an underscore is a helper.
 FUNCTIONS: dict[Any, tuple[str, str | None]] = {
@@ -68,6 +69,7 @@ class PythonPrinter:
         self.scalar = scalar
         self.names = names or {}
         self.helpers: set[str] = set()
+        self.lead: Tensor | None = None  # the target of the update rule that is being written
 
     # What operators ask for (see graph.operators.base.Printer).
     def plain(self, expr: sp.Basic) -> str:
@@ -117,7 +119,7 @@ class PythonPrinter:
         if number != 1:
             return self.spell(sp.Mul(number, rest, evaluate=False))
         text = ""
-        for term in terms(expr):
+        for term in terms(expr, self.lead):
             if text and is_negative_term(term):
                 text += f" - {self._bind(-term, _ADD + 1)}"
             else:

@@ -1,7 +1,11 @@
 r"""The LaTeX of expressions. SymPy's printer knows functions and Greek letters; this one adds tensors, operators and the order
-in which people write products and sums. Only commands that both pdflatex (amsmath) and KaTeX know are used."""
+in which people write products and sums. Only commands that both pdflatex (amsmath) and KaTeX know are used.
 
-from collections.abc import Mapping
+Brackets follow one scale, from loose to tight. A product of matrices and a product entry by entry never share a level without
+brackets: `A (B ⊙ C)` and `(A B) ⊙ C` are different things, and readers differ on what `A B ⊙ C` would be.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -10,102 +14,124 @@ from sympy.printing.latex import LatexPrinter
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
 from symbackprop.graph.functions import Elementwise, maximum, relu, sigmoid, softplus, step
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import rank_of
+from symbackprop.graph.shapes import Dim, rank_of
 from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.names import Name, brackets, letters, name_of
 
-_SUM, _PRODUCT, _TIGHT = 10, 20, 30
-_NAMES: dict[Any, str] = {sigmoid: r"\sigma", softplus: r"\operatorname{softplus}", relu: r"\operatorname{relu}"}
+_SUM = 0  # a + b, cases
+_SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
+_OPEN = 2  # a sum sign: everything to its right belongs to it, so it stands last in a product
+_PRODUCT = 3  # a b of scalars, A ⊙ B
+_MATRIX = 4  # A B, A 1
+_POWER = 5  # a^2, fractions, transposes: factors, but not to be raised to a power as they stand
+_ATOM = 6
+
+_NAMES: dict[Any, str] = {sigmoid: r"\sigma", sp.asin: r"\arcsin", sp.acos: r"\arccos", sp.atan: r"\arctan"}
 
 
-class TensorLatex(LatexPrinter):  # type: ignore[misc]
-    """`symbols` overrides the LaTeX of single tensors (an adjoint as Δ₁, say)."""
+class TensorLatex(LatexPrinter):
+    """`symbols` overrides the names of single tensors (an adjoint as Δ₁, say).
 
-    def __init__(self, symbols: Mapping[Tensor, str] | None = None) -> None:
-        super().__init__({"mul_symbol": " ", "ln_notation": False})
+    `places` says how far from the input a tensor stands: with it, the factors of the outermost product are written from the input
+    to the loss, as the chain rule meets them. `indices` are the free indices of an index form: entries are written in their order,
+    as a matrix product would be, and a dimension is a capital letter, since the small one counts along it.
+    """
+
+    def __init__(
+        self,
+        symbols: Mapping[Tensor, Name] | None = None,
+        places: Mapping[Tensor, int] | None = None,
+        indices: Sequence[sp.Symbol] | None = None,
+    ) -> None:
+        super().__init__()
         self.symbols = dict(symbols or {})
+        self.places = places
+        self.indices = None if indices is None else list(indices)
 
-    # What operators ask for (see graph.operators.base.Printer).
+    # What operators ask for (see graph.operators.base.LatexPrinter).
     def plain(self, expr: sp.Basic) -> str:
-        text: str = self._print(expr)
-        return text
+        return self._print(expr)
 
     def atom(self, expr: sp.Basic) -> str:
-        return self._bind(expr, _TIGHT)
+        return self._bind(expr, _ATOM)
 
     def factor(self, expr: sp.Basic) -> str:
-        return self._bind(expr, _PRODUCT)
+        return self._bind(expr, _MATRIX)
 
-    def helper(self, name: str) -> str:
-        raise AssertionError("LaTeX has no helper functions")
+    def call(self, name: str, *arguments: sp.Basic) -> str:
+        return name + brackets(", ".join(map(self.plain, arguments)))
 
     def _bind(self, expr: sp.Basic, wanted: int) -> str:
         text = self.plain(expr)
-        return text if self.precedence(expr) >= wanted else rf"\left({text}\right)"
+        return text if self.level(expr) >= wanted else brackets(text)
 
-    def precedence(self, expr: sp.Basic) -> int:
+    def level(self, expr: sp.Basic) -> int:
         """How tightly the LaTeX of an expression binds."""
         if isinstance(expr, sp.Add):
             number, _ = common_factor(expr)  # printed in front of the sum, so that the whole is a product
-            return _SUM if number == 1 else _SUM + 1 if number < 0 else _PRODUCT
-        if isinstance(expr, (sp.Sum, sp.Piecewise)):
+            return _SUM if number == 1 else _SIGNED if number < 0 else _PRODUCT
+        if isinstance(expr, sp.Piecewise):
             return _SUM
+        if isinstance(expr, sp.Sum):
+            return _OPEN
         if isinstance(expr, sp.Mul):
-            return _SUM + 1 if is_negative_term(expr) else _PRODUCT
-        if isinstance(expr, sp.Number) and expr < 0:
-            return _SUM + 1
-        if isinstance(expr, Reshape) and expr.new_axes() is not None:
-            return self.precedence(expr.operands[0])
-        if isinstance(expr, (Einsum, Operator)):
-            loose = isinstance(expr, Einsum) and (matrix_product(expr) is not None or len(expr.operands) > 1 or len(expr.spec[1]) < len(expr.spec[0][0]))
-            return _PRODUCT if loose or type(expr).__name__ == "Broadcast" else _TIGHT
-        if isinstance(expr, sp.Pow) and not isinstance(expr, sp.exp):
-            return _PRODUCT + 5
-        if isinstance(expr, Tensor) and expr not in self.symbols and expr.adjoint_of:
-            return _PRODUCT + 5
-        if isinstance(expr, sp.Rational) and not expr.is_Integer:
-            return _PRODUCT + 5
-        return _TIGHT
+            return _SIGNED if is_negative_term(expr) else _PRODUCT
+        if isinstance(expr, sp.Number):
+            return _SIGNED if expr < 0 else _PRODUCT if r"\cdot" in self.plain(expr) else _ATOM if expr.is_Integer or expr.is_Float else _POWER
+        if isinstance(expr, Reshape) and expr.moves_unit_axes():
+            return self.level(expr.operands[0])
+        if isinstance(expr, Operator):
+            return _MATRIX if expr.is_juxtaposed else _ATOM if not self.plain(expr).endswith("}") else _POWER
+        if isinstance(expr, sp.Pow):
+            return _POWER
+        if isinstance(expr, (Tensor, sp.Symbol, sp.Indexed, sp.exp)):
+            text = self.plain(expr)
+            return _POWER if "^" in text or "'" in text or text.startswith(r"\frac") else _ATOM
+        return _ATOM
 
     # --- names ----------------------------------------------------------------------------------------------------------
 
+    def _name(self, tensor: sp.Symbol) -> Name:
+        return self.symbols.get(tensor) or name_of(tensor)
+
     def _print_TensorSymbol(self, expr: Tensor) -> str:
-        if expr in self.symbols:
-            return self.symbols[expr]
-        if expr.adjoint_of is not None:
+        if expr.adjoint_of is not None and expr not in self.symbols:
             loss, z = expr.adjoint_of
-            return rf"\frac{{\partial {self._print(loss)}}}{{\partial {self._print(z)}}}"
-        text: str = self._print_Symbol(expr)
-        return text
+            return rf"\frac{{\partial {self.plain(loss)}}}{{\partial {self.plain(z)}}}"
+        return self._name(expr).plain()
 
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
-        name = expr.name
-        if name.endswith("_") and len(name) > 1:
-            return self._print_Symbol(sp.Symbol(name[:-1]))
-        head, *rest = name.split("_")
-        if len(head) > 1 and not rest and super()._print_Symbol(sp.Symbol(head)) == head:
-            return rf"\mathit{{{head}}}" if head.isalpha() else str(super()._print_Symbol(expr))
-        text: str = super()._print_Symbol(expr)
-        return text
+        return self._name(expr).plain()
 
-    _print_Dim = _print_Symbol
+    def _print_Dim(self, expr: Dim) -> str:
+        return letters(expr.name.upper()) if self.indices is not None and len(expr.name) == 1 else self._name(expr).plain()
 
     def _print_IndexedBase(self, expr: sp.IndexedBase) -> str:
-        text: str = self._print(expr.label)
-        return text
+        return self.plain(expr.label)
 
     def _print_Indexed(self, expr: sp.Indexed) -> str:
-        indices = ",".join(self._print(i) for i in expr.indices) if any(len(str(i)) > 2 for i in expr.indices) else " ".join(self._print(i) for i in expr.indices)
         base = expr.base.label
-        if base in self.symbols or getattr(base, "adjoint_of", None) is None:
-            text = self._print(base)
-            head, _, sub = text.partition("_{")
-            return rf"{head}^{{({sub[:-1]})}}_{{{indices}}}" if sub.endswith("}") and sub.count("{") == 0 else rf"{text}_{{{indices}}}"
-        loss, z = base.adjoint_of
-        return rf"\frac{{\partial {self._print(loss)}}}{{\partial {self._print_Indexed(sp.Indexed(sp.IndexedBase(z), *expr.indices))}}}"
+        if getattr(base, "adjoint_of", None) is not None and base not in self.symbols:
+            loss, z = base.adjoint_of
+            return rf"\frac{{\partial {self.plain(loss)}}}{{\partial {self.plain(sp.Indexed(sp.IndexedBase(z), *expr.indices))}}}"
+        several = any(not isinstance(i, sp.Symbol) and not (i.is_Integer and i < 10) for i in expr.indices)
+        return self._name(base).entry(("," if several else " ").join(map(self.plain, expr.indices)))
+
+    def _print_KroneckerDelta(self, expr: sp.Expr, exp: str | None = None) -> str:
+        """Iverson's bracket: δ is an error here."""
+        a, b = expr.args
+        return rf"\left[{self.plain(a)} = {self.plain(b)}\right]" + (f"^{{{exp}}}" if exp else "")
 
     # --- arithmetic -----------------------------------------------------------------------------------------------------
+
+    def _print_Float(self, expr: sp.Float) -> str:
+        mantissa, _, exponent = repr(float(expr)).partition("e")
+        mantissa = mantissa.removesuffix(".0")
+        if not exponent:
+            return mantissa
+        power = f"10^{{{int(exponent)}}}"
+        return power if mantissa == "1" else "-" + power if mantissa == "-1" else rf"{mantissa} \cdot {power}"
 
     def _print_Add(self, expr: sp.Add, order: Any = None) -> str:
         number, rest = common_factor(expr)
@@ -114,19 +140,32 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
         text = ""
         for term in terms(expr):
             if is_negative_term(term):
-                text += f" - {self._bind(-term, _SUM + 1)}" if text else f"- {self._bind(-term, _SUM + 1)}"
+                text += (" - " if text else "-") + self._bind(-term, _OPEN)
             else:
-                text += (" + " if text else "") + self._bind(term, _SUM + 1 if isinstance(term, sp.Piecewise) else _SUM)
+                text += (" + " if text else "") + self._bind(term, _OPEN)
         return text
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         if not expr.is_commutative:
-            return " ".join(self._bind(x, _PRODUCT) for x in expr.args)
+            return " ".join(self._bind(x, _POWER) for x in expr.args)
         negative, above, below = fraction(expr)
-        return self._product(sp.Integer(-1) if negative else sp.S.One, above, below)
+        places, self.places = self.places, None
+        text = self._product(sp.Integer(-1) if negative else sp.S.One, sorted(above, key=self._by_kind if places is None else _from_the_input(places)), below)
+        self.places = places
+        return text
+
+    def _by_kind(self, factor: sp.Expr) -> tuple[int, int]:
+        """Constants; names, in an index form in the order of the free indices; errors; sums and the rest; log(..) last."""
+        if _is_constant(factor):
+            return (0, 0)
+        if isinstance(factor, sp.Indexed):
+            return (1, min((self.indices.index(i) for i in factor.indices if i in self.indices), default=len(self.indices)) if self.indices else 0)
+        if isinstance(factor, Tensor):
+            return (2 if factor.adjoint_of else 1, 0)
+        return (4 if isinstance(factor, sp.log) else 3, 0)
 
     def _product(self, number: sp.Rational, above: list[sp.Expr], below: list[sp.Expr]) -> str:
-        """Scalars juxtaposed, a fraction for divisors, ⊙ between arrays. All numbers become one, in front: 2/n (Y - T), not 1/n 2 (Y - T)."""
+        """Scalars side by side, ⊙ between arrays, a fraction for divisors. All numbers become one, in front: 2/n (Y - T), not 1/n 2 (Y - T)."""
         number, above = _gather_numbers(number, above)
         divisor, below = _gather_numbers(sp.S.One, below)
         number /= divisor
@@ -134,36 +173,41 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
             above = [sp.Integer(abs(number.p)), *above]
         if number.q != 1:
             below = [sp.Integer(number.q), *below]
-        sign = "- " if number < 0 else ""
-        scalars = [x for x in above if rank_of(x) == 0]
-        arrays = [x for x in above if rank_of(x) > 0]
-        if any(rank_of(x) for x in below):
-            return sign + rf"\frac{{{self._factors(scalars, arrays) or '1'}}}{{{self._factors([x for x in below if not rank_of(x)], [x for x in below if rank_of(x)])}}}"
+        sign = "-" if number < 0 else ""
         if not below:
-            return sign + (self._factors(scalars, arrays, bound=bool(sign)) or "1")
-        # The numerator takes numbers and names; what is long or an array stands behind the fraction.
-        short = [x for x in scalars if not isinstance(x, (sp.Add, sp.Sum, Operator))]
-        if not arrays and len(short) < len(scalars) and len(scalars) == 1:
-            short = scalars
-        rest = [x for x in scalars if x not in short]
-        head = rf"\frac{{{self._factors(short, [], alone=len(short) == 1) or '1'}}}{{{self._factors(below, [], alone=len(below) == 1)}}}"
-        tail = self._factors(rest, arrays, bound=True)
-        return sign + head + (f" {tail}" if tail else "")
+            return sign + (self._factors(above, lone=_PRODUCT if sign else _SUM) or "1")
+        inside = self._numerator(above, below)
+        behind = [x for x in above if x not in inside]
+        head = rf"\frac{{{self._factors(inside) or '1'}}}{{{self._factors(below)}}}"
+        return " ".join(filter(None, [sign + head, self._factors(behind, lone=_OPEN)]))
 
-    def _factors(self, scalars: list[sp.Expr], arrays: list[sp.Expr], alone: bool = False, bound: bool = False) -> str:
-        """A product. `alone`: a single factor needs no brackets; `bound`: it needs them, since something stands in front of it."""
-        if alone and len(scalars) == 1 and not arrays:
-            return self.plain(scalars[0])
-        several = bound or len(scalars) + len(arrays) > 1
-        left = [self._bind(x, _PRODUCT) if several else self.plain(x) for x in scalars]
-        for i in range(1, len(left)):
-            if left[i][:1].isdigit():
-                left[i] = r"\cdot " + left[i]
-        if len(arrays) > 1:
-            right = [rf"\left({self.plain(x)}\right)" if isinstance(x, (Einsum,)) and self.precedence(x) < _TIGHT else self._bind(x, _PRODUCT) for x in arrays]
-        else:
-            right = [self._bind(x, _PRODUCT) if several else self.plain(x) for x in arrays]
-        return " ".join([*left, *([r" \odot ".join(right)] if right else [])])
+    def _numerator(self, above: list[sp.Expr], below: list[sp.Expr]) -> list[sp.Expr]:
+        """What stands on the fraction line; the rest stands behind it. On constants, only what is short; on anything else, everything
+        of the denominator's kind."""
+        if any(map(rank_of, below)):
+            return above
+        scalars = [x for x in above if not rank_of(x)]
+        if not all(map(_is_constant, below)):
+            return scalars
+        plain = [x for x in scalars if not isinstance(x, (sp.Sum, Operator)) and not (isinstance(x, sp.Add) and r"\frac" in self.plain(x))]
+        if len(plain) == len(above) and (len(plain) == 1 or not any(isinstance(x, sp.Add) for x in plain)):
+            return plain
+        return [x for x in plain if _is_constant(x)]
+
+    def _factors(self, args: list[sp.Expr], lone: int = _SUM) -> str:
+        """A product without its divisors. `lone` is how tightly a single factor has to bind: loosely, where nothing stands beside it."""
+        scalars = [x for x in args if not rank_of(x)]
+        arrays = [x for x in args if rank_of(x)]
+        if len(args) == 1:
+            return self._bind(args[0], lone)
+        parts = [self._bind(x, _POWER) for x in scalars]
+        if len(arrays) == 1:
+            parts.append(self._bind(arrays[0], _PRODUCT))
+        elif arrays:
+            parts.append(r" \odot ".join(self._bind(x, _POWER) for x in arrays))
+        elif scalars and (isinstance(scalars[-1], sp.Sum) or all(map(_is_constant, scalars[:-1]))):
+            parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
+        return " ".join(rf"\cdot {p}" if i and p[0].isdigit() else p for i, p in enumerate(parts))
 
     def _print_Pow(self, expr: sp.Pow) -> str:
         base, exponent = expr.args
@@ -174,43 +218,63 @@ class TensorLatex(LatexPrinter):  # type: ignore[misc]
         if exponent == 2 and rank_of(base) > 0 and isinstance(base, Tensor):
             return rf"{self.plain(base)} \odot {self.plain(base)}"
         power = rf"\circ {self.plain(exponent)}" if rank_of(base) > 0 else self.plain(exponent)
-        if isinstance(base, sp.Function) and not isinstance(base, (sp.exp, sp.Abs)) and exponent.is_Integer:
+        if isinstance(base, sp.Function) and self._is_called(base) and exponent.is_Integer:
             return self._call(base, power)
-        return rf"{self._bind(base, _TIGHT)}^{{{power}}}"
+        return rf"{self._bind(base, _ATOM)}^{{{power}}}"
 
     # --- functions ------------------------------------------------------------------------------------------------------
 
+    def _is_called(self, expr: sp.Function) -> bool:
+        """Whether a function is written as its name and its arguments, so that a power of it may stand between the two."""
+        return type(self)._print_Function is getattr(type(self), f"_print_{expr.func.__name__}", type(self)._print_Function)
+
     def _call(self, expr: sp.Function, power: str | None = None) -> str:
-        """A function applied, with its power where textbooks put it: tanh²(z)."""
-        if isinstance(expr, Elementwise) or expr.func in _NAMES:
-            name = _NAMES.get(expr.func, rf"\operatorname{{{expr.func.__name__}}}")
-            return rf"{name}{f'^{{{power}}}' if power else ''}\left({', '.join(map(self.plain, expr.args))}\right)"
-        method = getattr(LatexPrinter, f"_print_{expr.func.__name__}", None)
-        if method is not None:
-            text: str = method(self, expr, exp=power) if power else method(self, expr)
-        else:
-            text = LatexPrinter._print_Function(self, expr, exp=power)
-        return text
+        name = _NAMES.get(expr.func) or self._hprint_Function(expr.func.__name__)
+        return self.call(name + (f"^{{{power}}}" if power else ""), *expr.args)
 
     def _print_Function(self, expr: sp.Function, exp: str | None = None) -> str:
-        return self._call(expr, exp) if isinstance(expr, Elementwise) else LatexPrinter._print_Function(self, expr, exp)
+        return self._call(expr, exp)
+
+    # SymPy writes these with spaces of its own; here every function is written alike.
+    _print_log = _print_Function
+
+    def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
+        exponent = self.plain(expr.exp)
+        return self.call(r"\exp", expr.exp) if r"\sum" in exponent or r"\frac" in exponent else f"e^{{{exponent}}}"
 
     def _print_step(self, expr: step) -> str:
-        (z,) = expr.args
-        return rf"\mathbf{{1}}_{{\left[{self.plain(z)} > 0\right]}}"
+        return rf"\mathbf{{1}}_{{[{self.plain(expr.args[0])} > 0]}}"
 
     def _print_absolute(self, expr: sp.Expr) -> str:
         return rf"\left|{self.plain(expr.args[0])}\right|"
 
     def _print_maximum(self, expr: maximum) -> str:
-        return rf"\max\left({self.plain(expr.args[0])}, {self.plain(expr.args[1])}\right)"
+        return self.call(r"\max", *expr.args)
 
     def _print_Sum(self, expr: sp.Sum) -> str:
         indices = ", ".join(self.plain(limit[0]) for limit in expr.limits)
-        return rf"\sum_{{{indices}}} {self._bind(expr.function, _SUM + 1)}"
+        return rf"\sum_{{{indices}}} {self._bind(expr.function, _OPEN)}"
 
     def _print_Operator(self, expr: Operator) -> str:
         return expr.latex_form(self)
+
+
+def _from_the_input(places: Mapping[Tensor, int]) -> Callable[[sp.Expr], tuple[int, int, int]]:
+    """Orders factors by the last node that they mention or feed, names before what is longer: x (1 - a²) w (y - t) (1 - y²)."""
+
+    def key(factor: sp.Expr) -> tuple[int, int, int]:
+        if _is_constant(factor):
+            return (-1, 0, 0)
+        tensors = [s for s in factor.free_symbols if isinstance(s, Tensor)]
+        inner = [s for s in tensors if s.role != "data"] or tensors
+        return (max((places.get(s, s.serial) for s in inner), default=-1), 0 if isinstance(factor, Tensor) else 1, factor.count_ops())
+
+    return key
+
+
+def _is_constant(expr: sp.Expr) -> bool:
+    """A number or a size: what is written in front of everything else."""
+    return expr.is_number or isinstance(expr, Dim)
 
 
 def _gather_numbers(number: sp.Rational, factors: list[sp.Expr]) -> tuple[sp.Rational, list[sp.Expr]]:

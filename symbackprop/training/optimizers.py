@@ -28,7 +28,9 @@ import sympy as sp
 from symbackprop.errors import NetworkError
 from symbackprop.graph.names import check_name
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
+from symbackprop.graph.shapes import rank_of
 from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.latex.printer import TensorLatex
 
 State = Callable[..., Tensor]
 Assignments = Iterable[tuple[Any, Any]]
@@ -50,12 +52,11 @@ class Optimizer:
             symbol = Tensor(check_name(letter, "optimizer state"), (), "state")
             if symbol in (WEIGHT, GRADIENT, STEP):
                 raise NetworkError(f"{name}: a state may not be called {letter!r}; w, g and t are the weight, its gradient and the step count")
-            states[symbol] = float(init)
+            states[symbol] = float(_hyperparameter(init, f"{name}: the initial value of {letter}", low=float("-inf")))
             return symbol
 
         assignments = []
-        for target, expr in self.rule(WEIGHT, GRADIENT, STEP, state):
-            expr = sp.sympify(expr, strict=True)
+        for target, expr in self._pairs(state):
             # A schedule is written with the user's own symbol t, of whatever assumptions.
             expr = expr.xreplace({s: STEP for s in expr.free_symbols if s.name == "t" and s is not STEP})
             assignments.append(Equation(target, expr))
@@ -70,8 +71,42 @@ class Optimizer:
             raise NetworkError(f"{name}: the rule never assigns w, so nothing would be learnt; yield w, <expression>")
         return Rule(tuple(assignments), states)
 
+    def _pairs(self, state: State) -> list[tuple[Any, sp.Expr]]:
+        """What the rule yields, once it is known to be (target, expression) pairs."""
+        name = type(self).__name__
+        found = self.rule(WEIGHT, GRADIENT, STEP, state)
+        if not isinstance(found, Iterable):
+            raise NetworkError(f"{name}: the rule returned {found!r}; it must yield (target, expression) pairs")
+        pairs = []
+        for pair in found:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise NetworkError(f"{name}: the rule yielded {pair!r}; expected a pair (target, expression)")
+            target, expr = pair
+            try:
+                expr = sp.sympify(expr, strict=True)
+            except sp.SympifyError:
+                expr = None
+            if not isinstance(expr, sp.Expr):
+                raise NetworkError(f"{name}: the rule assigns {pair[1]!r} to {target}; expected a number or a SymPy expression")
+            if rank_of(expr) or expr.has(sp.I, sp.nan, sp.zoo):
+                raise NetworkError(f"{name}: the rule assigns {expr} to {target}; expected a real expression that acts on every entry alike")
+            pairs.append((target, expr))
+        return pairs
+
+    def latex(self) -> str:
+        r"""The rule as one align*, an assignment a line, in the order in which they are made: m \leftarrow 0.9 m + g."""
+        printer = TensorLatex()
+        lines = []
+        for target, expr in self.equations().assignments:
+            printer.lead = target
+            lines.append(rf"{printer.plain(target)} &\leftarrow {printer.plain(expr)}")
+        return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
+
+    def _repr_latex_(self) -> str:
+        return "$$" + self.latex().replace("align*", "aligned") + "$$"
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in vars(self).items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={_shown(v)}' for k, v in vars(self).items())})"
 
 
 def _hyperparameter(value: Any, name: str, low: float = 0.0, high: float = float("inf")) -> Any:
@@ -80,12 +115,22 @@ def _hyperparameter(value: Any, name: str, low: float = 0.0, high: float = float
         if {s.name for s in value.free_symbols} - {"t"}:
             raise NetworkError(f"{name} = {value} mentions {value.free_symbols}; a schedule may only mention the step count t")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float, sp.Number)) and not hasattr(value, "__float__"):
+    try:
+        number = float("nan") if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if number != number:
         raise NetworkError(f"{name} is {value!r}; expected a number or a SymPy expression of t")
-    number = float(value)
-    if not low <= number < high:
+    if not low <= number < high:  # the upper end, infinity too, is outside
         raise NetworkError(f"{name} is {value}; expected a number from {low:g}" + (f" to below {high:g}" if high < float("inf") else " up"))
     return value if isinstance(value, (int, sp.Rational)) else sp.Float(number)
+
+
+def _shown(value: Any) -> str:
+    """A hyperparameter as it was typed: 0.1, not 0.100000000000000."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return repr(float(value)) if isinstance(value, sp.Float) else str(value)
 
 
 def _rest(share: Any) -> sp.Expr:
@@ -123,6 +168,8 @@ class Adam(Optimizer):
 
     def __init__(self, lr: Any = 1e-3, betas: tuple[Any, Any] = (0.9, 0.999), eps: Any = 1e-8, weight_decay: Any = 0, amsgrad: bool = False) -> None:
         self.lr = _hyperparameter(lr, "lr")
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise NetworkError(f"betas is {betas!r}; expected a pair of numbers, such as (0.9, 0.999)")
         self.betas = (_hyperparameter(betas[0], "betas[0]", high=1), _hyperparameter(betas[1], "betas[1]", high=1))
         self.eps = _hyperparameter(eps, "eps")
         self.weight_decay = _hyperparameter(weight_decay, "weight_decay")
