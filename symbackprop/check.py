@@ -82,7 +82,7 @@ class Evaluator:
 
     def __call__(self, weights: Mapping[Any, Any], data: Mapping[Any, Any]) -> tuple[float, dict[str, Array]]:
         loss, gradients = self.module.loss_and_gradients(self.weights(weights), **self.data(data))
-        return loss, {name: np.asarray(g) for name, g in gradients.items()}
+        return loss, {name: np.asarray(g, dtype=float) for name, g in gradients.items()}
 
     def loss(self, weights: Mapping[str, Array], data: Mapping[str, Array]) -> float:
         return float(self.module.loss(weights, **data))

@@ -11,6 +11,7 @@ from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.program import Program
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
+from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.shapes import Dim, Shape, Shaped, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -67,14 +68,20 @@ class _Step:
         if place is not None:
             self.update(symbol, expr, place, later)
         elif symbol.rank == 0:
-            self.lines.append(f"{symbol.name} = {self.scalar(expr)}")
-        elif isinstance(expr, Tensor):
+            # A stored scalar is an array of rank 0, which an update changes, and a reshaped one looks into a buffer: [()] reads the value.
+            self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
+        elif isinstance(expr, Tensor) and not self.stored(expr):
             self.place[symbol] = self.text(expr)
         else:
             self.buffers.append((symbol.name, symbol.shape))
             self.emit(expr, symbol.name, symbol.shape)
         if symbol is self.program.system.loss:
             self.lines += [f"if {symbol.name} - {symbol.name} != 0:  # infinite or NaN: leave the weights alone", f"    return float({symbol.name})"]
+
+    def stored(self, expr: sp.Expr) -> bool:
+        """Whether the expression is nothing but a place that an update writes over, so that a second name for it will not do."""
+        program = self.program
+        return expr in program.places or expr in program.places.values() or expr in program.system.weights
 
     def update(self, symbol: Tensor, expr: sp.Expr, place: Tensor, later: list[Equation]) -> None:
         """Write a new value over the old one, unless the old one is read again."""
@@ -94,15 +101,12 @@ class _Step:
     def scalar(self, expr: sp.Expr) -> str:
         """A scalar expression; the arrays inside it are computed into buffers first."""
         body, operators = regions(expr)
-        names = {}
-        for symbol, operator in operators.items():
-            spelled = operator
-            if operator.operands and not all(isinstance(x, Tensor) for x in operator.operands):
-                held = {x: self.hold(x) for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
-                spelled = operator.xreplace({x: Tensor(name, shape_of(x), "node") for x, name in held.items()})
-                for x, name in held.items():
-                    self.release(name, shape_of(x))
-            names[symbol] = spelled
+        held = {x: "" for operator in operators.values() for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
+        held = {x: self.hold(x) for x in held}
+        table = {x: Tensor(name, shape_of(x), "node") for x, name in held.items()}
+        names = {symbol: operator.func(*(table.get(x, x) for x in operator.args)) for symbol, operator in operators.items()}
+        for x, name in held.items():  # only now: one line reads them all
+            self.release(name, shape_of(x))
         return self.text(body.xreplace(names))
 
     # --- buffers ------------------------------------------------------------------------------------------------------

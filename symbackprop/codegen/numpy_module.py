@@ -12,7 +12,9 @@ from symbackprop.codegen.helpers import helper_source
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import OneHot, Take
+from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.rule import STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import postorder
 from symbackprop.graph.tensor import Equation, Tensor
@@ -104,7 +106,9 @@ class _Module:
         returned = []
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
-            returned.append(f'        "{w.name}": {self.printer.plain(adjoint) if isinstance(adjoint, Tensor) else f"np.zeros({_shape(w.shape)}, DTYPE)"},')
+            value = self.printer.plain(adjoint) if isinstance(adjoint, Tensor) else f"np.zeros({_shape(w.shape)}, DTYPE)"
+            # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
+            returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
         result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
         return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, required=collect([loss]))
@@ -210,6 +214,18 @@ class _Module:
             draws.append(f'            "{d.name}": {draw},')
         data = "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
         return _CHECK.replace("<data>", data)
+
+
+def _is_view(expr: sp.Expr) -> bool:
+    """Whether the array of an expression is, or looks into, a weight or data, as a transpose or a slice does in NumPy."""
+    while isinstance(expr, (Tensor, Reshape, Slice, Broadcast, Einsum)):
+        if isinstance(expr, Einsum) and (len(expr.operands) > 1 or len(expr.spec[1]) < len(expr.spec[0][0])):
+            return False
+        inner = expr.definition if isinstance(expr, Tensor) else expr.operands[0]
+        if inner is None:
+            return True
+        expr = inner
+    return False
 
 
 def share_rule(rule: Rule, name: Namer) -> list[Equation]:

@@ -48,7 +48,7 @@ class System:
     @classmethod
     def of(cls, loss: Any, output: Any = None) -> "System":
         """Name the loss and the output where the user did not, check both, and check the names of the whole."""
-        loss = loss if isinstance(loss, Tensor) else node("loss", loss)
+        loss = loss if isinstance(loss, Tensor) and loss.definition is not None else node("loss", loss)
         if loss.shape != ():
             raise LossShapeError(f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; expected a scalar, shape (): take its sum or its mean")
         if output is not None and not isinstance(output, Tensor):

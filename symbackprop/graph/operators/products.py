@@ -9,7 +9,7 @@ from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import normal_axes, operand
 from symbackprop.graph.operators.contraction import LETTERS, contract
 from symbackprop.graph.operators.layout import expand_axes, reshape
-from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
+from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of
 
 
 def einsum(spec: str, *operands: Any) -> sp.Expr:
@@ -54,19 +54,21 @@ def matmul(a: Any, b: Any) -> sp.Expr:
     if not ra or not rb:
         raise ShapeError(f"{a} @ {b}: matmul needs at least one axis on each side, found shapes {show(shape_of(a))} and {show(shape_of(b))}; use * for a scalar")
     batch = LETTERS[3 : 3 + max(ra, rb, 2) - 2]
-    a, ia = _batch_letters(a, batch, "ij" if ra > 1 else "j")
-    b, ib = _batch_letters(b, batch, "jk" if rb > 1 else "j")
+    lead_a, lead_b = shape_of(a)[:-2], shape_of(b)[:-2]
+    a, ia = _batch_letters(a, lead_b, batch, "ij" if ra > 1 else "j")
+    b, ib = _batch_letters(b, lead_a, batch, "jk" if rb > 1 else "j")
     out = "".join(c for c in batch if c in ia + ib) + ("i" if ra > 1 else "") + ("k" if rb > 1 else "")
     return contract([ia, ib], out, [a, b])
 
 
-def _batch_letters(x: sp.Expr, batch: str, own: str) -> tuple[sp.Expr, str]:
-    """Letters for the leading axes of one side of a matrix product; a leading axis of size one is dropped, not repeated."""
+def _batch_letters(x: sp.Expr, other: Shape, batch: str, own: str) -> tuple[sp.Expr, str]:
+    """Letters for the leading axes of one side of a matrix product; where the leading axes `other` of the other side have more, an
+    axis of size one is dropped, not repeated."""
     lead = rank_of(x) - len(own)
     letters = batch[len(batch) - lead :] if lead > 0 else ""
     if lead > 0:
         shape = shape_of(x)
-        kept = [i for i in range(lead) if shape[i] != 1]
+        kept = [i for i in range(lead) if shape[i] != 1 or lead - i > len(other) or other[i - lead] == 1]
         if len(kept) < lead:
             return reshape(x, tuple(shape[i] for i in kept) + shape[lead:]), "".join(letters[i] for i in kept) + own
     return x, letters + own
