@@ -46,12 +46,13 @@ def accuracy(trainer, images, labels):
 
 def main():
     net = network()
-    print(f"{net.latex('equations')}\n\nIts gradients:\n{net.latex('matrix')}\n")
+    print(net.latex("equations"), net.latex("matrix"), sep="\n\nIts gradients:\n", end="\n\n")
     trainer, history = train()
     for epoch in (1, 2, 5, 10, 20, 30):
-        print(f"epoch {epoch:2}   loss {history.loss[epoch - 1]:.4f}   on the held-out fifth {history.validation_loss[epoch - 1]:.4f}")
-    training, held_out = split()
-    print(f"\nAccuracy {accuracy(trainer, *training):.2%} on {len(training[0])} images, {accuracy(trainer, *held_out):.2%} on {len(held_out[0])} it never saw.")
+        loss, validation_loss = history.loss[epoch - 1], history.validation_loss[epoch - 1]
+        print(f"epoch {epoch:2}   loss {loss:.4f}   on the held-out fifth {validation_loss:.4f}")
+    for name, part in zip(("training images", "images it never saw"), split(), strict=True):
+        print(f"Accuracy on {len(part[0])} {name}: {accuracy(trainer, *part):.2%}")
 
 
 if __name__ == "__main__":

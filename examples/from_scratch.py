@@ -151,8 +151,8 @@ def main():
     show_fit(net, data, lr=0.001, epochs=300)
 
     quotient, central, exact = three_derivatives(*functions()[4])
-    print(f"\nWhat is wrong: δ = 1e-12 is far below the best step. It gives {quotient:.4f} for {exact:g}, an error of {abs(quotient - exact):.0e},")
-    print(f"where the central difference with step {20 * STEP:.0e} has an error of {abs(central - exact):.0e}.")
+    print(f"\nWhat is wrong: δ = {DELTA:g} is far below the best step. For {exact:g} it gives {quotient:.4f}, an error of")
+    print(f"{abs(quotient - exact):.0e}; the central difference with step {20 * STEP:.0e} has an error of {abs(central - exact):.0e}.")
 
 
 if __name__ == "__main__":

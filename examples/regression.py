@@ -48,7 +48,8 @@ def notebook_step(x, t):
     b2[:] = +0.001 * error  # wrong: overwritten
     for i in range(2):
         for j in range(2):
-            W1[i, j] = +0.01 * error[0] * W2[i, 0] * x[j]  # wrong: overwritten, another rate, the new W_2, and it should be W1[j, i]
+            # wrong: overwritten, another rate, the new W_2, and it should be W1[j, i]
+            W1[i, j] = +0.01 * error[0] * W2[i, 0] * x[j]
         b1[i] = +0.01 * error[0] * W2[i, 0]  # wrong: overwritten, another rate, the new W_2
     return {"W_1": W1, "b_1": b1, "W_2": W2, "b_2": b2}
 
@@ -60,7 +61,8 @@ def loss_after(step):
 
 def main():
     networks = {name: network(loss) for name, loss in LOSSES.items()}
-    print(f"{networks['mean (Keras)'].latex('equations')}\n\nThe gradients of the mean squared error:\n{networks['mean (Keras)'].latex('matrix')}")
+    print(networks["mean (Keras)"].latex("equations"))
+    print(f"\nThe gradients of the mean squared error:\n{networks['mean (Keras)'].latex('matrix')}")
 
     print("\nOne network, three losses, and the gradient of b_2 at the start:")
     for name, net in networks.items():
@@ -71,18 +73,19 @@ def main():
     true, notebook = true_step(X[0], T[0]), notebook_step(X[0], T[0])
     for name in START:
         print(f"  {name}  true     {true[name].round(6).tolist()}\n       notebook {notebook[name].round(6).tolist()}   <- wrong")
-    print(f"The squared error of that row was {loss_after(START):.4f}; the true step leaves {loss_after(true):.4f}, the notebook's {loss_after(notebook):.4f}.")
+    before, after, overwritten = (loss_after(weights) for weights in (START, true, notebook))
+    print(f"The squared error of that row was {before:.4f}; the true step leaves {after:.4f}, the notebook's {overwritten:.4f}.")
 
     _, by_hand = train(networks["sum (code)"], sbp.SGD(lr=0.001), batch_size=1)
     trainer, keras = train(networks["mean (Keras)"], KerasAdam(lr=0.01))
-    print("\nTen epochs, row by row with the corrected updates (lr 0.001), and as Keras runs them (Adam, lr 0.01, all rows at once):")
+    print("\nTen epochs: row by row with true steps (lr 0.001), and as Keras runs them (Adam, lr 0.01, all rows at once):")
     for epoch, (hand, adam) in enumerate(zip(by_hand.loss, keras.loss, strict=True), start=1):
         print(f"  epoch {epoch:2}   {hand:9.5f}   {adam:9.5f}")
     print(f"After Keras's run the network predicts {trainer.predict(X=X)[:, 0].round(3)} for {T[:, 0]}.")
 
-    print("\nWhat is wrong by hand: =+ overwrites the weight; there are two learning rates, 0.001 and 0.01; the first layer reads the W_2")
-    print("that was just set, and W_1 is indexed as its transpose. And the run is not equal to Keras's: it is another loss, another rule")
-    print("and another batch, as the two columns show.")
+    print("\nWhat is wrong by hand: =+ overwrites the weight; there are two learning rates, 0.001 and 0.01; the first layer")
+    print("reads the W_2 that was just set; W_1 is indexed as its transpose. And the run is not equal to Keras's: it has")
+    print("another loss, another rule and other batches, as the two columns show.")
 
 
 if __name__ == "__main__":

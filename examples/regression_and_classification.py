@@ -67,7 +67,8 @@ def notebook_step(weights, x, t, sigmoid):
     b2 = W2[1] + LR * error  # wrong: starts from W_2, not from b_2
     for i in range(2):
         for j in range(2):
-            W1[i, j] += LR * error * W2[i] * slope[i] * x[j]  # wrong: W_2 is already the new one, and W_1 should be W1[j, i]
+            # wrong: W_2 is already the new one, and it should be W1[j, i]
+            W1[i, j] += LR * error * W2[i] * slope[i] * x[j]
         b1[i] += LR * error * W2[i] * slope[i]  # wrong: the new W_2 again
     return {"W_1": W1, "b_1": b1, "W_2": W2, "b_2": b2}
 
@@ -89,7 +90,8 @@ def compare_steps(net, x, t, sigmoid):
     true, notebook = true_step(net, START, x, t), notebook_step(START, x, t, sigmoid)
     for name in START:
         verdict = "" if np.allclose(true[name], notebook[name], rtol=1e-9) else "   <- wrong"
-        print(f"  {name}  true     {np.round(true[name], 8).tolist()}\n       notebook {np.round(notebook[name], 8).tolist()}{verdict}")
+        print(f"  {name}  true     {np.round(true[name], 8).tolist()}")
+        print(f"       notebook {np.round(notebook[name], 8).tolist()}{verdict}")
 
 
 def show(title, net, data, epochs, sigmoid):
@@ -103,16 +105,21 @@ def show(title, net, data, epochs, sigmoid):
     notebook = train_as_notebook(net, data, epochs, sigmoid)
     adam, adam_history = train(net, data, KerasAdam(lr=0.01), epochs=75)
     print(f"\nMean loss of the first and the last epoch, and predictions for {data['t']}:")
-    print(f"  gradient descent, {epochs} epochs   {history.loss[0]:.6f} → {history.loss[-1]:.6f}   {descent.predict(x=data['x']).round(3)}")
-    print(f"  the notebook's updates        {notebook[0]:.6f} → {notebook[-1]:.6f}")
-    print(f"  Adam as in Keras, 75 epochs   {adam_history.loss[0]:.6f} → {adam_history.loss[-1]:.6f}   {adam.predict(x=data['x']).round(3)}")
+    for name, losses, trainer in (
+        (f"gradient descent, {epochs} epochs", history.loss, descent),
+        ("the notebook's updates", notebook, None),
+        ("Adam as in Keras, 75 epochs", adam_history.loss, adam),
+    ):
+        predictions = "" if trainer is None else trainer.predict(x=data["x"]).round(3)
+        print(f"  {name:27}   {losses[0]:.6f} → {losses[-1]:.6f}   {predictions}")
+
 
 
 def main():
     show("Regression: cgpa, resume score → lpa", regression(), SALARIES, epochs=5, sigmoid=False)
     show("Classification: cgpa, resume score → placed", classification(), PLACEMENTS, epochs=50, sigmoid=True)
-    print("\nWhat is wrong by hand: b_2 is set from W_2 (to more than 0.1, where it should stay near 0); the first layer reads the W_2")
-    print("that was just updated; W_1 is indexed as its transpose, which the equal inputs of [8, 8] hide and [7, 9] shows.")
+    print("\nWhat is wrong by hand: b_2 is set from W_2, to more than 0.1, where it should stay near 0; the first layer reads the")
+    print("W_2 that was just updated; W_1 is indexed as its transpose, which the equal inputs [8, 8] hide and [7, 9] show.")
 
 
 if __name__ == "__main__":

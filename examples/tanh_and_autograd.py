@@ -32,7 +32,7 @@ def two_neurons():
 
 
 def derivation(net, weight):
-    """∂C/∂weight three times: as a product of named partial derivatives, with each of them evaluated, and in terms of z_1 and z_2."""
+    """∂C/∂weight as a list of named partial derivatives, with each of them evaluated, and as a formula in z_1 and z_2."""
     gradient = net.gradients[weight]
     partials = gradient.chain.args
     definition = {equation.symbol: equation.expr for equation in net.equations if equation.symbol.name in ("a_1", "y")}
@@ -139,10 +139,12 @@ def show_neurons():
 
     trainer, history = train_neurons(net)
     print(f"\nTen epochs: mean loss {history.loss[0]:.6f} → {history.loss[-1]:.6f}, weights {rounded(trainer.weights)}")
-    print(f"The notebook, which writes w_1 for w_2 in the forward pass, arrives at {rounded(train_as_notebook())}.")
-    print("At the start both weights are 1, and nobody notices. Where w_1 = 1/2 and w_2 = 2, at x = 1, t = 0, the gradients are")
+    print("What is wrong: the notebook's forward pass has w_1 where the text has w_2. At the start both are 1, and nobody")
+    print(f"notices; it arrives at {rounded(train_as_notebook())}.")
+    print("Where w_1 = 1/2, w_2 = 2 and b = 0, the gradients for x = 1, t = 0 are")
     elsewhere = {"w_1": 0.5, "w_2": 2.0, "b": 0.0}
-    print(f"  true     {rounded(net.value_and_gradients(elsewhere, x=1.0, t=0.0)[1])}\n  notebook {rounded(notebook_gradients(elsewhere, 1.0, 0.0))}")
+    print(f"  true     {rounded(net.value_and_gradients(elsewhere, x=1.0, t=0.0)[1])}")
+    print(f"  notebook {rounded(notebook_gradients(elsewhere, 1.0, 0.0))}")
 
 
 def show_functions():
@@ -151,7 +153,8 @@ def show_functions():
         print(net.latex("equations"), net.latex("local"), sep="\n")
     slopes = [float(parabola().value_and_gradients({"x": x})[1]["x"]) for x in (0, 3)]
     print(f"The slope of x² + 4x is {slopes[0]:g} at 0 and {slopes[1]:g} at 3; its minimum is at -2.")
-    print(f"100 steps from 0 lead to {minimise(parabola(), 0, 0.01):.6f} with a rate of 0.01, and to {minimise(parabola(), 0, 0.1):.6f} with 0.1.")
+    slow, fast = minimise(parabola(), 0, 0.01), minimise(parabola(), 0, 0.1)
+    print(f"100 steps from 0 lead to {slow:.6f} with a rate of 0.01, and to {fast:.6f} with 0.1.")
     print(f"100 steps on 750/x + 10x from 1 lead to {minimise(cost(), 1, 0.01):.6f}; its minimum is at √75 = {75**0.5:.6f}.")
 
 
@@ -162,7 +165,7 @@ def show_regressions():
         w, b, loss = descend(net, cars, epochs=5000)
         error = np.mean((w * cars["x"] + b - cars["t"]) ** 2)
         print(f"  {name:24} w {w:9.4f}   b {b:9.4f}   loss {loss:8.4f}   mean squared error of w x + b {error:10.4f}")
-    print("The residual t - x w + b fits just as well, to the b of the opposite sign: as a prediction, w x + b is then useless.")
+    print("What is wrong: the residual t - x w + b finds the b of the opposite sign, and w x + b predicts nothing.")
 
     print(f"\n=== Diabetes by pregnancies, {len(women['x'])} women ===\n{logistic_regression().latex('equations')}")
     w, b, loss = descend(logistic_regression(), women, epochs=5000)
