@@ -4,6 +4,7 @@ Describe a network with `data`, `weight` and `node`; `Network(loss)` derives its
 writes standalone update code and trains.
 """
 
+from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
 from symbackprop.errors import (
@@ -69,6 +70,7 @@ __all__ = [
     "dense",
     "einsum",
     "elu",
+    "evaluate",
     "expm1",
     "gelu",
     "half_squared_error",

@@ -97,7 +97,7 @@ class Forms:
 
     def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
         """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
-        return self._chain_entry(x, index, IndexForm(taken=tuple(i for i in index if isinstance(i, sp.Symbol))))
+        return self._chain_entry(x, index, IndexForm(taken=self._taken(index)))
 
     def _chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
         if x is self.system.loss:
@@ -105,7 +105,7 @@ class Forms:
         total: sp.Expr = sp.S.Zero
         for y in self._users.get(x, []):
             assert y.definition is not None
-            at, free = _joined(y, x, index, fresh)
+            at, free = _joined(y, x, index, fresh, self._names)
             term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index)))
             total += sp.Sum(term, *((k, 0, size - 1) for k, size in free)) if free else term
         return total
@@ -134,7 +134,7 @@ class Forms:
                 if t.definition is not None:
                     expr = expr.xreplace({t: t.definition})
             return expr
-        index = free_indices(x.shape)
+        index = free_indices(x.shape, self._names)
         entry = self.entry(x, index, closed=True)
         return sp.Lambda(index, entry) if index else entry
 
@@ -144,19 +144,27 @@ class Forms:
         def define(t: Tensor) -> sp.Expr | None:
             return t.definition if closed or t.adjoint_of else None
 
-        return IndexForm(define, tuple(i for i in index if isinstance(i, sp.Symbol))).entry(self.adjoints.of[x], index)
+        return IndexForm(define, self._taken(index)).entry(self.adjoints.of[x], index)
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return {t.name for t in self.system.tensors}
+
+    def _taken(self, index: tuple[Any, ...]) -> set[str]:
+        """What a new index may not be called: the network's names and the indices in use."""
+        return self._names | {i.name for i in index if isinstance(i, sp.Symbol)}
 
 
 def _at(x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
     return sp.Indexed(sp.IndexedBase(x), *index) if index else x
 
 
-def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Symbol, Any]]]:
+def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, names: set[str]) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Symbol, Any]]]:
     """The entries of y that depend on x at `index`: an index of y with components taken from `index` where y's equation uses the same
     index for both, and the other components as fresh indices to be summed over, with their sizes."""
     symbols = tuple(fresh.fresh(size) for size in y.shape)
     assert y.definition is not None
-    entry = IndexForm(taken=(*symbols, *(i for i in index if isinstance(i, sp.Symbol)))).entry(y.definition, symbols)
+    entry = IndexForm(taken=(*symbols, *names, *(i for i in index if isinstance(i, sp.Symbol)))).entry(y.definition, symbols)
     places = [e.indices for e in entry.atoms(sp.Indexed) if e.base.label is x]
     at: list[sp.Expr] = []
     free = []

@@ -5,7 +5,7 @@ named dimension n runs over an index that is printed like the dimension, n_ in c
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sympy as sp
@@ -22,18 +22,19 @@ def index_symbol(name: str) -> sp.Symbol:
     return sp.Symbol(name, integer=True, nonnegative=True)
 
 
-def free_indices(shape: Shape) -> tuple[sp.Symbol, ...]:
-    """The indices of an entry: i, j, k, l for axes; a named dimension's own letter for its axis."""
-    letters = iter("ijklm" + "".join(f"i{n} " for n in range(9)))
+def free_indices(shape: Shape, taken: Iterable[str] = ()) -> tuple[sp.Symbol, ...]:
+    """The indices of an entry: i, j, k, l for axes; a named dimension's own letter for its axis. Names in `taken` are passed over."""
+    letters = (c for c in itertools.chain("ijkl", (f"i{n}" for n in itertools.count(1))) if c not in set(taken))
     return tuple(index_symbol(f"{size.name}_") if isinstance(size, Dim) else index_symbol(next(letters)) for size in shape)
 
 
 class IndexForm:
-    """Writes entries of expressions. `define` says by which expression a node is replaced, or None to leave it as an entry."""
+    """Writes entries of expressions. `define` says by which expression a node is replaced, or None to leave it as an entry;
+    summation indices avoid the symbols and names in `taken`, and the names of the tensors in the expression."""
 
-    def __init__(self, define: Callable[[Tensor], sp.Expr | None] = lambda tensor: None, taken: tuple[sp.Symbol, ...] = ()) -> None:
+    def __init__(self, define: Callable[[Tensor], sp.Expr | None] = lambda tensor: None, taken: Iterable[sp.Symbol | str] = ()) -> None:
         self.define = define
-        self.taken = {s.name for s in taken}
+        self.taken = {s if isinstance(s, str) else s.name for s in taken}
 
     def fresh(self, size: Any) -> sp.Symbol:
         """A summation index that is not in use."""
@@ -44,6 +45,7 @@ class IndexForm:
 
     def entry(self, expr: sp.Expr, index: Index) -> sp.Expr:
         """The entry of `expr` at `index`, which has one component for each axis."""
+        self.taken.update(s.name for s in expr.free_symbols)
         if isinstance(expr, Tensor):
             definition = self.define(expr)
             if definition is not None:

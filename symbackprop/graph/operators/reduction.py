@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator, normal_axes, operand
 from symbackprop.graph.operators.layout import expand_axes, reshape
 from symbackprop.graph.operators.products import reduce_sum, transpose
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, size_of
@@ -24,9 +24,9 @@ class AlongAxis(Operator):
     def axis(self) -> int:
         return int(self.args[0])
 
-    def _latex_call(self, name: str, p: Printer) -> str:
+    def _latex_call(self, name: str, p: LatexPrinter) -> str:
         axis = "" if self.axis == -1 else rf"_{{\text{{axis }} {self.axis + rank_of(self.operands[0])}}}"
-        return rf"{name}{axis}\left({p.plain(self.operands[0])}\right)"
+        return p.call(f"{name}{axis}", *self.operands)
 
     def _over(self, index: Index, context: IndexContext) -> tuple[sp.Symbol, Any, sp.Expr]:
         """A fresh index along the axis, its size, and the operand's entry there; `index` is that of the reduced result."""
@@ -69,23 +69,60 @@ class SameShape(AlongAxis):
         return (*index[:at], *index[at + 1 :])
 
 
-class BigMax(sp.Expr):
-    """max over an index range, as `Sum` is the sum: `BigMax(entry, (k, 0, n - 1))`. Only printed and evaluated, never differentiated."""
+class _OverIndex(sp.Expr):
+    """An expression with an index of its own, as SymPy's `Sum` has one: `args[0]` is the body, `args[1]` (index, first, last)."""
 
     is_real = True
+    is_commutative = True
 
-    def doit(self, **hints: Any) -> sp.Expr:
-        body, (k, low, high) = self.args
-        if high.is_Integer:
-            return sp.Max(*(body.subs(k, v) for v in range(int(low), int(high) + 1)))
-        return self
+    def __new__(cls, *args: Any) -> sp.Expr:
+        made: sp.Expr = sp.Expr.__new__(cls, *(sp.sympify(a, strict=True) for a in args))
+        return made
 
     @property
     def free_symbols(self) -> set[sp.Basic]:
-        return (self.args[0].free_symbols - {self.args[1][0]}) | self.args[1][2].free_symbols
+        body, (k, low, high), *rest = self.args
+        return (body.free_symbols - {k}) | low.free_symbols | high.free_symbols | set().union(*(r.free_symbols for r in rest))
+
+
+class BigMax(_OverIndex):
+    """The largest value of the body: `BigMax(entry, (k, 0, n - 1))`."""
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        body, (k, low, high) = self.args
+        return sp.Sum(IsFirstMax(*self.args, k) * body.diff(symbol), (k, low, high))
 
     def _latex(self, printer: Any) -> str:
         return rf"\max_{{{printer._print(self.args[1][0])}}} {printer._print(self.args[0])}"
+
+    def _pythoncode(self, printer: Any) -> str:
+        body, (k, low, high) = self.args
+        k, low, high, body = (printer._print(x) for x in (k, low, high, body))
+        return f"max({body} for {k} in range({low}, {high} + 1))"
+
+    _numpycode = _mpmathcode = _lambdacode = _pythoncode
+
+
+class IsFirstMax(_OverIndex):
+    """1 if the body at `args[2]` is the first of its largest values, else 0. A function of its own, because a `Piecewise` in the
+    condition of a `Piecewise` loses its index to SymPy's folding."""
+
+    is_nonnegative = True
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        return sp.S.Zero
+
+    def _latex(self, printer: Any) -> str:
+        body, (k, _, _), at = self.args
+        k, body, at = (printer._print(x) for x in (k, body, at))
+        return rf"\mathbf{{1}}_{{\left[{at} = \operatorname{{argmax}}_{{{k}}} {body}\right]}}"
+
+    def _pythoncode(self, printer: Any) -> str:
+        body, (k, low, high), at = self.args
+        k, low, high, body, at, here = (printer._print(x) for x in (k, low, high, body, at, body.xreplace({k: at})))
+        return f"(1 if all({here} > {body} or ({here} == {body} and {at} <= {k}) for {k} in range({low}, {high} + 1)) else 0)"
+
+    _numpycode = _mpmathcode = _lambdacode = _pythoncode
 
 
 class AxisMax(Reduction):
@@ -98,10 +135,10 @@ class AxisMax(Reduction):
         k, size, entry = self._over(index, context)
         return BigMax(entry, sp.Tuple(k, 0, size - 1))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\max", p)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.atom(self.operands[0])}.max(axis={self.axis})"
 
 
@@ -113,17 +150,12 @@ class FirstMax(SameShape):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         k, size, entry = self._over(self._without_axis(index), context)
-        here = context.entry(self.operands[0], index)
-        i = index[self.axis + self.rank]
-        earlier = sp.Sum(sp.Piecewise((1, sp.And(entry >= here, k < i)), (0, True)), (k, 0, size - 1))
-        m, _, other = self._over(self._without_axis(index), context)
-        larger = sp.Sum(sp.Piecewise((1, other > here), (0, True)), (m, 0, size - 1))
-        return sp.Piecewise((1, sp.Eq(earlier + larger, 0)), (0, True))
+        return IsFirstMax(entry, sp.Tuple(k, 0, size - 1), index[self.axis + self.rank])
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{onehot}\operatorname{argmax}", p)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_first_max')}({p.plain(self.operands[0])}, {self.axis})"
 
 
@@ -137,10 +169,10 @@ class LogSumExp(Reduction):
         k, size, entry = self._over(index, context)
         return sp.log(sp.Sum(sp.exp(entry), (k, 0, size - 1)))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{logsumexp}", p)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_logsumexp')}({p.plain(self.operands[0])}, {self.axis})"
 
 
@@ -154,10 +186,10 @@ class Softmax(SameShape):
         k, size, entry = self._over(self._without_axis(index), context)
         return sp.exp(context.entry(self.operands[0], index)) / sp.Sum(sp.exp(entry), (k, 0, size - 1))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{softmax}", p)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_softmax')}({p.plain(self.operands[0])}, {self.axis})"
 
 
@@ -171,10 +203,10 @@ class LogSoftmax(SameShape):
         k, size, entry = self._over(self._without_axis(index), context)
         return context.entry(self.operands[0], index) - sp.log(sp.Sum(sp.exp(entry), (k, 0, size - 1)))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{log\,softmax}", p)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_log_softmax')}({p.plain(self.operands[0])}, {self.axis})"
 
 
@@ -194,14 +226,14 @@ def _gathered(x: Any, axis: Any, name: str) -> tuple[sp.Expr, int, tuple[int, ..
 def _reduce(kind: type[Reduction], x: Any, axis: Any, keepdims: bool, name: str) -> sp.Expr:
     y, at, axes = _gathered(x, axis, name)
     if not axes:
-        return y
+        return operand(x, name)
     result = kind(sp.Integer(at), y)
     return expand_axes(result, axes, rank_of(operand(x, name))) if keepdims else result
 
 
 def _same(kind: type[SameShape], x: Any, axis: Any, name: str) -> sp.Expr:
     y, at, axes = _gathered(x, axis, name)
-    if len(axes) <= 1:
+    if len(axes) == 1:
         return kind(sp.Integer(at), y)
     x = operand(x, name)
     rank, shape = rank_of(x), shape_of(x)

@@ -1,0 +1,100 @@
+"""Evaluate any form of an expression at numbers, to any number of digits. It goes by the index form and mpmath, so it shares
+nothing with the generated code, and what it says can be held against that code."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+
+from symbackprop.calculus.forms import Partial
+from symbackprop.calculus.index import IndexForm
+from symbackprop.errors import DataError, UnsupportedError
+from symbackprop.graph.equations import collect, tensors_in
+from symbackprop.graph.shapes import Dim, shape_of
+from symbackprop.graph.tensor import Tensor
+
+# The functions of this package, by their definitions.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
+    "relu": lambda z: max(z, mpmath.mpf(0)),
+    "step": lambda z: mpmath.mpf(int(z > 0)),
+    "expm1": lambda x: mpmath.exp(x) - 1,
+    "log1p": lambda x: mpmath.log(1 + x),
+    "absolute": abs,
+    "maximum": max,
+    "Heaviside": lambda x, at_zero=0.5: mpmath.mpf(int(x > 0)) if x else mpmath.mpf(at_zero),
+    "Max": max,
+    "Min": min,
+}
+
+
+def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
+    """The value of an expression of tensors, or of a gradient's form.
+
+    `values`: name (or tensor) → number or array, for every data and weight tensor that the expression depends on; nodes are computed
+    from their definitions. Returns an mpmath number for a scalar and an object array of them for a tensor, computed with `digits`
+    digits and a few more. Raises `DataError` where a value is missing.
+    """
+    if isinstance(expr, sp.Lambda):
+        raise UnsupportedError("a Lambda does not say how far its indices run; evaluate one of its entries, such as closed(0, 1)")
+    expr = expr.xreplace({p: p.doit() for p in expr.atoms(Partial)})
+    given = {getattr(k, "name", k): v for k, v in values.items()}
+    with mpmath.workdps(digits + 10):
+        return _Point(expr, given).value(expr)
+
+
+class _Entries:
+    """An array of numbers whose indices may be any integers that arithmetic made."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[tuple(int(i) for i in (index if isinstance(index, tuple) else (index,)))]
+
+
+class _Point:
+    """Numbers for the tensors that an expression depends on, and for the sizes of its dimensions."""
+
+    def __init__(self, expr: sp.Expr, given: Mapping[str, Any]) -> None:
+        self.numbers: dict[Tensor, Any] = {}
+        self.sizes: dict[sp.Basic, sp.Expr] = {}
+        for t in collect(tensors_in(expr)):
+            if t.definition is None:
+                self.read(t, given)
+            else:
+                self.numbers[t] = self.value(t.definition)
+
+    def read(self, t: Tensor, given: Mapping[str, Any]) -> None:
+        if t.name not in given:
+            raise DataError(f"no value was given for the {t.role} {t.name!r}; found {', '.join(map(repr, given)) or 'none'}")
+        array = np.asarray(given[t.name], dtype=object)
+        for size, found in zip(t.shape, array.shape, strict=True):
+            if isinstance(size, Dim):
+                self.sizes[size] = sp.Integer(found)
+        exact = np.frompyfunc(lambda v: int(v) if isinstance(v, (int, np.integer)) else mpmath.mpf(v), 1, 1)
+        self.numbers[t] = exact(array)
+
+    def value(self, expr: sp.Expr) -> Any:
+        if expr.has(sp.Indexed):  # in index form already
+            return self.function(expr, ())()
+        shape = tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in shape_of(expr))
+        symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(len(shape)))
+        entry = self.function(IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols), symbols)
+        if not shape:
+            return entry()
+        result = np.empty(shape, dtype=object)
+        for index in np.ndindex(shape):
+            result[index] = entry(*index)
+        return result
+
+    def function(self, expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
+        """The scalar expression as a function of its free indices."""
+        expr = expr.xreplace(self.sizes)
+        names = sorted(tensors_in(expr), key=lambda t: t.serial)
+        compiled = sp.lambdify([*names, *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
+        numbers = [_Entries(self.numbers[t]) if t.shape else self.numbers[t] for t in names]
+        return lambda *index: compiled(*numbers, *index)
