@@ -18,12 +18,15 @@ def seconds(modules: str) -> float:
 def measure(short: bool) -> Table:
     candidates = {modules: lambda modules=modules: seconds(modules) for modules in CANDIDATES}
     interleave(candidates, 1)  # the first import reads from the disk and compiles
-    repetitions = 3 if short else 15
+    repetitions = 1 if short else 15
     times = medians(interleave(candidates, repetitions))
-    return Table(
+    table = Table(
         "imports",
         "Import",
         f"`import ...` in fresh interpreters, medians of {repetitions}. symbackprop imports SymPy and NumPy; SymPy alone does not import NumPy.",
         ["import", "median", "ratio to sympy"],
         [[name, duration(t), ratio(t, times["sympy"])] for name, t in times.items()],
     )
+    if short:
+        table.notes.append("Short setting: one repetition.")
+    return table

@@ -1,6 +1,7 @@
 """The networks whose steps are timed, and the data and first weights that every candidate is given."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """`written`: whether this project is given the network in scalars or in tensors. `batches` in an epoch; `epochs` in one turn."""
+    """`batches` in an epoch, and in one of the short setting; `epochs` in one turn; `written`: whether this project is given the network
+    in scalars or in tensors."""
 
     title: str
     sizes: tuple[int, ...]
@@ -18,18 +20,19 @@ class Case:
     dtype: str
     lr: float
     batches: int
+    short_batches: int
     epochs: int
     written: str = "tensors"
 
 
 # An epoch of few batches shows what an epoch costs, one of many what a step costs.
 CASES = (
-    Case("2-2-1 linear, 1 sample", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 2, "scalars"),
-    Case("2-2-1 linear, 1 sample, short epochs", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 4, 100, "scalars"),
-    Case("2-2-1 linear, 1 sample, in tensors", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 1),
-    Case("2-16-1 tanh, batch 32", (2, 16, 1), "tanh", "mse", 32, "float64", 1e-2, 32, 15),
-    Case("784-128-10 relu, batch 64, float32", (784, 128, 10), "relu", "cross_entropy", 64, "float32", 0.1, 16, 4),
-    Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16, 1),
+    Case("2-2-1 linear, 1 sample", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 100, 2, "scalars"),
+    Case("2-2-1 linear, 1 sample, short epochs", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 4, 4, 100, "scalars"),
+    Case("2-2-1 linear, 1 sample, in tensors", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 100, 1),
+    Case("2-16-1 tanh, batch 32", (2, 16, 1), "tanh", "mse", 32, "float64", 1e-2, 32, 32, 15),
+    Case("784-128-10 relu, batch 64, float32", (784, 128, 10), "relu", "cross_entropy", 64, "float32", 0.1, 16, 4, 4),
+    Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16, 2, 1),
 )
 
 
@@ -37,7 +40,7 @@ def weights(case: Case) -> dict[str, Any]:
     """W_1, b_1, W_2 ... to start from; each matrix has the inputs first."""
     rng = np.random.default_rng(0)
     drawn: dict[str, Any] = {}
-    for k, (i, o) in enumerate(zip(case.sizes, case.sizes[1:], strict=False), 1):
+    for k, (i, o) in enumerate(pairwise(case.sizes), 1):
         drawn[f"W_{k}"] = rng.normal(0, (1 / i) ** 0.5, (i, o)).astype(case.dtype)
         drawn[f"b_{k}"] = rng.normal(0, 0.1, o).astype(case.dtype)
     return drawn

@@ -6,6 +6,7 @@ All go through the samples in order, do plain gradient descent, and report every
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -198,7 +199,7 @@ class Torch(Stepper):
         super().__init__(case)
         self.x, self.t = map(torch.from_numpy, networks.data(case))
         layers: list[Any] = []
-        for i, o in zip(case.sizes, case.sizes[1:], strict=False):
+        for i, o in pairwise(case.sizes):
             layers += [torch.nn.Linear(i, o, dtype=getattr(torch, case.dtype))]
             layers += [{"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[case.activation]()] if case.activation else []
         self.model = torch.nn.Sequential(*(layers[:-1] if case.activation else layers))

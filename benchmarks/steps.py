@@ -25,8 +25,8 @@ TOLERANCE = 1e-10
 
 
 def first_steps(case: Case) -> list[Case]:
-    """The case cut to a few steps, to compare numbers: in float64, which shows every mistake, and in the case's own precision."""
-    return [replace(case, dtype=dtype, batches=4) for dtype in dict.fromkeys(("float64", case.dtype))]
+    """The case cut to a few small steps, to compare numbers: in float64, which shows every mistake, and in the case's own precision."""
+    return [replace(case, dtype=dtype, batch=min(case.batch, 32), batches=4) for dtype in dict.fromkeys(("float64", case.dtype))]
 
 
 def check_equal(case: Case, results: dict[str, tuple[float, dict[str, Any]]]) -> None:
@@ -67,7 +67,7 @@ def measure(short: bool) -> Table:
             for cut in first_steps(case):
                 check_equal(cut, {name: process("first", cut) for name, process in processes.items()})
             if short:
-                case = replace(case, batches=min(case.batches, 8), epochs=1)
+                case = replace(case, batches=case.short_batches, epochs=1)
             for process in processes.values():
                 process("load", case)
             candidates = {name: lambda p=p, e=case.epochs: turn(p, e) for name, p in processes.items()}
@@ -76,5 +76,5 @@ def measure(short: bool) -> Table:
             table.rows.append([case.title, str(case.batches), *(duration(times[n]) for n in present), *(ratio(times[n], ours) for n in others)])
     table.notes += [f"{name} is left out: {NEEDS[name]} is not installed." for name in CANDIDATES if name not in present]
     if short:
-        table.notes.append(f"Short setting: {repetitions} turns of one epoch of at most 8 steps.")
+        table.notes.append(f"Short setting: {repetitions} turns of one short epoch.")
     return table
