@@ -11,6 +11,7 @@ from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm, free_indices
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
+from symbackprop.graph.operators.base import IndexSum
 from symbackprop.graph.shapes import Shape
 from symbackprop.graph.tensor import Tensor
 
@@ -107,7 +108,7 @@ class Forms:
             assert y.definition is not None
             at, free = _joined(y, x, index, fresh, self._names)
             term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index)))
-            total += sp.Sum(term, *((k, 0, size - 1) for k, size in free)) if free else term
+            total += IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
         return total
 
     # --- local --------------------------------------------------------------------------------------------------------

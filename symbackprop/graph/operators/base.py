@@ -11,6 +11,18 @@ from symbackprop.graph.tensor import TensorMethods, as_expression
 Index = tuple[sp.Expr, ...]
 
 
+class IndexSum(sp.Sum):
+    """SymPy's `Sum`, except that it leaves its body as it is. `Sum` folds a `Piecewise` out of the body, and out of sums inside the body
+    too, where it tears the conditions away from the index that they speak of."""
+
+    def __new__(cls, body: sp.Expr, *limits: Any) -> sp.Expr:
+        if body == 0:
+            return sp.S.Zero
+        made: sp.Expr = sp.Expr.__new__(cls, body, *(sp.Tuple(*limit) for limit in limits))
+        made.is_commutative = body.is_commutative
+        return made
+
+
 class IndexContext(Protocol):
     """What an operator's index form may ask for: an operand's entry, and a fresh summation index."""
 
@@ -20,7 +32,7 @@ class IndexContext(Protocol):
 
 
 class Printer(Protocol):
-    """What an operator's LaTeX or NumPy form may ask a printer for."""
+    """What an operator's LaTeX and NumPy forms may ask a printer for."""
 
     def atom(self, expr: sp.Basic) -> str:
         """The expression, in parentheses unless it binds as tightly as a name."""
@@ -33,6 +45,18 @@ class Printer(Protocol):
     def plain(self, expr: sp.Basic) -> str:
         """The expression without outer parentheses."""
         ...
+
+
+class LatexPrinter(Printer, Protocol):
+    """What a LaTeX form may ask for besides."""
+
+    def call(self, name: str, *arguments: sp.Basic) -> str:
+        """A function applied to its arguments."""
+        ...
+
+
+class CodePrinter(Printer, Protocol):
+    """What a form in code may ask for besides."""
 
     def helper(self, name: str) -> str:
         """Note that the generated module needs this helper function; returns its name."""
@@ -48,6 +72,7 @@ class Operator(TensorMethods, Shaped, sp.Expr):
     is_commutative = True
     is_real = True
     n_parameters: int = 0
+    is_juxtaposed: bool = False  # whether its LaTeX is a product of symbols side by side, to be bracketed beside another operation
 
     @property
     def parameters(self) -> tuple[Any, ...]:
@@ -81,10 +106,10 @@ class Operator(TensorMethods, Shaped, sp.Expr):
         """The entry at `index` as a scalar expression of the operands' entries."""
         raise NotImplementedError
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         raise NotImplementedError
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         raise NotImplementedError
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:

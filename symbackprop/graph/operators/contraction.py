@@ -13,7 +13,7 @@ import sympy as sp
 from sympy.core.symbol import Str
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, plain_shape, shape_code
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
@@ -40,10 +40,10 @@ class Eye(Operator):
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         return sp.KroneckerDelta(*index)
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return rf"I_{{{p.plain(self.args[0])}}}"
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"np.eye({p.plain(self.args[0])}, dtype=DTYPE)"
 
 
@@ -100,13 +100,20 @@ class Einsum(Operator):
                 where[letter] = context.fresh(sizes[letter])
                 limits.append((where[letter], 0, sizes[letter] - 1))
         product = sp.Mul(*(context.entry(x, tuple(where[c] for c in s)) for s, x in zip(ins, self.operands, strict=True)))
-        return sp.Sum(product, *limits) if limits else product
+        return IndexSum(product, *limits) if limits else product
 
-    def latex_form(self, p: Printer) -> str:
+    @property
+    def is_juxtaposed(self) -> bool:  # type: ignore[override]
+        ins, out = self.spec
+        if len(ins) == 1:
+            return len(out) < len(ins[0]) < 3 and not _is_norm(self)
+        return matrix_product(self) is not None or is_outer(self)
+
+    def latex_form(self, p: LatexPrinter) -> str:
         spec = self.args[0].name.replace("->", r" \to ")
-        return _matrix_form(self, p, _LATEX) or rf"\operatorname{{einsum}}_{{{spec}}}\left({', '.join(map(p.plain, self.operands))}\right)"
+        return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return _matrix_form(self, p, _NUMPY) or f'np.einsum("{self.args[0].name}", {", ".join(map(p.plain, self.operands))}{"" if len(self.operands) < 3 else ", optimize=True"})'
 
     def _sympystr(self, printer: Any) -> str:
@@ -149,17 +156,21 @@ class Broadcast(Operator):
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         return context.entry(self.operands[0], tuple(index[a] for a in self.axes))
 
-    def latex_form(self, p: Printer) -> str:
+    @property
+    def is_juxtaposed(self) -> bool:  # type: ignore[override]
+        return self.rank == 2 or (self.rank == 1 and self.operands[0] != 1)
+
+    def latex_form(self, p: LatexPrinter) -> str:
         (x,) = self.operands
         if self.rank == 1 and not self.axes:
             return rf"{p.factor(x)} \mathbf{{1}}" if x != 1 else r"\mathbf{1}"
         if self.rank == 2 and not self.axes:
             return (f"{p.factor(x)} " if x != 1 else "") + r"\mathbf{1} \mathbf{1}^{\top}"
         if self.rank == 2 and len(self.axes) == 1:
-            return rf"\mathbf{{1}} {p.factor(x)}" if self.axes == (1,) else rf"{p.factor(x)} \mathbf{{1}}^{{\top}}"
-        return rf"\operatorname{{broadcast}}\left({p.plain(x)}\right)"
+            return rf"\mathbf{{1}} {p.atom(x)}^{{\top}}" if self.axes == (1,) else rf"{p.factor(x)} \mathbf{{1}}^{{\top}}"
+        return p.call(r"\operatorname{broadcast}", x)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         (x,) = self.operands
         shape = shape_code(self.shape, p)
         if not rank_of(x):
@@ -191,7 +202,7 @@ class _Latex:
     def transpose(self, x: str) -> str:
         return rf"{x}^{{\top}}"
 
-    def permute(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+    def permute(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
         return None
 
     def product(self, a: str, b: str) -> str:
@@ -200,15 +211,18 @@ class _Latex:
     def outer(self, a: str, b: str) -> str:
         return rf"{a} \otimes {b}"
 
-    def total(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+    def total(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
         ones = r"\mathbf{1}"
         rank = rank_of(x)
+        if len(axes) == rank < 3 and isinstance(x, sp.Pow) and x.exp == 2:
+            return rf"\lVert {p.plain(x.base)} \rVert" + ("_{F}^{2}" if rank == 2 else "^{2}")
         if rank == 1:
             return rf"{ones}^{{\top}} {p.factor(x)}"
         if rank == 2:
             left, right = (0 in axes), (1 in axes)
             return (rf"{ones}^{{\top}} " if left else "") + p.factor(x) + (f" {ones}" if right else "")
-        return None
+        over = "" if len(axes) == rank else rf"_{{\text{{axis }} {', '.join(map(str, axes))}}}"
+        return p.call(rf"\operatorname{{sum}}{over}", x)
 
 
 class _Numpy:
@@ -217,7 +231,7 @@ class _Numpy:
     def transpose(self, x: str) -> str:
         return f"{x}.T"
 
-    def permute(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+    def permute(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
         return f"{p.atom(x)}.transpose({', '.join(map(str, axes))})"
 
     def product(self, a: str, b: str) -> str:
@@ -226,7 +240,7 @@ class _Numpy:
     def outer(self, a: str, b: str) -> str:
         return f"np.multiply.outer({a}, {b})"
 
-    def total(self, p: Printer, x: sp.Expr, axes: list[int]) -> str | None:
+    def total(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
         if len(axes) == rank_of(x):
             return f"{p.atom(x)}.sum()"
         axis = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
@@ -244,13 +258,15 @@ def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
     plan = matrix_product(e)
     if plan is not None:
         (a, a_transposed), (b, b_transposed) = plan
+        if style is _LATEX and rank_of(a) == 1 and rank_of(b) == 2:  # on paper a vector is a column: not x W but W^T x
+            a, a_transposed, b, b_transposed = b, not b_transposed, a, False
         left = style.transpose(p.atom(a)) if a_transposed else p.factor(a)
         right = style.transpose(p.atom(b)) if b_transposed else p.factor(b)
         if style is _LATEX and rank_of(a) == 1:
             left = style.transpose(p.atom(a))
         text: str = style.product(left, right)
         return text
-    if len(ins) == 2 and out in (ins[0] + ins[1], ins[1] + ins[0]):
+    if is_outer(e):
         a, b = e.operands if out == ins[0] + ins[1] else reversed(e.operands)
         if style is _LATEX and (len(ins[0]), len(ins[1])) == (1, 1):
             return rf"{p.factor(a)} {style.transpose(p.atom(b))}"
@@ -273,6 +289,17 @@ def _single_form(e: Einsum, p: Any, style: Any) -> str | None:
         return transposed
     permuted: str | None = style.permute(p, x, [letters.index(c) for c in out])
     return permuted
+
+
+def is_outer(e: Einsum) -> bool:
+    """Whether the contraction is the outer product of its two operands, in either order."""
+    ins, out = e.spec
+    return len(ins) == 2 and out in (ins[0] + ins[1], ins[1] + ins[0])
+
+
+def _is_norm(e: Einsum) -> bool:
+    (x,) = e.operands
+    return not e.spec[1] and isinstance(x, sp.Pow) and bool(x.exp == 2)
 
 
 def matrix_product(e: Einsum) -> tuple[tuple[sp.Expr, bool], tuple[sp.Expr, bool]] | None:

@@ -6,7 +6,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, normal_axes, operand
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, normal_axes, operand
 from symbackprop.graph.shapes import Shape, as_dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -43,11 +43,11 @@ class Take(Operator):
         where = context.entry(indices, index[self._at : self._at + picked])
         return context.entry(x, (*index[: self._at], where, *index[self._at + picked :]))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         x, indices = self.operands
         return rf"{p.atom(x)}_{{[{', '.join([':'] * self._at + [p.plain(indices)])}]}}"
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         x, indices = self.operands
         return f"np.take({p.plain(x)}, {p.plain(indices)}, axis={self.axis})"
 
@@ -83,13 +83,13 @@ class Scatter(Operator):
         ks = [context.fresh(size) for size in sizes]
         where = context.entry(indices, tuple(ks))
         body = sp.KroneckerDelta(where, index[self._at]) * context.entry(g, (*index[: self._at], *ks, *index[self._at + 1 :]))
-        return sp.Sum(body, *((k, 0, size - 1) for k, size in zip(ks, sizes, strict=True))) if ks else body
+        return IndexSum(body, *((k, 0, size - 1) for k, size in zip(ks, sizes, strict=True))) if ks else body
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         g, indices = self.operands
-        return rf"\operatorname{{scatter}}_{{{p.plain(indices)}}}\left({p.plain(g)}\right)"
+        return p.call(rf"\operatorname{{scatter}}_{{{p.plain(indices)}}}", g)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         g, indices = self.operands
         return f"{p.helper('_scatter')}({p.plain(g)}, {p.plain(indices)}, {self.axis}, {p.plain(self.args[1])})"
 
@@ -112,10 +112,10 @@ class OneHot(Operator):
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         return sp.KroneckerDelta(context.entry(self.operands[0], index[:-1]), index[-1])
 
-    def latex_form(self, p: Printer) -> str:
-        return rf"\operatorname{{onehot}}\left({p.plain(self.operands[0])}\right)"
+    def latex_form(self, p: LatexPrinter) -> str:
+        return p.call(r"\operatorname{onehot}", *self.operands)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_one_hot')}({p.plain(self.operands[0])}, {p.plain(self.args[0])})"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import Index, IndexContext, Operator, Printer, ints, normal_axes, operand, plain_shape, shape_code
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator, Printer, ints, normal_axes, operand, plain_shape, shape_code
 from symbackprop.graph.operators.contraction import Broadcast
 from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of, split_scalars
 
@@ -33,7 +33,7 @@ class Reshape(Operator):
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         (x,) = self.operands
         old, new = shape_of(x), self.shape
-        if [s for s in old if s != 1] == [s for s in new if s != 1]:  # only unit axes come or go
+        if self.moves_unit_axes():
             kept = iter([i for i, s in zip(index, new, strict=True) if s != 1])
             return context.entry(x, tuple(sp.S.Zero if s == 1 else next(kept) for s in old))
         flat: Any = sp.S.Zero
@@ -44,6 +44,10 @@ class Reshape(Operator):
             result.append(sp.Mod(flat, s))
             flat = sp.floor(flat / s)
         return context.entry(x, tuple(reversed(result)))
+
+    def moves_unit_axes(self) -> bool:
+        """Whether only unit axes come or go."""
+        return [s for s in shape_of(self.operands[0]) if s != 1] == [s for s in self.shape if s != 1]
 
     def new_axes(self) -> tuple[int, ...] | None:
         """The places of the unit axes that were put in, if nothing else was done; None otherwise."""
@@ -58,14 +62,14 @@ class Reshape(Operator):
                 return None
         return None if old else tuple(added)
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         (x,) = self.operands
-        if self.new_axes() is not None:
-            return p.atom(x)  # a unit axis is how code broadcasts; on paper the vector is the same
+        if self.moves_unit_axes():
+            return p.plain(x)  # a unit axis is how code broadcasts; on paper the vector is the same
         sizes = r" \times ".join(p.plain(sp.sympify(s, strict=True)) for s in self.shape)
-        return rf"\operatorname{{reshape}}_{{{sizes}}}\left({p.plain(x)}\right)"
+        return p.call(rf"\operatorname{{reshape}}_{{{sizes}}}", x)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         (x,) = self.operands
         added = self.new_axes()
         if added:
@@ -141,11 +145,11 @@ class Concatenate(Operator):
             pieces.append((context.entry(x, (*index[:at], index[at] - a, *index[at + 1 :])), index[at] < b))
         return sp.Piecewise(*pieces[:-1], (pieces[-1][0], True))
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         joint = r" \;\; " if self.axis == -1 else r" \\ "
         return r"\begin{bmatrix} " + joint.join(map(p.plain, self.operands)) + r" \end{bmatrix}"
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"np.concatenate(({', '.join(map(p.plain, self.operands))}), axis={self.axis})"
 
 
@@ -179,10 +183,10 @@ class Slice(Operator):
     def _text(self, p: Printer) -> str:
         return _cuts(self.args[0], shape_of(self.operands[0]), p)
 
-    def latex_form(self, p: Printer) -> str:
+    def latex_form(self, p: LatexPrinter) -> str:
         return rf"{p.atom(self.operands[0])}_{{[{self._text(p)}]}}"
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.atom(self.operands[0])}[{self._text(p)}]"
 
 
@@ -224,10 +228,10 @@ class Pad(Operator):
             conditions += [i >= start, i < stop] + ([sp.Eq(sp.Mod(i - start, step), 0)] if step != 1 else [])
         return sp.Piecewise((context.entry(self.operands[0], tuple(inside)), sp.And(*conditions)), (0, True))
 
-    def latex_form(self, p: Printer) -> str:
-        return rf"\operatorname{{pad}}_{{[{_cuts(self.args[0], self.shape, p)}]}}\left({p.plain(self.operands[0])}\right)"
+    def latex_form(self, p: LatexPrinter) -> str:
+        return p.call(rf"\operatorname{{pad}}_{{[{_cuts(self.args[0], self.shape, p)}]}}", *self.operands)
 
-    def numpy_form(self, p: Printer) -> str:
+    def numpy_form(self, p: CodePrinter) -> str:
         cuts = [f"slice({', '.join(p.plain(bound) for bound in cut)})" for cut in self.args[0]]
         return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, ({', '.join(cuts)},))"
 

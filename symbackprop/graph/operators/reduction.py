@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator, normal_axes, operand
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, normal_axes, operand
 from symbackprop.graph.operators.layout import expand_axes, reshape
 from symbackprop.graph.operators.products import reduce_sum, transpose
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, size_of
@@ -90,7 +90,7 @@ class BigMax(_OverIndex):
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         body, (k, low, high) = self.args
-        return sp.Sum(IsFirstMax(*self.args, k) * body.diff(symbol), (k, low, high))
+        return IndexSum(IsFirstMax(*self.args, k) * body.diff(symbol), (k, low, high))
 
     def _latex(self, printer: Any) -> str:
         return rf"\max_{{{printer._print(self.args[1][0])}}} {printer._print(self.args[0])}"
@@ -167,7 +167,7 @@ class LogSumExp(Reduction):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         k, size, entry = self._over(index, context)
-        return sp.log(sp.Sum(sp.exp(entry), (k, 0, size - 1)))
+        return sp.log(IndexSum(sp.exp(entry), (k, 0, size - 1)))
 
     def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{logsumexp}", p)
@@ -184,7 +184,7 @@ class Softmax(SameShape):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         k, size, entry = self._over(self._without_axis(index), context)
-        return sp.exp(context.entry(self.operands[0], index)) / sp.Sum(sp.exp(entry), (k, 0, size - 1))
+        return sp.exp(context.entry(self.operands[0], index)) / IndexSum(sp.exp(entry), (k, 0, size - 1))
 
     def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{softmax}", p)
@@ -201,7 +201,7 @@ class LogSoftmax(SameShape):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         k, size, entry = self._over(self._without_axis(index), context)
-        return context.entry(self.operands[0], index) - sp.log(sp.Sum(sp.exp(entry), (k, 0, size - 1)))
+        return context.entry(self.operands[0], index) - sp.log(IndexSum(sp.exp(entry), (k, 0, size - 1)))
 
     def latex_form(self, p: LatexPrinter) -> str:
         return self._latex_call(r"\operatorname{log\,softmax}", p)
