@@ -13,6 +13,12 @@ class NetworkError(SymbackpropError, ValueError):
     """A network, a name or an optimizer rule that cannot be used as it is written."""
 
 
+class UnknownWeightError(NetworkError, KeyError):
+    """A weight that the network does not have; a `KeyError` too, as for any mapping."""
+
+    __str__ = Exception.__str__  # KeyError would put the message in quotes
+
+
 class ParseError(SymbackpropError, ValueError):
     """A text form that does not follow the grammar."""
 

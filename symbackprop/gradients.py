@@ -7,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms, shape_index
-from symbackprop.errors import NetworkError, UnsupportedError, ZeroGradientWarning
+from symbackprop.errors import UnknownWeightError, UnsupportedError, ZeroGradientWarning
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex import equations as tex
 
@@ -88,10 +88,7 @@ class Entry:
         """The entry in the form "chain", "local" or "closed"."""
         if form not in ("chain", "local", "closed"):
             raise UnsupportedError(f"the form {form!r} of one entry is unknown; expected 'chain', 'local' or 'closed'")
-        printer = tex.TensorLatex()
-        expr = getattr(self, form)
-        right = tex.chain_latex(expr, self._forms.system.loss) if form == "chain" else printer.plain(expr)
-        return f"{tex.derivative(self._forms.system.loss, self.weight, self.index)} = {right}"
+        return " = ".join(tex.entry_line(self._forms.system.loss, self.weight, self.index, getattr(self, form), form))
 
     def __repr__(self) -> str:
         return f"Gradient of {self._forms.system.loss} with respect to {self.weight}{list(self.index)}: {self.local}"
@@ -111,7 +108,7 @@ class Gradients(Mapping[str, Gradient]):
         name = key.name if isinstance(key, Tensor) else key
         weights = {w.name: w for w in self._forms.system.weights}
         if name not in weights:
-            raise NetworkError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, weights)) or 'no weights'}")
+            raise UnknownWeightError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, weights)) or 'no weights'}")
         if name not in self._made:
             if self._forms.adjoints.of[weights[name]] == 0:
                 warnings.warn(
