@@ -4,6 +4,7 @@ Which function a SymPy function becomes is a table; what needs more than one Num
 written into the generated module only where it is used.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
-from symbackprop.graph.shapes import shape_of, size_of
+from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
 
 # SymPy function → (NumPy name, math name). A name that starts with an underscore is a helper.
@@ -167,15 +168,20 @@ class PythonPrinter:
             return f"{self._bind(base, _ATOM)} * {self._bind(base, _ATOM)}", _MUL
         if base == sp.E:
             return self.spell(sp.exp(exponent, evaluate=False))
-        return f"{self._bind(base, _POW + 1)}**{self._bind(exponent, _POW)}", _POW
+        below, above = self._bind(base, _POW + 1), self._bind(exponent, _POW)
+        sign = "**" if _SIMPLE.fullmatch(below) and _SIMPLE.fullmatch(above) else " ** "  # as formatters space it
+        return f"{below}{sign}{above}", _POW
 
     def _function(self, expr: sp.Expr) -> Spelling:
+        if isinstance(expr, sp.floor) and expr.free_symbols and all(isinstance(s, Dim) for s in expr.free_symbols):
+            above, below = sp.fraction(sp.together(expr.args[0]))  # a size: it must stay an integer
+            return f"{self._bind(above, _MUL)} // {self._bind(below, _MUL + 1)}", _MUL
         found = FUNCTIONS.get(expr.func)
         if found is not None:
             name = found[1] if self.scalar else found[0]
             if name is not None:
                 if name.startswith("_"):
-                    self.helper(name)
+                    name = self.helper(name)
                 return f"{name}({', '.join(map(self.plain, expr.args))})", _ATOM
         if isinstance(expr, sp.Heaviside):
             return self._heaviside(expr)
@@ -205,12 +211,16 @@ class PythonPrinter:
         last = pieces.pop() if pieces[-1][1] == True else None  # noqa: E712  (SymPy's own true)
         text = self.plain(last[0]) if last is not None else ("math.nan" if self.scalar else "np.nan")
         first = True
+        typed = last is not None and _has_tensor(last[0])
         for value, condition in reversed(pieces):
             if self.scalar:
                 text = f"{self._bind(value, 1)} if {self.plain(condition)} else {text if first else f'({text})'}"
                 first = False
             else:
                 text = f"np.where({self.plain(condition)}, {self.plain(value)}, {text})"
+                if not (typed or _has_tensor(value)):
+                    text += ".astype(DTYPE)"  # numbers alone would be float64 or integers, and widen what they meet
+                typed = True
         return text, 0 if self.scalar else _ATOM
 
     def _relation(self, expr: sp.Expr) -> Spelling:
@@ -229,6 +239,11 @@ class PythonPrinter:
         return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and matrix_product(expr) else _ATOM
 
 
+def _has_tensor(expr: sp.Basic) -> bool:
+    return any(isinstance(s, Tensor) for s in expr.free_symbols)
+
+
+_SIMPLE = re.compile(r"-?[\w.]+")
 _RELATIONS = {"<": "<", ">": ">", "<=": "<=", ">=": ">=", "==": "==", "!=": "!="}
 
 _SPELLERS: list[tuple[Any, str]] = [

@@ -206,7 +206,7 @@ HELPERS: dict[str, Helper] = {
         def _scatter(g, indices, axis, size):
             """Zeros, with the entries of g added at integer positions along an axis (counted from the end of the result)."""
             lead = g.ndim - indices.ndim + 1 + axis
-            result = np.zeros(g.shape[:lead] + (size,) + g.shape[lead + indices.ndim:], DTYPE)
+            result = np.zeros(g.shape[:lead] + (size,) + g.shape[lead + indices.ndim :], DTYPE)
             np.add.at(result, (slice(None),) * lead + (indices,), g)
             return result
         '''

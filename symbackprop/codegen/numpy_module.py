@@ -1,5 +1,6 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sympy as sp
@@ -9,6 +10,7 @@ from symbackprop.calculus.differentiate import differentiate
 from symbackprop.calculus.share import share
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.layout import fold
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.names import Namer
@@ -16,11 +18,9 @@ from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import OneHot, Take
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.rule import STEP, WEIGHT, Rule
-from symbackprop.graph.shapes import postorder
+from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
-# What the functions below call their own variables; network names keep their spelling and these step aside.
-_OWN = ("value", "name", "rng", "sizes", "DTYPE", "WEIGHTS", "DATA", "LABELS")
 
 
 def index_data(system: System) -> dict[Tensor, Any]:
@@ -31,7 +31,7 @@ def index_data(system: System) -> dict[Tensor, Any]:
             if isinstance(part, OneHot):
                 found[part.operands[0]] = part.shape[-1]
             elif isinstance(part, Take):
-                found[part.operands[1]] = part.operands[0].shape[part.axis]
+                found[part.operands[1]] = shape_of(part.operands[0])[part.axis]
     return found
 
 
@@ -48,10 +48,13 @@ class _Module:
         self.rule = rule
         self.dtype = dtype
         self.version = version
-        self.printer = PythonPrinter()
+        self.printer = _ModulePrinter()
         self.labels = index_data(system)
         self.adjoints = differentiate(system.loss, system.weights)
-        self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims} | set(_OWN)
+        self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
+        own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
+        self.sizes, self.single_name = own("sizes"), own("single")
+        self.taken |= {self.sizes, self.single_name}
 
     # --- the parts --------------------------------------------------------------------------------------------------
 
@@ -60,24 +63,27 @@ class _Module:
         if self.rule is not None:
             functions += [self.initialize_state(), self.update()]
         functions.append(self.check_gradients())
+        if self.system.data:
+            functions.append(self.arrays())
         helpers = helper_source(self.printer.helpers)
-        parts = [self.header(), *functions, self.arrays(), *helpers, _MAIN]
-        return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
+        parts = [self.header(), *functions, *helpers, _MAIN]
+        return fold("\n\n\n".join(part.strip("\n") for part in parts) + "\n")
 
     def header(self) -> str:
         system = self.system
         adjoints = differentiate(self.written.loss, self.written.weights) if self.single else self.adjoints
         lines = [f"    {e.symbol} = {_formula(e.expr)}" for e in self.written.equations]
         if self.single:
-            lines.append("The loss of a batch is the mean of its samples' losses.")
+            lines += ["", "The loss of a batch is the mean of its samples' losses."]
         gradients = [f"    {_derivative(e.symbol)} = {_formula(e.expr)}" for e in adjoints.equations]
-        text = [f'"""Update code of a network with loss {system.loss}, written by symbackprop {self.version}. It needs NumPy and nothing else.', "", "The network:", *lines]
+        title = f"Update code of a network with loss {system.loss}, written by symbackprop {self.version}. It needs NumPy and nothing else."
+        text = [f'"""{title}', "", "The network:", "", *lines]
         if gradients:
-            text += ["", "Its derivatives, from the loss backwards:", *gradients]
-        shapes = {t.name: t.shape for t in system.weights}
-        text += ['"""', "", "import numpy as np", "", f"DTYPE = np.{self.dtype}", f"WEIGHTS = {_shapes(shapes)}", f"DATA = {_shapes({t.name: t.shape for t in system.data})}"]
+            text += ["", "Its derivatives, from the loss backwards:", "", *gradients]
+        text += ['"""', "", "import numpy as np", "", f"DTYPE = np.{self.dtype}"]
+        text += [f"WEIGHTS = {_shapes({t.name: t.shape for t in system.weights})}", f"DATA = {_shapes({t.name: t.shape for t in system.data})}"]
         if self.labels:
-            text.append(f"LABELS = {_shapes({t.name: size for t, size in self.labels.items()})}  # integer data: 0 to size - 1")
+            text += ["# Data that are integers, from 0 to this number - 1.", f"LABELS = {_shapes({t.name: size for t, size in self.labels.items()})}"]
         return "\n".join(text)
 
     def initialize(self) -> str:
@@ -90,15 +96,22 @@ class _Module:
     def predict(self) -> str:
         output = self.system.output
         if output is None:
-            return 'def predict(weights, **data):\n    """There is nothing to predict: the network names no output."""\n    raise ValueError("the network names no output; build it with Network(loss, output=...)")'
+            return _NO_OUTPUT
         equations = [Equation(t, t.definition) for t in collect([output]) if t.definition is not None]
-        doc = f"The output {output.name}, shape {_shape(output.shape)}."
-        return self.function("predict", doc, equations, output.name, required=collect([output]))
+        required = collect([output])
+        batched = self.single and output is not self.written.output and output.shape
+        doc = f"The output {output.name}, shape {_shape(output.shape)}" + (f"; {_shape(output.shape[1:])} for one sample." if batched else ".")
+        before, result = [], output.name
+        if batched:
+            first = next(d for d in self.system.data if d in required)
+            before = [f"{self.single_name} = np.ndim({first.name}) == {first.rank - 1}"]
+            result = f"{output.name}[0] if {self.single_name} else {output.name}"
+        return self.function("predict", doc, equations, result, required, before)
 
     def loss(self) -> str:
         loss = self.system.loss
         equations = [Equation(t, t.definition) for t in collect([loss]) if t.definition is not None]
-        return self.function("loss", f"The loss {loss.name} = {_formula(loss.definition)}.", equations, f"float({loss.name})", required=collect([loss]))
+        return self.function("loss", f"The loss {loss.name}.", equations, f"float({loss.name})", collect([loss]))
 
     def loss_and_gradients(self) -> str:
         loss = self.system.loss
@@ -111,28 +124,27 @@ class _Module:
             returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
         result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
-        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, required=collect([loss]))
+        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, collect([loss]))
 
     # --- a function over the equations --------------------------------------------------------------------------------
 
-    def function(self, name: str, doc: str, equations: list[Equation], result: str, required: list[Tensor]) -> str:
+    def function(
+        self, name: str, doc: str, equations: list[Equation], result: str, required: list[Tensor], before: Sequence[str] = ()
+    ) -> str:
         """A function that reads its weights and data, computes the equations in order and returns `result`."""
         equations = share(equations, Namer(self.taken))
-        weights = [w for w in self.system.weights if w in required]
         used = [d for d in self.system.data if d in required]
         optional = [d.name for d in self.system.data if d not in required]
-        lines = [f"def {name}({self.signature([d.name for d in used], optional)}):", f'    """{doc}"""']
-        lines += [f'    {w.name} = weights["{w.name}"]' for w in weights]
+        self.printer.mentioned.clear()
         body = [f"{e.symbol.name} = {self.printer.plain(e.expr)}" for e in equations]
+        dims = [d for d in self.system.dims if d in self.printer.mentioned]
+        lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.weights if w in required)]
         if used:
-            lines.append(f"    {self.unpack(used, body)} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
-            lines += [f'    {d.name} = sizes["{d.name}"]' for d in self.system.dims if _mentions(d.name, body)]
-        lines += [f"    {line}" for line in body]
-        return "\n".join([*lines, f"    return {result}"])
-
-    def unpack(self, used: list[Tensor], body: list[str]) -> str:
-        sizes = "sizes" if any(_mentions(d.name, body) for d in self.system.dims) else "_"
-        return ", ".join([*(d.name for d in used), sizes])
+            found = ", ".join([*(d.name for d in used), self.sizes if dims else "_"])
+            lines.append(f"{found} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
+        lines += [f'{d.name} = {self.sizes}["{d.name}"]' for d in dims]
+        text = "".join(f"    {line}\n" for line in [*lines, *body, f"return {result}"])
+        return f'def {name}({self.signature([d.name for d in used], optional)}):\n    """{doc}"""\n{text}'
 
     def signature(self, names: list[str], optional: list[str]) -> str:
         keywords = [*names, *(f"{name}=None" for name in optional)]
@@ -144,66 +156,61 @@ class _Module:
         assert self.rule is not None
         entries = ['"t": 0']
         for state, value in self.rule.states.items():
-            zero = "np.zeros(np.shape(weights[name]), DTYPE)" if value == 0 else f"np.full(np.shape(weights[name]), {float(value)!r}, DTYPE)"
-            entries.append(f'"{state.name}": {{name: {zero} for name in WEIGHTS}}')
-        body = "{" + ", ".join(entries) + "}" if len(entries) == 1 else "{\n        " + ",\n        ".join(entries) + ",\n    }"
-        return f'def initialize_state(weights):\n    """The optimizer\'s state before the first update: the number of updates so far, and one array for each weight."""\n    return {body}'
+            start = "np.zeros(np.shape(w), DTYPE)" if value == 0 else f"np.full(np.shape(w), {value!r}, DTYPE)"
+            entries.append(f'"{state.name}": {{name: {start} for name, w in weights.items()}}')
+        body = f"{{{entries[0]}}}" if len(entries) == 1 else "{\n" + "".join(f"        {e},\n" for e in entries) + "    }"
+        return _INITIALIZE_STATE.replace("<body>", body)
 
     def update(self) -> str:
         assert self.rule is not None
-        loss = self.system.loss
-        required = collect([loss])
+        required = collect([self.system.loss])
         names = [d.name for d in self.system.data if d in required]
         optional = [d.name for d in self.system.data if d not in required]
-        passed = "".join(f", {n}={n}" for n in names)
-        own = Namer({"w", "g", "t", *(s.name for s in self.rule.states)} | {"name"})
-        value, gradients = own("value"), own("gradients_") if "gradients" in own.taken - {"gradients"} else "gradients"
-        formulas = "\n".join(f"        {target} <- {_formula(expr)}" for target, expr in self.rule.assignments)
-        signature = self.signature(names, optional).replace("weights", "weights, state", 1)
-        lines = [
-            f"def update({signature}):",
-            f'    """One step of the optimizer, in place; returns the loss before it.\n\n    For every weight w with gradient g:\n\n{formulas}\n    """',
-            f"    {value}, {gradients} = loss_and_gradients(weights{passed})",
-            f"    if not np.isfinite({value}):",
-            '        raise FloatingPointError("the loss is not finite; the weights were left as they were")',
-            '    state["t"] += 1',
-        ]
+        own = Namer({"g", "t", *(s.name for s in self.rule.states)})
+        value, name = own("value"), own("name")
+        gradients = "gradients"  # reserved: no state has this name
+        printer = _RulePrinter(names={WEIGHT: f"weights[{name}]"})
         equations = share_rule(self.rule, own)
-        uses_step = any(STEP in e.free_symbols for _, e in equations)
-        if uses_step:
-            lines.append('    t = state["t"]')
-        lines.append(f"    for name, g in {gradients}.items():")
-        uses_weight = any(WEIGHT in e.free_symbols for s, e in equations if not (s is WEIGHT and self.rule.increment(Equation(s, e)) is not None and WEIGHT not in self.rule.increment(Equation(s, e)).free_symbols))
-        if uses_weight:
-            lines.append("        w = weights[name]")
-        lines += [f'        {s.name} = state["{s.name}"][name]' for s in self.rule.states]
-        for i, equation in enumerate(equations):
-            lines += self.assignment(equation, any(WEIGHT in e.free_symbols for _, e in equations[i + 1 :]))
-        return "\n".join([*lines, f"    return {value}"])
+        loop = [f'{s.name} = state["{s.name}"][{name}]' for s in self.rule.states]
+        loop += [self.assignment(printer, equation, name) for equation in equations]
+        self.printer.helpers |= printer.helpers
+        lines = [
+            f"{value}, {gradients} = loss_and_gradients(weights{''.join(f', {n}={n}' for n in names)})",
+            f"if not np.isfinite({value}):",
+            '    raise FloatingPointError("the loss is not finite; the weights were left as they were")',
+            'state["t"] += 1',
+            *(['t = state["t"]'] if self.rule.uses_step else []),
+            f"for {name}, g in {gradients}.items():",
+            *(f"    {line}" for line in loop),
+            f"return {value}",
+        ]
+        formulas = "".join(f"        {e.symbol} <- {_formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
+        doc = f"One step of the optimizer, in place; returns the loss before it.\n\n    For every weight w with gradient g:\n\n{formulas}    "
+        signature = self.signature(names, optional).replace("weights", "weights, state", 1)
+        return f'def update({signature}):\n    """{doc}"""\n' + "".join(f"    {line}\n" for line in lines)
 
-    def assignment(self, equation: Equation, read_later: bool) -> list[str]:
+    def assignment(self, printer: "_RulePrinter", equation: Equation, name: str) -> str:
         """One line of the rule, in place: `-=` where the target changes by a difference."""
         assert self.rule is not None
         target, expr = equation
-        place = "weights[name]" if target is WEIGHT else f"{target.name}[...]"
-        rest = self.rule.increment(equation)
+        printer.lead = target
+        place = f"weights[{name}]" if target is WEIGHT else target.name
         if target is not WEIGHT and target not in self.rule.states:
-            return [f"        {target.name} = {self.printer.plain(expr)}"]
+            return f"{place} = {printer.plain(expr)}"
+        rest = self.rule.increment(equation)
         if rest is not None and rest != 0:
-            place = "weights[name]" if target is WEIGHT else target.name
-            line = f"{place} -= {self.printer.plain(-rest)}" if rest.could_extract_minus_sign() else f"{place} += {self.printer.plain(rest)}"
-        else:
-            line = f"{place} = {self.printer.plain(expr)}"
-        return [f"        {line}", *(["        w = weights[name]"] if target is WEIGHT and read_later else [])]
+            return f"{place} -= {printer.plain(-rest)}" if rest.could_extract_minus_sign() else f"{place} += {printer.plain(rest)}"
+        factor = expr / target
+        if target not in factor.free_symbols:
+            return f"{place} *= {printer.plain(factor)}"
+        return f"{place}[...] = {printer.plain(expr)}"
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
     def arrays(self) -> str:
-        axis = (
-            "        if value.ndim == len(shape) - 1:\n            value = value[None]  # one sample is a batch of one\n" if self.single else ""
-        )
-        kind = "LABELS" if self.labels else "()"
-        return _ARRAYS.replace("<axis>", axis).replace("<labels>", kind).replace("<range>", _RANGE if self.labels else "")
+        axis = "        if value.ndim == len(shape) - 1:\n            value = value[None]  # one sample is a batch of one\n" if self.single else ""
+        convert = "np.asarray(value) if name in LABELS else np.asarray(value, DTYPE)" if self.labels else "np.asarray(value, DTYPE)"
+        return _ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", _RANGE if self.labels else "")
 
     def check_gradients(self) -> str:
         draws = []
@@ -236,12 +243,6 @@ def share_rule(rule: Rule, name: Namer) -> list[Equation]:
     return result
 
 
-def _mentions(name: str, lines: list[str]) -> bool:
-    import re
-
-    return any(re.search(rf"\b{re.escape(name)}\b", line) for line in lines)
-
-
 def _size(size: Any, sizes: dict[str, int]) -> str:
     return str(sizes.get(str(size), size))
 
@@ -264,20 +265,57 @@ def _derivative(symbol: Tensor) -> str:
     return f"d{symbol.adjoint_of[0]}/d{symbol.adjoint_of[1]}"
 
 
-class _Formula(PythonPrinter):
-    """Formulas for people: function names without a module, derivatives as quotients."""
+class _ModulePrinter(PythonPrinter):
+    """Notes which symbols the code mentions; the size of a batch is often no part of it, although it is part of the mathematics."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.mentioned: set[sp.Symbol] = set()
+
+    def _symbol(self, expr: sp.Symbol) -> tuple[str, int]:
+        self.mentioned.add(expr)
+        return super()._symbol(expr)
+
+
+class _RulePrinter(PythonPrinter):
+    """The code of an update rule. What depends on the step count alone is a Python float: NumPy's would widen float32."""
+
+    def spell(self, expr: sp.Basic) -> tuple[str, int]:
+        if isinstance(expr, sp.Expr) and expr.free_symbols == {STEP}:
+            if isinstance(expr, sp.Pow) and expr.exp == sp.Rational(1, 2):
+                return f"{self._bind(expr.base, 100)} ** 0.5", 30
+            if isinstance(expr, (sp.Function, sp.Piecewise)):
+                return f"float({super().spell(expr)[0]})", 100
+        return super().spell(expr)
+
+
+class _Formula(PythonPrinter):
+    """Formulas for people: function names without a module, derivatives as quotients."""
+
+    def helper(self, name: str) -> str:
+        return name.removeprefix("_")
 
     def _symbol(self, expr: sp.Symbol) -> tuple[str, int]:
         return (_derivative(expr), 21) if isinstance(expr, Tensor) and expr.adjoint_of else (expr.name, 100)
 
 
-def _formula(expr: Any) -> str:
-    text = _Formula().plain(expr)
-    return text.replace("np.", "").replace(", dtype=DTYPE", "")
+def _formula(expr: Any, lead: Tensor | None = None) -> str:
+    printer = _Formula()
+    printer.lead = lead
+    return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "")
 
+
+_NO_OUTPUT = '''
+def predict(weights, **data):
+    """There is nothing to predict: the network names no output."""
+    raise ValueError("the network names no output; build it with Network(loss, output=...)")
+'''
+
+_INITIALIZE_STATE = '''
+def initialize_state(weights):
+    """The optimizer's state before the first update: the number of updates so far, and its arrays for each weight."""
+    return <body>
+'''
 
 _ARRAYS = '''
 def _arrays(**data):
@@ -285,7 +323,7 @@ def _arrays(**data):
     arrays, sizes = [], {}
     for name, value in data.items():
         shape = DATA[name]
-        value = np.asarray(value) if name in <labels> else np.asarray(value, DTYPE)
+        value = <convert>
 <axis>        if value.ndim != len(shape):
             raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
         for found, expected in zip(value.shape, shape):

@@ -7,7 +7,9 @@ import unicodedata
 from symbackprop.errors import NetworkError
 
 # What generated code calls things itself. A network name among them would clash once written as code.
-RESERVED = frozenset({"np", "math", "weights", "state", "gradients", "self", "print", "float", "int", "len", "range", "zip"})
+RESERVED = frozenset(
+    "np math weights state gradients loss_and_gradients DTYPE self print abs max min float int len range zip".split()
+)
 
 
 def check_name(name: str, what: str) -> str:
@@ -23,8 +25,8 @@ def check_name(name: str, what: str) -> str:
         raise NetworkError(f"the {what} name {name!r} is a Python keyword; write {name + '_'!r} or another name")
     if name in RESERVED:
         raise NetworkError(f"the {what} name {name!r} clashes with a name that generated code uses; choose another, such as {name + '_1'!r}")
-    if name.startswith("__"):
-        raise NetworkError(f"the {what} name {name!r} starts with two underscores, which Python keeps for itself; choose another")
+    if name.startswith("_"):
+        raise NetworkError(f"the {what} name {name!r} starts with an underscore, as the helper functions of generated code do; choose another")
     normal = unicodedata.normalize("NFKC", name)
     if normal != name:
         raise NetworkError(f"the {what} name {name!r} is read by Python as {normal!r}, so the two would clash once written as code; write {normal!r}")
