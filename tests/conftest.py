@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import symbackprop as sbp
+
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", max_examples=500, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci")
@@ -40,3 +42,48 @@ def draw():
         return {name: rng.uniform(low, high, shape) for name, shape in shapes.items()}
 
     return values
+
+
+@pytest.fixture(scope="session")
+def run_module():
+    """`run_module(source)`: a generated module's names, as running it defines them."""
+
+    def run(source):
+        names = {"__name__": "generated"}
+        exec(compile(source, "generated", "exec"), names)
+        return names
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def agrees(close, run_module):
+    """`agrees(net, reference, weights, data={}, tolerance=1e-10)`: the loss, the gradients, the generated update and the training step
+    all agree with PyTorch. `reference(**tensors)` is the loss, written once more in PyTorch."""
+
+    def compare(net, reference, weights, data=None, tolerance=1e-10):
+        import torch
+
+        data = data or {}
+        tensors = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+        wanted_loss = reference(**tensors, **{name: torch.tensor(value) for name, value in data.items()})
+        found = torch.autograd.grad(wanted_loss, list(tensors.values()), allow_unused=True, materialize_grads=True)
+        wanted = {name: g.numpy() for name, g in zip(tensors, found, strict=True)}
+
+        lr = 0.5
+        module = run_module(net.generate("numpy", sbp.SGD(lr=lr)))
+        loss, gradients = module["loss_and_gradients"](weights, **data)
+        close(loss, wanted_loss.item(), tolerance, "the loss")
+        assert set(gradients) == set(wanted)
+        for name, g in wanted.items():
+            close(gradients[name], g, tolerance, f"the gradient of {name}")
+        # The generated update, and the training step, which other code prints, in place and in buffers that it uses again.
+        updated = {name: np.array(value) for name, value in weights.items()}
+        close(module["update"](updated, module["initialize_state"](updated), **data), wanted_loss.item(), tolerance, "the loss of the update")
+        trainer = net.trainer(sbp.SGD(lr=lr), weights=weights)
+        close(trainer.step(**data), wanted_loss.item(), tolerance, "the loss of the training step")
+        for name, g in wanted.items():
+            close(updated[name], weights[name] - lr * g, tolerance, f"{name} after the update")
+            close(trainer.weights[name], weights[name] - lr * g, tolerance, f"{name} after the training step")
+
+    return compare

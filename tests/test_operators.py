@@ -265,39 +265,221 @@ def _all_cases():
         yield pytest.param(ours, reference, [()], id=f"scalar: {name}")
 
 
-def run_module(source):
-    """The names of a generated module."""
-    names = {"__name__": "generated"}
-    exec(source, names)
-    return names
-
-
 @pytest.mark.parametrize(("ours", "reference", "shapes"), list(_all_cases()))
-def test_value_and_gradient(ours, reference, shapes, close, draw):
+def test_value_and_gradient(ours, reference, shapes, agrees, draw):
     arguments = [sbp.weight(f"a_{i}", shape) for i, shape in enumerate(shapes)]
-    values = draw({a.name: a.shape for a in arguments}, seed=1)
-    inputs = [torch.tensor(v, requires_grad=True) for v in values.values()]
-    expected = reference(*inputs)
     f = sbp.node("f", ours(*arguments))
-    assert f.shape == tuple(expected.shape)
+    values = draw({a.name: a.shape for a in arguments}, seed=1)
+    assert f.shape == tuple(reference(*map(torch.tensor, values.values())).shape)
     c = sbp.weight("c", f.shape)
-    values |= draw({"c": f.shape}, seed=2)
-    wanted_loss = (torch.tensor(values["c"]) * expected).sum()
-    wanted_loss.backward()
-    wanted = dict(zip(values, [*(x.grad.numpy() for x in inputs), expected.detach().numpy()], strict=True))
 
+    def loss(c, **tensors):
+        return (c * reference(*tensors.values())).sum()
+
+    agrees(sbp.Network(sbp.node("C", sbp.sum(c * f))), loss, values | draw({"c": f.shape}, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "shapes"), [p for p in _all_cases() if not p.id.startswith(("elementwise", "scalar"))]
+)
+def test_batch_of_samples(ours, reference, shapes, agrees, draw):
+    """The same operators in a network that is written for one sample and run on three: the mean of the samples' losses."""
+    x, gain, *others = sbp.data("x", shapes[0]), sbp.weight("gain"), *(sbp.weight(f"a_{i}", s) for i, s in enumerate(shapes[1:]))
+    f = sbp.node("f", ours(sbp.node("h", sp.sin(gain * x)), *others))
+    c = sbp.weight("c", f.shape)
     net = sbp.Network(sbp.node("C", sbp.sum(c * f)))
-    module = run_module(net.generate("numpy", sbp.SGD(lr=0.5)))
-    loss, gradients = module["loss_and_gradients"](values)
-    close(loss, wanted_loss.item(), what="C")
-    for name in wanted:
-        close(gradients[name], wanted[name], what=f"dC/d{name}")
+    weights = draw({w.name: w.shape for w in [gain, *others, c]}, seed=1)
 
-    # The generated update, and the training step, which other code prints, in place and in buffers that it uses again.
-    updated = {name: np.array(value) for name, value in values.items()}
-    close(module["update"](updated, module["initialize_state"](updated)), wanted_loss.item(), what="C in the update")
-    trainer = net.trainer(sbp.SGD(lr=0.5), weights=values)
-    close(trainer.step(), wanted_loss.item(), what="C in the training step")
-    for name in wanted:
-        close(updated[name], values[name] - 0.5 * wanted[name], what=f"{name} after the update")
-        close(trainer.weights[name], values[name] - 0.5 * wanted[name], what=f"{name} after the training step")
+    def loss(x, gain, c, **others):
+        return torch.stack([(c * reference(torch.sin(gain * one), *others.values())).sum() for one in x]).mean()
+
+    agrees(net, loss, weights, draw({"x": (3, *shapes[0])}, seed=2))
+
+
+TAKES = {
+    "rows": ((5, 3), (4,), 0), "columns": ((5, 3), (4,), 1), "last axis": ((5, 3), (4,), -1), "first of two": ((5, 3), (4,), -2),
+    "from a vector": ((5,), (3,), 0), "a matrix of indices": ((5, 3), (2, 4), 0), "a matrix of indices, last axis": ((2, 5), (2, 4), 1),
+    "in the middle": ((2, 5, 3), (4,), 1), "a scalar index": ((5, 3), (), 0), "a scalar index, last axis": ((2, 5), (), -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "picked", "axis"), TAKES.values(), ids=TAKES.keys())
+def test_take(shape, picked, axis, agrees, draw):
+    """Indices repeat, so that their contributions must add up."""
+    E, f_of = sbp.weight("E", shape), np.random.default_rng(3).integers(0, shape[axis], picked)
+    indices = sbp.data("indices", picked)
+    f = sbp.node("f", sbp.take(sp.sin(E), indices, axis))
+    assert f.shape == np.take(np.zeros(shape), f_of, axis).shape
+    c = sbp.weight("c", f.shape)
+
+    def loss(E, c, indices):
+        index = [slice(None)] * len(shape)
+        index[axis] = indices
+        return (c * torch.sin(E)[tuple(index)]).sum()
+
+    agrees(sbp.Network(sbp.node("C", sbp.sum(c * f))), loss, draw({"E": shape, "c": f.shape}), {"indices": f_of})
+
+
+def test_take_over_a_batch(agrees, draw):
+    """An embedding: rows picked by a batch of sentences, and a mean over each."""
+    E, W, words = sbp.weight("E", (7, 3)), sbp.weight("W", (3, 2)), sbp.data("words", ("n", 4))
+    h = sbp.node("h", sbp.mean(sbp.take(E, words), axis=1))
+    net = sbp.Network(sbp.node("C", sbp.mean(sp.tanh(h @ W) ** 2)))
+    data = {"words": np.random.default_rng(0).integers(0, 7, (5, 4))}
+    agrees(net, lambda E, W, words: (torch.tanh(E[words].mean(1) @ W) ** 2).mean(), draw({"E": (7, 3), "W": (3, 2)}), data)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_one_hot(shape, agrees, draw):
+    labels, c = sbp.data("labels", shape), sbp.weight("c", (*shape, 5))
+    net = sbp.Network(sbp.node("C", sbp.sum(sp.exp(c) * sbp.one_hot(labels, 5))))
+    data = {"labels": np.random.default_rng(0).integers(0, 5, shape)}
+    agrees(net, lambda c, labels: (torch.exp(c) * F.one_hot(labels, 5)).sum(), draw({"c": (*shape, 5)}), data)
+
+
+NAMED = {  # with data X of shape (n, 3), Y of shape (n, 4) and a weight W of shape (3, 4)
+    "mean over the batch": (lambda X, Y, W: sbp.mean((X @ W - Y) ** 2), lambda X, Y, W: ((X @ W - Y) ** 2).mean()),
+    "mean over the batch alone": (
+        lambda X, Y, W: sbp.sum(sp.exp(sbp.mean(X @ W * Y, axis=0))),
+        lambda X, Y, W: torch.exp((X @ W * Y).mean(0)).sum(),
+    ),
+    "sum over the batch": (lambda X, Y, W: sbp.sum(X @ sp.sin(W) * Y), lambda X, Y, W: (X @ torch.sin(W) * Y).sum()),
+    "reshape to a vector": (
+        lambda X, Y, W: sbp.mean(sbp.reshape(X @ W, -1) ** 3),
+        lambda X, Y, W: ((X @ W).reshape(-1) ** 3).mean(),
+    ),
+    "reshape with a name": (
+        lambda X, Y, W: sbp.mean(sbp.sum(sbp.reshape(X @ W, ("n", 2, 2)), axis=1) ** 3),
+        lambda X, Y, W: ((X @ W).reshape(-1, 2, 2).sum(1) ** 3).mean(),
+    ),
+    "reshape with a name and -1": (
+        lambda X, Y, W: sbp.mean(sbp.max(sbp.reshape(X @ W, ("n", -1, 2)), axis=-1)),
+        lambda X, Y, W: (X @ W).reshape(X.shape[0], -1, 2).amax(-1).mean(),
+    ),
+    "differences along the batch": (
+        lambda X, Y, W: sbp.sum(((X @ W)[1:] - (X @ W)[:-1]) ** 2),
+        lambda X, Y, W: ((X @ W)[1:] - (X @ W)[:-1]).pow(2).sum(),
+    ),
+    "the first and the last": (lambda X, Y, W: sbp.sum((X @ W)[0] * (X @ W)[-1]), lambda X, Y, W: ((X @ W)[0] * (X @ W)[-1]).sum()),
+    "every second": (lambda X, Y, W: sbp.sum((X @ W)[::2] ** 2), lambda X, Y, W: ((X @ W)[::2] ** 2).sum()),
+    "features side by side": (
+        lambda X, Y, W: sbp.sum(sbp.concatenate([X @ W, Y, X], axis=1) ** 2),
+        lambda X, Y, W: (torch.cat([X @ W, Y, X], dim=1) ** 2).sum(),
+    ),
+    "the batch twice": (
+        lambda X, Y, W: sbp.mean(sp.tanh(sbp.concatenate([X @ W, Y * (X @ W)]))),
+        lambda X, Y, W: torch.tanh(torch.cat([X @ W, Y * (X @ W)])).mean(),
+    ),
+    "products between samples": (lambda X, Y, W: sbp.sum(sp.sin((X @ W) @ Y.T)), lambda X, Y, W: torch.sin((X @ W) @ Y.T).sum()),
+    "diagonal of products": (lambda X, Y, W: sbp.einsum("ii->", (X @ W) @ Y.T), lambda X, Y, W: ((X @ W) @ Y.T).trace()),
+    "softmax over the batch": (
+        lambda X, Y, W: sbp.sum(sbp.softmax(X @ W, axis=0) * Y),
+        lambda X, Y, W: (torch.softmax(X @ W, 0) * Y).sum(),
+    ),
+    "batch statistics": (
+        lambda X, Y, W: sbp.mean(sbp.sigmoid((X @ W - sbp.mean(X @ W, axis=0)) / sbp.max(sp.Abs(X @ W), axis=0)) * Y),
+        lambda X, Y, W: (torch.sigmoid((X @ W - (X @ W).mean(0)) / (X @ W).abs().amax(0)) * Y).mean(),
+    ),
+    "a new axis": (
+        lambda X, Y, W: sbp.mean((X[:, :, None] * W - Y[:, None]) ** 2),
+        lambda X, Y, W: ((X[:, :, None] * W - Y[:, None]) ** 2).mean(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("ours", "reference"), NAMED.values(), ids=NAMED.keys())
+def test_named_dimension(ours, reference, agrees, draw):
+    X, Y, W = sbp.data("X", ("n", 3)), sbp.data("Y", ("n", 4)), sbp.weight("W", (3, 4))
+    net = sbp.Network(sbp.node("C", ours(X, Y, W)))
+    data = draw({"X": (5, 3), "Y": (5, 4)}, seed=1)
+    loss = (lambda W, X, Y: reference(X, Y, W)) if "Y" in net.data else (lambda W, X: reference(X, None, W))
+    agrees(net, loss, draw({"W": (3, 4)}), {name: data[name] for name in net.data})
+
+
+def test_several_named_dimensions(agrees, draw):
+    """Batch, time and features: two open dimensions."""
+    X, W, v = sbp.data("X", ("n", "t", 3)), sbp.weight("W", (3, 4)), sbp.weight("v", (4,))
+    scores = sbp.node("scores", sbp.softmax(sp.tanh(X @ W) @ v))
+    net = sbp.Network(sbp.node("C", sbp.mean(sbp.einsum("nt,ntf->nf", scores, X) ** 2)))
+
+    def loss(W, v, X):
+        s = torch.softmax(torch.tanh(X @ W) @ v, -1)
+        return (torch.einsum("nt,ntf->nf", s, X) ** 2).mean()
+
+    agrees(net, loss, draw({"W": (3, 4), "v": (4,)}), draw({"X": (5, 6, 3)}, seed=1))
+
+
+# Where a derivative does not exist, one is chosen: (function, point, its value there, the chosen derivative).
+CONVENTIONS = {
+    "relu": (sbp.relu, 0, 0, 0), "Abs": (sp.Abs, 0, 0, 0), "step": (sbp.step, 0, 0, 0), "Max(0, x)": (lambda x: sp.Max(0, x), 0, 0, 0),
+    "Max(x, 2x)": (lambda x: sp.Max(x, 2 * x), 0, 0, 1), "leaky_relu": (sbp.leaky_relu, 0, 0, 0.01), "elu": (lambda x: sbp.elu(x, alpha=0.5), 0, 0, 0.5),
+    "sign": (lambda x: x * sp.sign(x), 0, 0, 0), "floor": (lambda x: sp.floor(x), 1, 1, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "at", "value", "slope"), CONVENTIONS.values(), ids=CONVENTIONS.keys())
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["scalar", "array"])
+def test_derivative_by_convention(function, at, value, slope, shape, run_module):
+    w = sbp.weight("w", shape)
+    net = sbp.Network(sbp.node("C", sbp.sum(function(w))))
+    start = {"w": np.full(shape, float(at))}
+    loss, gradients = run_module(net.generate())["loss_and_gradients"](start)
+    assert loss == value
+    np.testing.assert_allclose(gradients["w"], np.full(shape, slope), rtol=1e-15)
+    trainer = net.trainer(sbp.SGD(lr=1), weights=start)
+    trainer.step()
+    np.testing.assert_allclose(trainer.weights["w"], at - np.full(shape, slope), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "expected"),
+    [
+        (lambda w: sbp.max(w), [[1.0, 3, 3], [3, 2, 3]], [[0, 1, 0], [0, 0, 0]]),
+        (lambda w: sbp.sum(sbp.max(w, axis=1)), [[1.0, 3, 3], [3, 2, 3]], [[0, 1, 0], [1, 0, 0]]),
+        (lambda w: sbp.sum(sbp.max(w, axis=0)), [[1.0, 3, 3], [1, 2, 3]], [[1, 1, 1], [0, 0, 0]]),
+        (lambda w: sbp.min(w), [[1.0, 0, 0], [3, 0, 3]], [[0, 1, 0], [0, 0, 0]]),
+        (lambda w: sbp.sum(sbp.min(w, axis=(1, 0))), [[1.0, 2, 0], [0, 0, 3]], [[0, 0, 1], [0, 0, 0]]),
+    ],
+)
+def test_first_maximum_wins(function, values, expected, run_module):
+    w = sbp.weight("w", (2, 3))
+    net = sbp.Network(sbp.node("C", function(w)))
+    _, gradients = run_module(net.generate())["loss_and_gradients"]({"w": np.array(values)})
+    np.testing.assert_array_equal(gradients["w"], expected)
+    trainer = net.trainer(sbp.SGD(lr=1), weights={"w": values})
+    trainer.step()
+    np.testing.assert_array_equal(trainer.weights["w"], np.array(values) - expected)
+
+
+def test_first_argument_of_max_wins(run_module):
+    """Of equal arguments the one that is printed first takes the derivative, once, and never both or a half."""
+    u, v = sbp.weight("u v")
+    net = sbp.Network(sbp.node("C", sp.Max(u, v)))
+    _, gradients = run_module(net.generate())["loss_and_gradients"]({"u": np.array(2.0), "v": np.array(2.0)})
+    assert [float(gradients["u"]), float(gradients["v"])] == [1, 0]
+    net = sbp.Network(sbp.node("C", sp.Min(u, v)))
+    _, gradients = run_module(net.generate())["loss_and_gradients"]({"u": np.array(2.0), "v": np.array(2.0)})
+    assert [float(gradients["u"]), float(gradients["v"])] == [1, 0]
+
+
+@pytest.mark.parametrize("size", [1, 800])
+@pytest.mark.parametrize(
+    ("ours", "reference"),
+    [
+        (sbp.sigmoid, torch.sigmoid),
+        (sbp.softplus, F.softplus),
+        (sbp.softmax, lambda a: torch.softmax(a, -1)),
+        (sbp.log_softmax, lambda a: torch.log_softmax(a, -1)),
+        (sbp.logsumexp, lambda a: torch.logsumexp(a, -1)),
+        (sbp.silu, F.silu),
+        (sbp.elu, F.elu),
+        (sbp.gelu, F.gelu),
+        (sp.tanh, torch.tanh),
+        (sp.erf, torch.erf),
+    ],
+)
+def test_far_from_zero(ours, reference, size, agrees):
+    """Nothing overflows: the values and slopes at ±800 are those of PyTorch's stable functions."""
+    w = sbp.weight("w", (6,))
+    values = {"w": size * np.array([-1.0, -0.9, -0.01, 0.02, 0.5, 1.0])}
+    agrees(sbp.Network(sbp.node("C", sbp.sum(ours(w)))), lambda w: reference(w).sum(), values)
