@@ -29,6 +29,7 @@ class _Step:
         self.program = program
         self.dtype = dtype
         self.printer = PythonPrinter()
+        self.printer.plain_numbers = {program.step}
         self.name = program.name
         self.buffers: list[tuple[str, Shape]] = []
         self.free: dict[Shape, list[str]] = {}

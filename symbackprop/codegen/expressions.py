@@ -18,6 +18,7 @@ from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.shapes import Dim, shape_of, size_of
+from symbackprop.graph.rule import STEP
 from symbackprop.graph.tensor import Tensor
 
 # SymPy function → (NumPy name, math name). A name that starts with an underscore is a helper.
@@ -71,6 +72,7 @@ class PythonPrinter:
         self.names = names or {}
         self.helpers: set[str] = set()
         self.lead: Tensor | None = None  # the target of the update rule that is being written
+        self.plain_numbers: set[sp.Symbol] = {STEP}  # tensors that the code holds as Python numbers
 
     # What operators ask for (see graph.operators.base.Printer).
     def plain(self, expr: sp.Basic) -> str:
@@ -99,6 +101,10 @@ class PythonPrinter:
                 spelling: Spelling = getattr(self, method)(expr)
                 return spelling
         raise UnsupportedError(f"{expr} ({type(expr).__name__}) has no form in NumPy code; write it with elementary functions")
+
+    def _is_plain_number(self, expr: sp.Basic) -> bool:
+        """Whether the code computes it from Python numbers alone. It must stay one: a NumPy scalar would widen float32."""
+        return not self.scalar and not any(isinstance(s, Tensor) and s not in self.plain_numbers for s in expr.free_symbols)
 
     def _symbol(self, expr: sp.Symbol) -> Spelling:
         return self.names.get(expr, expr.name), _ATOM
@@ -133,7 +139,7 @@ class PythonPrinter:
             return mean
         negative, above, below = fraction(expr)
         sign = "-" if negative else ""
-        text = " * ".join(self._bind(x, _MUL) if i == 0 and not negative else self._bind(x, _MUL + 1) for i, x in enumerate(above)) or "1"
+        text = " * ".join(self._bind(x, _MUL if not negative else _POW + 1) if i == 0 else self._bind(x, _MUL + 1) for i, x in enumerate(above)) or "1"
         if below:
             bottom = self._bind(below[0], _MUL + 1) if len(below) == 1 else "(" + " * ".join(self._bind(x, _MUL + 1) for x in below) + ")"
             text = f"{text} / {bottom}"
@@ -160,7 +166,7 @@ class PythonPrinter:
 
     def _pow(self, expr: sp.Pow) -> Spelling:
         base, exponent = expr.args
-        if exponent == sp.Rational(1, 2):
+        if exponent == sp.Rational(1, 2) and not self._is_plain_number(base):
             return f"{'math' if self.scalar else 'np'}.sqrt({self.plain(base)})", _ATOM
         if exponent.is_Rational and exponent < 0:
             return f"1 / {self._bind(base**-exponent, _MUL + 1)}", _MUL
@@ -168,7 +174,8 @@ class PythonPrinter:
             return f"{self._bind(base, _ATOM)} * {self._bind(base, _ATOM)}", _MUL
         if base == sp.E:
             return self.spell(sp.exp(exponent, evaluate=False))
-        below, above = self._bind(base, _POW + 1), self._bind(exponent, _POW)
+        below = self._bind(base, _POW + 1)
+        above = "0.5" if exponent == sp.Rational(1, 2) else self._bind(exponent, _POW)
         sign = "**" if _SIMPLE.fullmatch(below) and _SIMPLE.fullmatch(above) else " ** "  # as formatters space it
         return f"{below}{sign}{above}", _POW
 
@@ -182,7 +189,8 @@ class PythonPrinter:
             if name is not None:
                 if name.startswith("_"):
                     name = self.helper(name)
-                return f"{name}({', '.join(map(self.plain, expr.args))})", _ATOM
+                call = f"{name}({', '.join(map(self.plain, expr.args))})"
+                return f"float({call})" if self._is_plain_number(expr) else call, _ATOM
         if isinstance(expr, sp.Heaviside):
             return self._heaviside(expr)
         for rewritten in (expr.expand(func=True), expr.rewrite(sp.exp), expr.rewrite(sp.Piecewise), expr.doit()):
@@ -199,7 +207,7 @@ class PythonPrinter:
 
     def _extremum(self, expr: sp.Expr) -> Spelling:
         name = "max" if isinstance(expr, (sp.Max, f.maximum)) else "min"
-        if self.scalar:
+        if self.scalar or self._is_plain_number(expr):
             return f"{name}({', '.join(map(self.plain, expr.args))})", _ATOM
         text = self.plain(expr.args[0])
         for arg in expr.args[1:]:
@@ -218,9 +226,11 @@ class PythonPrinter:
                 first = False
             else:
                 text = f"np.where({self.plain(condition)}, {self.plain(value)}, {text})"
-                if not (typed or _has_tensor(value)):
+                if not (typed or _has_tensor(value) or self._is_plain_number(expr)):
                     text += ".astype(DTYPE)"  # numbers alone would be float64 or integers, and widen what they meet
                 typed = True
+        if self._is_plain_number(expr):
+            text = f"float({text})"
         return text, 0 if self.scalar else _ATOM
 
     def _relation(self, expr: sp.Expr) -> Spelling:

@@ -109,46 +109,67 @@ HELPERS: dict[str, Helper] = {
         '''
         def _erf(x):
             """The error function: a rational approximation near zero, 1 - erfc(|x|) elsewhere (Cody 1969)."""
-            y = np.minimum(np.abs(x), 0.5) ** 2
-            top = (((1.85777706184603153e-1 * y + 3.16112374387056560) * y + 1.13864154151050156e2) * y + 3.77485237685302021e2) * y + 3.20937758913846947e3
-            bottom = (((y + 2.36012909523441209e1) * y + 2.44024637934444173e2) * y + 1.28261652607737228e3) * y + 2.84423683343917062e3
-            return np.where(np.abs(x) <= 0.46875, x * top / bottom, np.sign(x) * (1 - _erfc_positive(np.abs(x))))
+            y = np.minimum(np.abs(x), 0.46875) ** 2
+            near = x * _horner(_ERF_TOP, y) / _horner(_ERF_BOTTOM, y)
+            return np.where(np.abs(x) <= 0.46875, near, np.sign(x) * (1 - _erfc_tail(np.abs(x))))
         ''',
-        needs=("_erfc_positive",),
+        needs=("_erfc_tail",),
     ),
     "_erfc": _helper(
         '''
         def _erfc(x):
             """The complementary error function, 1 - erf(x), accurate in its tail (Cody 1969)."""
-            tail = _erfc_positive(np.abs(x))
+            tail = _erfc_tail(np.abs(x))
             return np.where(np.abs(x) <= 0.46875, 1 - _erf(x), np.where(x > 0, tail, 2 - tail))
         ''',
-        needs=("_erf", "_erfc_positive"),
+        needs=("_erf", "_erfc_tail"),
     ),
-    "_erfc_positive": _helper(
+    "_erfc_tail": _helper(
         '''
-        def _erfc_positive(x):
-            """erfc(x) for x >= 0.46875: rational approximations on [0.46875, 4] and beyond (Cody 1969)."""
+        def _erfc_tail(x):
+            """erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
             y = np.clip(x, 0.46875, 4)
-            top, bottom = 2.15311535474403846e-8 * y, y
-            for p, q in zip(_ERFC_TOP[:-1], _ERFC_BOTTOM[:-1]):
-                top, bottom = (top + p) * y, (bottom + q) * y
-            middle = (top + _ERFC_TOP[-1]) / (bottom + _ERFC_BOTTOM[-1])
-            x = np.clip(x, 0.46875, 1e150)
-            z = 1 / np.maximum(x, 4) ** 2
-            top, bottom = 1.63153871373020978e-2 * z, z
-            for p, q in zip(_ERFC_FAR_TOP[:-1], _ERFC_FAR_BOTTOM[:-1]):
-                top, bottom = (top + p) * z, (bottom + q) * z
-            far = (5.6418958354775628695e-1 - z * (top + _ERFC_FAR_TOP[-1]) / (bottom + _ERFC_FAR_BOTTOM[-1])) / x
-            high = np.trunc(np.minimum(x, 100) * 16) / 16  # exp(-x*x) in two factors, so that squaring loses nothing
-            x = np.minimum(x, 100)
-            return np.exp(-high * high) * np.exp(-(x - high) * (x + high)) * np.where(x <= 4, middle, far)
+            middle = _horner(_ERFC_TOP, y) / _horner(_ERFC_BOTTOM, y)
+            y = np.clip(x, 4, 100)
+            z = 1 / y**2
+            far = (0.56418958354775628695 - z * _horner(_ERFC_FAR_TOP, z) / _horner(_ERFC_FAR_BOTTOM, z)) / y
+            y = np.clip(x, 0.46875, 100)
+            high = np.trunc(y * 16) / 16  # exp(-y * y) in two factors, so that squaring loses nothing
+            return np.exp(-high * high) * np.exp(-(y - high) * (y + high)) * np.where(x <= 4, middle, far)
 
 
-        _ERFC_TOP = (5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3)
-        _ERFC_BOTTOM = (1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3)
-        _ERFC_FAR_TOP = (3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4)
-        _ERFC_FAR_BOTTOM = (2.56852019228982242, 1.87295284992346725, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3)
+        def _horner(coefficients, x):
+            """A polynomial, its highest power first."""
+            value = coefficients[0]
+            for c in coefficients[1:]:
+                value = value * x + c
+            return value
+
+
+        # fmt: off
+        _ERF_TOP = (
+            1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
+            3.20937758913846947e3,
+        )
+        _ERF_BOTTOM = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
+        _ERFC_TOP = (
+            2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1,
+            2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
+            1.23033935479799725e3,
+        )
+        _ERFC_BOTTOM = (
+            1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
+            3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3,
+        )
+        _ERFC_FAR_TOP = (
+            1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
+            1.60837851487422766e-2, 6.58749161529837803e-4,
+        )
+        _ERFC_FAR_BOTTOM = (
+            1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2,
+            2.33520497626869185e-3,
+        )
+        # fmt: on
         '''
     ),
     "_softmax": _helper(

@@ -232,8 +232,7 @@ class Pad(Operator):
         return p.call(rf"\operatorname{{pad}}_{{[{_cuts(self.args[0], self.shape, p)}]}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
-        cuts = [f"slice({', '.join(p.plain(bound) for bound in cut)})" for cut in self.args[0]]
-        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, ({', '.join(cuts)},))"
+        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{_cuts(self.args[0], self.shape, p)}])"
 
 
 def _bound(value: Any, size: Dimension, default: Dimension, where: str) -> Any:
