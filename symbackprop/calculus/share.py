@@ -1,5 +1,6 @@
 """Name what is computed more than once: repeated subexpressions of a list of equations become equations of their own."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def share(equations: Sequence[Equation], name: Namer) -> list[Equation]:
                 continue
             rebuilt = part.func(*(done[a] for a in part.args)) if any(done[a] is not a for a in part.args) else part
             if part is not expr and uses[part] > 1 and _worth(part):
-                shared = Tensor(name(_wish(rebuilt)), shape_of(part), "node", rebuilt)
+                shared = Tensor(_name(rebuilt, name), shape_of(part), "node", rebuilt)
                 result.append(Equation(shared, rebuilt))
                 rebuilt = shared
             done[part] = rebuilt
@@ -61,10 +62,10 @@ def _worth(part: sp.Basic) -> bool:
     return not (isinstance(part, sp.Mul) and len(part.args) == 2 and part.args[0].is_number)
 
 
-def _wish(part: sp.Basic) -> str:
-    """A readable name: `softmax_Z_2` for the softmax of Z_2, else `s`."""
+def _name(part: sp.Basic, name: Namer) -> str:
+    """A readable name: `softmax_Z_2` for the softmax of Z_2, else `s_1`, `s_2` and so on."""
     kind = type(part).__name__.lower()
     tensors = [s for s in part.free_symbols if isinstance(s, Tensor)]
     if isinstance(part, (Operator, sp.Function)) and len(tensors) == 1 and kind.isidentifier():
-        return f"{kind}_{tensors[0].name}"
-    return "s"
+        return name(f"{kind}_{tensors[0].name}")
+    return name(next(wish for k in itertools.count(1) if (wish := f"s_{k}") not in name.taken))

@@ -137,7 +137,7 @@ class PythonPrinter:
         mean = self._mean(expr)
         if mean is not None:
             return mean
-        negative, above, below = fraction(expr)
+        negative, above, below = fraction(_numbers_gathered(expr))
         sign = "-" if negative else ""
         text = " * ".join(self._bind(x, _MUL if not negative else _POW + 1) if i == 0 else self._bind(x, _MUL + 1) for i, x in enumerate(above)) or "1"
         if below:
@@ -247,6 +247,16 @@ class PythonPrinter:
 
     def _operator(self, expr: Operator) -> Spelling:
         return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and matrix_product(expr) else _ATOM
+
+
+def _numbers_gathered(expr: sp.Mul) -> sp.Expr:
+    """(2*y - 2*t)/2 as y - t: the numbers of a product and of the sums in it as one number."""
+    number, rest = sp.S.One, []
+    for x in expr.args:
+        taken, x = (x, sp.S.One) if isinstance(x, sp.Rational) else common_factor(x) if isinstance(x, sp.Add) else (sp.S.One, x)
+        number *= taken
+        rest += [x] if x != 1 else []
+    return sp.Mul(*([number] if number != 1 else []), *rest, evaluate=False)
 
 
 def _has_tensor(expr: sp.Basic) -> bool:
