@@ -1,19 +1,21 @@
 r"""Equations and gradients as LaTeX: one align* for a network, δ and Δ for the errors of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms, Partial
 from symbackprop.calculus.index import IndexForm, free_indices
-from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.latex.names import Name, name_of
 from symbackprop.latex.printer import TensorLatex
 
 FORMS = ("chain", "local", "closed", "matrix", "index")
+Line = tuple[str, str]  # what stands left and right of the equals sign
 
 
-def align(lines: Sequence[tuple[str, str]]) -> str:
+def align(lines: Sequence[Line]) -> str:
     """An align* of (left, right) pairs."""
     body = " \\\\\n".join(rf"  {left} &= {right}" for left, right in lines)
     return "\\begin{align*}\n" + body + "\n\\end{align*}"
@@ -26,7 +28,64 @@ def derivative(loss: Tensor, x: Tensor, index: Sequence[sp.Expr] = (), printer: 
     return rf"\frac{{\partial {printer.plain(loss)}}}{{\partial {below}}}"
 
 
-def error_names(forms: Forms) -> dict[Tensor, str]:
+def equation_lines(equations: Sequence[Equation]) -> list[Line]:
+    """The network's own equations."""
+    printer = TensorLatex()
+    return [(printer.plain(symbol), printer.plain(expr)) for symbol, expr in equations]
+
+
+# --- one line a gradient -------------------------------------------------------------------------------------------------
+
+
+def gradient_line(forms: Forms, w: Tensor, form: str) -> Line:
+    """∂C/∂w and its chain, local or closed form."""
+    loss = forms.system.loss
+    if form == "chain":
+        return derivative(loss, w), chain_latex(forms.chain(w), TensorLatex())
+    expr = forms.local(w) if form == "local" else forms.closed(w)
+    if all(t.shape == () for t in forms.system.tensors):
+        return derivative(loss, w), TensorLatex(places=places(forms.system)).plain(expr)
+    if form == "local":
+        return derivative(loss, w), TensorLatex().plain(expr)
+    index, entry = (expr.variables, expr.expr) if isinstance(expr, sp.Lambda) else ((), expr)
+    printer = TensorLatex(indices=index)
+    return derivative(loss, w, index, printer), printer.plain(entry)
+
+
+def entry_line(loss: Tensor, w: Tensor, index: Sequence[sp.Expr], expr: sp.Expr, form: str) -> Line:
+    """∂C/∂w_{ij} and its chain, local or closed form, which is `expr`."""
+    printer = TensorLatex(indices=[i for i in index if isinstance(i, sp.Symbol)] if index else None)
+    return derivative(loss, w, index, printer), chain_latex(expr, printer) if form == "chain" else printer.plain(expr)
+
+
+def chain_latex(expr: sp.Expr, printer: TensorLatex) -> str:
+    """A sum of products of partial derivatives: the paths, those through later nodes first."""
+    parts = expr.args if isinstance(expr, sp.Add) else (expr,)
+    return " + ".join(map(printer.plain, sorted(parts, key=_path, reverse=True)))
+
+
+def _path(product: sp.Expr) -> tuple[int, ...]:
+    """The nodes along one path, by age. A chain that was left factored is placed by what stands before its sum."""
+    while isinstance(product, sp.Sum):
+        product = product.function
+    factors = product.args if isinstance(product, sp.Mul) else (product,)
+    return tuple(f.tensor.serial for f in factors if isinstance(f, Partial))
+
+
+def places(system: System) -> dict[Tensor, int]:
+    """How far from the input a tensor stands: a node by its age, a weight or a datum by the first node that mentions it."""
+    found: dict[Tensor, int] = {}
+    for symbol, expr in system.equations:
+        found[symbol] = symbol.serial
+        for t in tensors_in(expr):
+            found.setdefault(t, symbol.serial)
+    return found
+
+
+# --- matrix and index form: the errors of the layers first ---------------------------------------------------------------
+
+
+def error_names(forms: Forms) -> dict[Tensor, Name]:
     """δ or Δ for the adjoints that textbooks name: those of the nodes that a weight enters directly (pre-activations), and those that
     are used more than once. They carry the node's own subscript; Δ is the error of a matrix."""
     weights = set(forms.system.weights)
@@ -35,125 +94,69 @@ def error_names(forms: Forms) -> dict[Tensor, str]:
         for t in tensors_in(expr):
             if t.adjoint_of:
                 uses[t] = uses.get(t, 0) + 1
-    chosen = []
+    chosen: dict[Tensor, tuple[str, Tensor]] = {}
     for symbol, _ in forms.adjoints.equations:
         assert symbol.adjoint_of is not None
         z = symbol.adjoint_of[1]
         if z not in weights and z.definition is not None and (tensors_in(z.definition) & weights or uses.get(symbol, 0) > 1):
-            chosen.append((symbol, z))
-    stems = [_stem(z) for _, z in chosen]
-    names = {}
-    for (symbol, z), (greek, sub) in zip(chosen, stems, strict=True):
-        unique = stems.count((greek, sub)) == 1 and sub
-        below = sub if unique else TensorLatex().plain(z)
-        names[symbol] = rf"{greek}_{{{below}}}"
-    return names
+            chosen[symbol] = (r"\Delta" if len(z.shape) > 1 else r"\delta", z)
+    short = [(greek, name_of(z).below) for greek, z in chosen.values()]
+    return {
+        symbol: Name(greek, below if below and short.count((greek, below)) == 1 else name_of(z).plain())
+        for (symbol, (greek, z)), (_, below) in zip(chosen.items(), short, strict=True)
+    }
 
 
-def _stem(z: Tensor) -> tuple[str, str]:
-    head, _, sub = z.name.partition("_")
-    greek = r"\Delta" if len(z.shape) > 1 else r"\delta"
-    return greek, sub.strip("_").replace("_", r"\,") if head else ""
-
-
-def matrix_lines(forms: Forms, weights: Sequence[Tensor], define: bool = True) -> list[tuple[str, str]]:
-    """The gradients in matrix form, and before each the errors that it needs and that no line has defined yet."""
+def matrix_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
+    """The gradients of `weights` in matrix form, after the errors that they need."""
     names = error_names(forms)
     printer = TensorLatex(names)
-    inlined = _Inliner(names)
-    lines: list[tuple[str, str]] = []
-    wanted = {forms.adjoints.of[w] for w in weights}
-    if define:
-        needed = _needed_errors(forms, weights, names, inlined)
-        for symbol, expr in forms.adjoints.equations:
-            if symbol in needed:
-                lines.append((names[symbol], printer.plain(inlined(expr))))
-            elif symbol in wanted:
-                lines.append((derivative(forms.system.loss, symbol.adjoint_of[1]), printer.plain(inlined(expr))))  # type: ignore[index]
-        done = {left for left, _ in lines}
-        rest = [w for w in weights if derivative(forms.system.loss, w) not in done]
-    else:
-        rest = list(weights)
-    for w in rest:
-        adjoint = forms.adjoints.of[w]
-        lines.append((derivative(forms.system.loss, w), printer.plain(inlined(adjoint.definition if isinstance(adjoint, Tensor) else adjoint))))
+    lines = []
+    for x, adjoint, expr in _needed(forms, weights, names):
+        lines.append((derivative(forms.system.loss, x) if x in weights else printer.plain(adjoint), printer.plain(expr)))
     return lines
 
 
-def _needed_errors(forms: Forms, weights: Sequence[Tensor], names: dict[Tensor, str], inlined: "_Inliner") -> set[Tensor]:
-    needed: set[Tensor] = set()
-    stack = [a.definition for w in weights if isinstance(a := forms.adjoints.of[w], Tensor)]
-    while stack:
-        expr = stack.pop()
-        assert expr is not None
-        for t in tensors_in(inlined(expr)):
-            if t in names and t not in needed:
-                needed.add(t)
-                stack.append(t.definition)
-    return needed
-
-
-class _Inliner:
-    """Replaces adjoints without a name of their own by their expressions."""
-
-    def __init__(self, named: dict[Tensor, str]) -> None:
-        self.named = named
-        self.done: dict[sp.Expr, sp.Expr] = {}
-
-    def __call__(self, expr: sp.Expr) -> sp.Expr:
-        while True:
-            inner = {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in self.named}
-            if not inner:
-                return expr
-            expr = expr.xreplace(inner)
-
-
-def index_lines(forms: Forms, weights: Sequence[Tensor], define: bool = True) -> list[tuple[str, str]]:
+def index_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
     """The same in index form: ∂C/∂W_ij = Σ_n x_ni δ_nj."""
     names = error_names(forms)
-    lower = {t: name.replace(r"\Delta", r"\delta") for t, name in names.items()}
-    printer = TensorLatex(lower)
-    inlined = _Inliner(names)
+    small = {t: name._replace(head=r"\delta") for t, name in names.items()}
     lines = []
-    needed = _needed_errors(forms, weights, names, inlined) if define else set()
-    for symbol, expr in forms.adjoints.equations:
-        x = symbol.adjoint_of[1] if symbol.adjoint_of else symbol
-        if symbol in needed or x in weights:
-            index = free_indices(symbol.shape)
-            right = printer.plain(IndexForm(taken=index).entry(inlined(expr), index))
-            left = printer.plain(sp.Indexed(sp.IndexedBase(symbol), *index)) if index and symbol in names else names.get(symbol) or derivative(forms.system.loss, x, index)
-            lines.append((left, right))
-    for w in weights:
-        if not isinstance(forms.adjoints.of[w], Tensor):
-            lines.append((derivative(forms.system.loss, w, free_indices(w.shape)), "0"))
+    for x, adjoint, expr in _needed(forms, weights, names):
+        index = free_indices(x.shape)
+        printer = TensorLatex(small, indices=index)
+        right = printer.plain(IndexForm(taken=index).entry(expr, index))
+        if x in weights:
+            left = derivative(forms.system.loss, x, index, printer)
+        else:
+            left = printer.plain(sp.Indexed(sp.IndexedBase(adjoint), *index) if index else adjoint)
+        lines.append((left, right))
     return lines
 
 
-def gradient_line(forms: Forms, w: Tensor, form: str) -> tuple[str, str]:
-    """∂C/∂w and its chain, local or closed form."""
-    loss = forms.system.loss
-    printer = TensorLatex()
-    if form == "chain":
-        return derivative(loss, w), chain_latex(forms.chain(w), loss)
-    if form == "local":
-        return derivative(loss, w), printer.plain(forms.local(w))
-    closed = forms.closed(w)
-    if isinstance(closed, sp.Lambda):
-        return derivative(loss, w, closed.variables), printer.plain(closed.expr)
-    return derivative(loss, w), printer.plain(closed)
+def _needed(forms: Forms, weights: Sequence[Tensor], names: Mapping[Tensor, Name]) -> list[tuple[Tensor, sp.Expr, sp.Expr]]:
+    """(x, its adjoint, the adjoint's expression in named adjoints): the errors that the gradients of `weights` need, from the loss
+    backwards, then the gradients, the last layer's first. A gradient that is a constant has no equation of its own."""
+    of = forms.adjoints.of
+    errors: set[Tensor] = set()
+    stack = [_inlined(of[w].definition, names) if isinstance(of[w], Tensor) else of[w] for w in weights]
+    while stack:
+        new = (tensors_in(stack.pop()) & names.keys()) - errors
+        errors |= new
+        stack.extend(_inlined(t.definition, names) for t in new)
+    order = [symbol for symbol, _ in forms.adjoints.equations]
+    gradients = sorted(weights, key=lambda w: order.index(of[w]) if of[w] in order else len(order))
+    found = [(symbol.adjoint_of[1], symbol, _inlined(symbol.definition, names)) for symbol in order if symbol in errors and symbol.adjoint_of]
+    found += [(w, of[w], _inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)) for w in gradients]
+    return found
 
 
-def chain_latex(expr: sp.Expr, loss: Tensor) -> str:
-    """A sum of products of partial derivatives, each product in the order of the chain rule."""
-    printer = TensorLatex()
-    parts = expr.args if isinstance(expr, sp.Add) else (expr,)
-    ordered = sorted(parts, key=lambda p: -max((f.tensor.serial for f in p.atoms(Partial) if f.tensor is not loss), default=0))
-    return " + ".join(printer.plain(p) if isinstance(p, (Partial, sp.Mul)) else printer.plain(p) for p in ordered)
+def _inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
+    """The expression with the adjoints that have no name of their own replaced by theirs."""
+    assert expr is not None
+    while inner := {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in named}:
+        expr = expr.xreplace(inner)
+    return expr
 
 
-def equation_lines(equations: Sequence[Equation]) -> list[tuple[str, str]]:
-    printer = TensorLatex()
-    return [(printer.plain(s), printer.plain(e)) for s, e in equations]
-
-
-__all__ = ["FORMS", "align", "chain_latex", "derivative", "equation_lines", "gradient_line", "index_lines", "matrix_lines"]
+__all__ = ["FORMS", "align", "derivative", "entry_line", "equation_lines", "gradient_line", "index_lines", "matrix_lines"]

@@ -12,7 +12,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
-from symbackprop.graph.functions import Elementwise, maximum, relu, sigmoid, softplus, step
+from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.shapes import Dim, rank_of
@@ -48,10 +48,15 @@ class TensorLatex(LatexPrinter):
         self.symbols = dict(symbols or {})
         self.places = places
         self.indices = None if indices is None else list(indices)
+        self._texts: dict[sp.Basic, str] = {}
 
     # What operators ask for (see graph.operators.base.LatexPrinter).
     def plain(self, expr: sp.Basic) -> str:
-        return self._print(expr)
+        if self.places is not None:
+            return str(self._print(expr))
+        if expr not in self._texts:  # brackets ask for the same text again, at every depth
+            self._texts[expr] = self._print(expr)
+        return self._texts[expr]
 
     def atom(self, expr: sp.Basic) -> str:
         return self._bind(expr, _ATOM)
