@@ -31,16 +31,16 @@ def scalar_source(program: Program) -> str:
     keep = [f"{place.name} = {name}" for place, name in latest.items()]
     values = ", ".join(t.name for t in stored(program)) + ","
     data = ", ".join(t.name for t in program.data) + ("," if len(program.data) == 1 else "")
-    losses = program.name("losses")
+    losses, samples, given = program.name("losses"), program.name("samples"), program.name("values")
     uses_step = any(program.step in e.expr.free_symbols for e in program.equations)
     count = [f"{program.step.name} += 1"] if uses_step else []
     loop = "\n".join(f"            {line}" for line in [*count, *body, *keep, f"{losses}.append({loss.name})"])
-    unpack = f"for {data} in samples:" if program.data else "for _ in samples:"
+    unpack = f"for {data or '_'} in {samples}:"
     helpers = helper_source(printer.helpers, scalar=True)
-    run = f'''def run(values, {program.step.name}, samples):
+    run = f'''def run({given}, {program.step.name}, {samples}):
     """Update the weights once for each sample. Returns the new values and the losses before the updates: fewer than there are
     samples if one was not finite."""
-    {values} = values
+    {values} = {given}
     {losses} = []
     try:
         {unpack}

@@ -131,10 +131,7 @@ class Trainer:
             raise NetworkError(f"the network with loss {self.system.loss.name!r} names no output; build it with Network(loss, output=...)")
         feed = self._check(data, self._check.needed_by_output)
         needed = {name: feed.arrays[name] for name in self._check.needed_by_output}
-        result: Array = self.module.predict(self._arrays, **needed)
-        if self._check.single and not feed.sliced and np.ndim(result):
-            return np.asarray(result[0])
-        return np.asarray(result)
+        return np.array(self.module.predict(self._arrays, **needed))
 
     def loss(self, **data: Any) -> float:
         """The loss at the present weights; nothing is updated."""
