@@ -11,7 +11,7 @@ from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_
 
 def product(*factors: sp.Expr) -> sp.Expr:
     """The elementwise product, without the repetitions that broadcasting does by itself: (s broadcast) * x = s * x."""
-    result = sp.Mul(*factors)
+    result = sp.Mul(*(part for f in factors for part in (f.primitive() if isinstance(f, sp.Add) else (f,))))
     if not isinstance(result, sp.Mul) or not any(isinstance(f, Broadcast) for f in result.args):
         return result
     wanted = shape_of(result)

@@ -1,18 +1,20 @@
 """Target "numpy", training step: NumPy with preallocated buffers, one call a line, updates in place."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
-from symbackprop.calculus.order import common_factor, fraction
+from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter, shape_code
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.program import Program
 from symbackprop.graph import functions as f
+from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import Dim, Shape, Shaped, rank_of, shape_of
+from symbackprop.graph.shapes import Shape, Shaped, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
@@ -34,6 +36,9 @@ class _Step:
         self.buffers: list[tuple[str, Shape]] = []
         self.free: dict[Shape, list[str]] = {}
         self.made = 1
+        self.dying: set[Tensor] = set()  # buffers that the present equation is the last to read
+        self.last: dict[Tensor, int] = {t: i for i, e in enumerate(program.equations) for t in tensors_in(e.expr)}
+        self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose buffer it reads
         self.lines: list[str] = []
         self.place: dict[Tensor, str] = {}  # an equation's symbol → the variable that holds it, where that is another's place
 
@@ -41,23 +46,26 @@ class _Step:
         program = self.program
         self.printer.names = self.place
         for i, equation in enumerate(program.equations):
+            read = [t for t in tensors_in(equation.expr) if t in self.owner]
+            self.dying = {t for t in read if self.last[self.owner[t]] == i and equation.expr.count(t) == 1}
             self.equation(equation, program.equations[i + 1 :])
         held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
         held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
-        held += [f'    {d.name} = sizes["{d.name}"]' for d in program.system.dims]
+        sizes, update = self.name("sizes"), self.name("update")
+        held += [f'    {d.name} = {sizes}["{d.name}"]' for d in program.system.dims]
         held += [f"    {name} = np.empty({shape_code(shape, self.printer)}, DTYPE)" for name, shape in self.buffers]
         arguments = ", ".join([program.step.name, *(t.name for t in program.data)])
         body = "\n".join(f"        {line}" for line in self.lines)
-        build = f'''def build(weights, state, sizes):
+        build = f'''def build(weights, state, {sizes}):
     """Buffers for one combination of sizes; returns the step that works in them."""
 {chr(10).join(held)}
 
-    def step({arguments}):
+    def {update}({arguments}):
         """Update the weights in place; returns the loss before the update."""
 {body}
         return float({program.system.loss.name})
 
-    return step'''
+    return {update}'''
         header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
         return "\n\n\n".join([header, *helper_source(self.printer.helpers), build]) + "\n"
 
@@ -73,8 +81,12 @@ class _Step:
             self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
         elif isinstance(expr, Tensor) and not self.stored(expr):
             self.place[symbol] = self.text(expr)
+            if expr in self.owner:
+                self.owner[symbol] = self.owner[expr]
+                self.last[self.owner[expr]] = max(self.last[self.owner[expr]], self.last.get(symbol, -1))
         else:
             self.buffers.append((symbol.name, symbol.shape))
+            self.owner[symbol] = symbol
             self.emit(expr, symbol.name, symbol.shape)
         if symbol is self.program.system.loss:
             self.lines += [f"if {symbol.name} - {symbol.name} != 0:  # infinite or NaN: leave the weights alone", f"    return float({symbol.name})"]
@@ -102,13 +114,25 @@ class _Step:
     def scalar(self, expr: sp.Expr) -> str:
         """A scalar expression; the arrays inside it are computed into buffers first."""
         body, operators = regions(expr)
-        held = {x: "" for operator in operators.values() for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
-        held = {x: self.hold(x) for x in held}
-        table = {x: Tensor(name, shape_of(x), "node") for x, name in held.items()}
-        names = {symbol: operator.func(*(table.get(x, x) for x in operator.args)) for symbol, operator in operators.items()}
-        for x, name in held.items():  # only now: one line reads them all
-            self.release(name, shape_of(x))
-        return self.text(body.xreplace(names))
+        with ExitStack() as stack:  # the buffers stay taken until the one line that reads them all is written
+            names = {symbol: self.scalar_operator(operator, stack) for symbol, operator in operators.items()}
+            return self.text(body.xreplace(names))
+
+    def scalar_operator(self, operator: sp.Expr, stack: ExitStack) -> sp.Expr:
+        """An operator inside a scalar expression, with its operands in variables; a sum of everything as the fastest call for it."""
+
+        def hold(x: sp.Expr) -> str:
+            return stack.enter_context(self.argument(x))
+
+        if isinstance(operator, Einsum) and not operator.rank and len(operator.operands) == 1:
+            (x,) = operator.operands
+            if isinstance(x, sp.Pow) and x.exp == 2:
+                held = hold(x.base)
+                return sp.Symbol(f"np.vdot({held}, {held})")
+            return sp.Symbol(f"np.add.reduce({hold(x)}, axis=None)")
+        table = {x: Tensor(hold(x), shape_of(x), "node") for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
+        replaced: sp.Expr = operator.func(*(table.get(x, x) for x in operator.args))
+        return replaced
 
     # --- buffers ------------------------------------------------------------------------------------------------------
 
@@ -124,13 +148,42 @@ class _Step:
     def release(self, name: str, shape: Shape) -> None:
         self.free[shape].append(name)
 
-    def hold(self, expr: sp.Expr) -> str:
-        """The variable that holds an array expression: its own name, or a buffer that it is computed into."""
-        if isinstance(expr, Tensor):
-            return self.text(expr)
-        name = self.acquire(shape_of(expr))
-        self.emit(expr, name, shape_of(expr))
-        return name
+    @contextmanager
+    def argument(self, expr: sp.Expr) -> Iterator[str]:
+        """What a call reads: a scalar as text, an array by the variable that holds it, or that it is computed into for as long as needed."""
+        if rank_of(expr) == 0:
+            yield self.printer.factor(expr)
+        elif isinstance(expr, Tensor):
+            yield self.text(expr)
+        elif (dying := self.dying_factor(expr)) is not None:
+            self.emit_mul(expr, self.text(dying), shape_of(expr))
+            yield self.text(dying)
+        else:
+            shape = shape_of(expr)
+            name = self.acquire(shape)
+            self.emit(expr, name, shape)
+            yield name
+            self.release(name, shape)
+
+    def dying_factor(self, expr: sp.Expr) -> Tensor | None:
+        """The array in `scalar * array` if nothing reads it after this equation, so that the product may take its place."""
+        if not isinstance(expr, sp.Mul):
+            return None
+        arrays = [x for x in expr.args if rank_of(x)]
+        return arrays[0] if len(arrays) == 1 and arrays[0] in self.dying and shape_of(arrays[0]) == shape_of(expr) else None
+
+    @contextmanager
+    def start(self, expr: sp.Expr, out: str, shape: Shape) -> Iterator[str]:
+        """Like `argument`, but computed into `out` itself where it fills it."""
+        if self.fills(expr, shape):
+            self.emit(expr, out, shape)
+            yield out
+        else:
+            with self.argument(expr) as name:
+                yield name
+
+    def fills(self, expr: sp.Expr, shape: Shape) -> bool:
+        return rank_of(expr) > 0 and not isinstance(expr, Tensor) and shape_of(expr) == shape
 
     # --- expressions ----------------------------------------------------------------------------------------------------
 
@@ -151,9 +204,8 @@ class _Step:
             self.emit_einsum(expr, out)
         elif isinstance(expr, sp.Function) and len(expr.args) == 1 and self.ufunc(expr) is not None:
             ufunc, extra = self.ufunc(expr) or ("", "")
-            (x,) = expr.args
-            source = self.into(x, out, shape)
-            self.lines.append(f"{ufunc}({source}{extra}, out={out})")
+            with self.start(expr.args[0], out, shape) as x:
+                self.lines.append(f"{ufunc}({x}{extra}, out={out})")
         else:
             self.emit_other(expr, out)
 
@@ -166,68 +218,8 @@ class _Step:
         name = FUNCTIONS.get(expr.func, ("_", None))[0]
         return (name, "") if name.startswith("np.") else None
 
-    def into(self, expr: sp.Expr, out: str, shape: Shape) -> str:
-        """An argument: its own variable, or computed into `out`, or, where its shape is smaller, into a buffer."""
-        if isinstance(expr, Tensor):
-            return self.text(expr)
-        if rank_of(expr) == 0:
-            return self.printer.factor(expr)
-        if shape_of(expr) == shape and not self.reads(expr, out):
-            self.emit(expr, out, shape)
-            return out
-        name = self.hold(expr)
-        self.release(name, shape_of(expr))  # read by the very next line
-        return name
-
     def reads(self, expr: sp.Expr, out: str) -> bool:
         return any(isinstance(s, Tensor) and self.text(s) == out for s in expr.free_symbols)
-
-    def emit_add(self, expr: sp.Add, out: str, shape: Shape) -> None:
-        number, rest = common_factor(expr)
-        if number != 1:
-            self.emit(rest, out, shape)
-            self.lines.append(f"np.multiply({out}, {self.printer.factor(number)}, out={out})")
-            return
-        # What reads `out` goes first, then what is computed in it, then what is only added.
-        terms = sorted(expr.args, key=lambda x: (not self.reads(x, out), isinstance(x, Tensor) or rank_of(x) == 0, shape_of(x) != shape, self.signed(x)[0], x.sort_key()))
-        if sum(self.reads(x, out) for x in terms) > 1:
-            self.apart(expr, out, shape)
-            return
-        first = terms.pop(0)
-        negative, magnitude = self.signed(first)
-        if isinstance(magnitude, Tensor) and terms and not negative:
-            other_negative, other = self.signed(terms.pop(0))
-            left, right = self.text(magnitude), self.into_apart(other)
-            self.lines.append(f"np.{'subtract' if other_negative else 'add'}({left}, {right}, out={out})")
-            negative = False
-        else:
-            if shape_of(magnitude) != shape:
-                self.lines.append(f"np.copyto({out}, {self.into_apart(magnitude)})")
-            else:
-                self.emit(magnitude, out, shape)
-        while terms:
-            term_negative, term = self.signed(terms.pop(0))
-            other = self.into_apart(term)
-            if negative:
-                self.lines.append(f"np.{'add' if term_negative else 'subtract'}({other}, {out}, out={out})" if not term_negative else f"np.add({out}, {other}, out={out})")
-                negative = term_negative
-            else:
-                self.lines.append(f"np.{'subtract' if term_negative else 'add'}({out}, {other}, out={out})")
-        if negative:
-            self.lines.append(f"np.negative({out}, out={out})")
-
-    def signed(self, term: sp.Expr) -> tuple[bool, sp.Expr]:
-        negative = bool(term.could_extract_minus_sign()) if isinstance(term, (sp.Mul, sp.Number)) else False
-        return negative, -term if negative else term
-
-    def into_apart(self, expr: sp.Expr) -> str:
-        """An argument that may not be computed in `out`, which is in use."""
-        if rank_of(expr) == 0:
-            return self.printer.factor(expr)
-        name = self.hold(expr)
-        if not isinstance(expr, Tensor):
-            self.release(name, shape_of(expr))
-        return name
 
     def apart(self, expr: sp.Expr, out: str, shape: Shape) -> None:
         """Compute beside `out` and copy: for the rare expression that reads `out` in several places."""
@@ -236,82 +228,99 @@ class _Step:
         self.lines.append(f"np.copyto({out}, {name})")
         self.release(name, shape)
 
+    def emit_add(self, expr: sp.Add, out: str, shape: Shape) -> None:
+        number, rest = common_factor(expr)
+        if number != 1:
+            self.emit(rest, out, shape)
+            self.lines.append(f"np.multiply({out}, {self.printer.factor(number)}, out={out})")
+            return
+        if sum(self.reads(x, out) for x in expr.args) > 1:
+            self.apart(expr, out, shape)
+            return
+        # What reads `out` goes first, then what is computed in it, then what is only added; of these the positive ones first.
+        signed = [(is_negative_term(x), -x if is_negative_term(x) else x) for x in expr.args]
+        signed.sort(key=lambda p: (not self.reads(p[1], out), not self.fills(p[1], shape), p[0], not rank_of(p[1]), p[1].sort_key()))
+        (negative, head), *terms = signed
+        with self.start(head, out, shape) as value:
+            for minus, term in terms:
+                with self.argument(term) as other:
+                    if negative and not minus:
+                        self.lines.append(f"np.subtract({other}, {value}, out={out})")
+                        negative = False
+                    else:  # -a - b is -(a + b)
+                        self.lines.append(f"np.{'subtract' if minus and not negative else 'add'}({value}, {other}, out={out})")
+                value = out
+        if negative:
+            self.lines.append(f"np.negative({out}, out={out})")
+
     def emit_mul(self, expr: sp.Mul, out: str, shape: Shape) -> None:
-        scalars = [x for x in expr.args if rank_of(x) == 0]
-        arrays = [x for x in expr.args if rank_of(x) > 0]
-        _, above, below = fraction(sp.Mul(*arrays))
-        if sum(self.reads(x, out) for x in [*above, *below]) > 1:
+        coefficient = sp.Mul(*(x for x in expr.args if rank_of(x) == 0))
+        _, above, below = fraction(sp.Mul(*(x for x in expr.args if rank_of(x) > 0)))
+        if sum(self.reads(x, out) for x in [*above, *below]) > 1 or any(self.reads(x, out) for x in below):
             self.apart(expr, out, shape)
             return
-        coefficient = sp.Mul(*scalars)
-        above.sort(key=lambda x: (not self.reads(x, out), isinstance(x, Tensor), shape_of(x) != shape))
-        if below and any(self.reads(x, out) for x in below):
-            self.apart(expr, out, shape)
-            return
-        value = out
+        above.sort(key=lambda x: (not self.reads(x, out), not self.fills(x, shape)))
+        operations = [("multiply", x) for x in above[1:]] + [("divide", x) for x in below]
         if not above:
-            bottom = self.into(below.pop(0), out, shape)
-            self.lines.append(f"np.divide({self.printer.plain(coefficient)}, {bottom}, out={out})")
-            coefficient = sp.S.One
-        elif isinstance(above[0], Tensor) or shape_of(above[0]) != shape:
-            value = self.into_apart(above.pop(0))
-        else:
-            self.emit(above.pop(0), out, shape)
-        operations = [("multiply", x) for x in above] + [("divide", x) for x in below]
-        if coefficient == -1 and not operations:
-            self.lines.append(f"np.negative({value}, out={out})")
+            with self.start(below[0], out, shape) as value:
+                self.lines.append(f"np.divide({self.printer.plain(coefficient)}, {value}, out={out})")
+            self.apply(operations[1:], out, out)
             return
-        if coefficient != 1:
+        if coefficient not in (1, -1):
             operations.append(("multiply", coefficient))
-        for word, x in operations:
-            if word == "multiply" and isinstance(x, sp.Expr) and rank_of(x) == 0 and x == -1:
+        with self.start(above[0], out, shape) as value:
+            if coefficient == -1:
                 self.lines.append(f"np.negative({value}, out={out})")
-            else:
-                self.lines.append(f"np.{word}({value}, {self.into_apart(x)}, out={out})")
+                value = out
+            self.apply(operations, value, out)
+
+    def apply(self, operations: list[tuple[str, sp.Expr]], value: str, out: str) -> None:
+        """Apply calls one after the other, the first to `value`, all into `out`."""
+        for word, x in operations:
+            with self.argument(x) as other:
+                self.lines.append(f"np.{word}({value}, {other}, out={out})")
             value = out
-        if value != out:
-            self.lines.append(f"np.copyto({out}, {value})")
 
     def emit_pow(self, expr: sp.Pow, out: str, shape: Shape) -> None:
         base, exponent = expr.args
         if rank_of(exponent):
             self.emit_other(expr, out)
             return
-        if exponent.is_Rational and exponent < 0:
-            source = self.into(base**-exponent, out, shape)
-            self.lines.append(f"np.divide(1, {source}, out={out})")
-            return
-        source = self.into(base, out, shape)
-        call = {sp.Integer(2): "np.square", sp.Rational(1, 2): "np.sqrt"}.get(exponent)
-        self.lines.append(f"{call}({source}, out={out})" if call else f"np.power({source}, {self.printer.plain(exponent)}, out={out})")
+        reciprocal = exponent.is_Rational and exponent < 0
+        with self.start(base**-exponent if reciprocal else base, out, shape) as x:
+            if reciprocal:
+                self.lines.append(f"np.divide(1, {x}, out={out})")
+            elif exponent in _POWERS:
+                self.lines.append(f"{_POWERS[exponent]}({x}, out={out})")
+            else:
+                self.lines.append(f"np.power({x}, {self.printer.plain(exponent)}, out={out})")
 
     def emit_einsum(self, expr: Einsum, out: str) -> None:
-        held = [(self.hold(x), x) for x in expr.operands]
-        names = [name for name, _ in held]
-        plan = matrix_product(expr)
         ins, outs = expr.spec
-        if plan is not None:
-            by_operand = {x: name for name, x in held}
-            (a, at), (b, bt) = plan
-            self.lines.append(f"np.matmul({by_operand[a]}{'.T' if at else ''}, {by_operand[b]}{'.T' if bt else ''}, out={out})")
-        elif len(ins) == 1 and outs == "".join(c for c in ins[0] if c in outs):
-            axes = [i for i, c in enumerate(ins[0]) if c not in outs]
-            self.lines.append(f"np.sum({names[0]}, axis={axes[0] if len(axes) == 1 else tuple(axes)}, out={out})")
-        elif len(ins) == 2 and outs == ins[0] + ins[1]:
-            self.lines.append(f"np.multiply.outer({names[0]}, {names[1]}, out={out})")
-        else:
-            self.lines.append(f'np.einsum("{expr.args[0].name}", {", ".join(names)}, out={out}{", optimize=True" if len(names) > 2 else ""})')
-        for name, x in held:
-            if not isinstance(x, Tensor):
-                self.release(name, shape_of(x))
+        with ExitStack() as stack:
+            names = {x: stack.enter_context(self.argument(x)) for x in expr.operands}
+            arguments = ", ".join(names[x] for x in expr.operands)
+            plan = matrix_product(expr)
+            if plan is not None:
+                (a, a_transposed), (b, b_transposed) = plan
+                call = f"np.matmul({names[a]}{'.T' if a_transposed else ''}, {names[b]}{'.T' if b_transposed else ''}"
+            elif len(ins) == 1 and outs == "".join(c for c in ins[0] if c in outs):
+                axes = tuple(i for i, c in enumerate(ins[0]) if c not in outs)
+                call = f"np.add.reduce({arguments}, axis={axes[0] if len(axes) == 1 else axes}"
+            elif len(ins) == 2 and outs == ins[0] + ins[1]:
+                call = f"np.multiply.outer({arguments}"
+            else:
+                call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'
+            self.lines.append(f"{call}, out={out})")
 
     def emit_other(self, expr: sp.Expr, out: str) -> None:
         """Anything without an in-place form: its arguments into buffers, then the expression itself."""
-        table: dict[Any, Any] = {}
-        for arg in expr.args:
-            if isinstance(arg, sp.Expr) and isinstance(arg, (Shaped, sp.Add, sp.Mul, sp.Pow)) and rank_of(arg) and not isinstance(arg, (Tensor, Dim)):
-                table[arg] = Tensor(self.hold(arg), shape_of(arg), "node")
-        text = self.text(expr.func(*(table.get(a, a) for a in expr.args)) if table else expr)
-        self.lines.append(f"{out}[...] = {text}")
-        for arg, held in table.items():
-            self.release(held.name, shape_of(arg))
+        with ExitStack() as stack:
+            table: dict[sp.Basic, sp.Basic] = {}
+            for x in expr.args:
+                if isinstance(x, (Shaped, sp.Add, sp.Mul, sp.Pow)) and rank_of(x) and not isinstance(x, Tensor):
+                    table[x] = Tensor(stack.enter_context(self.argument(x)), shape_of(x), "node")
+            self.lines.append(f"{out}[...] = {self.text(expr.func(*(table.get(x, x) for x in expr.args)) if table else expr)}")
+
+
+_POWERS = {sp.Integer(2): "np.square", sp.Rational(1, 2): "np.sqrt"}
