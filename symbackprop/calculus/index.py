@@ -23,9 +23,13 @@ def index_symbol(name: str) -> sp.Symbol:
 
 
 def free_indices(shape: Shape, taken: Iterable[str] = ()) -> tuple[sp.Symbol, ...]:
-    """The indices of an entry: i, j, k, l for axes; a named dimension's own letter for its axis. Names in `taken` are passed over."""
+    """The indices of an entry: i, j, k, l for axes; a named dimension's own letter for its first axis. Names in `taken` are passed over."""
     letters = (c for c in itertools.chain("ijkl", (f"i{n}" for n in itertools.count(1))) if c not in set(taken))
-    return tuple(index_symbol(f"{size.name}_") if isinstance(size, Dim) else index_symbol(next(letters)) for size in shape)
+    names: list[str] = []
+    for size in shape:
+        own = f"{size.name}_" if isinstance(size, Dim) else ""
+        names.append(own if own and own not in names else next(letters))
+    return tuple(map(index_symbol, names))
 
 
 class IndexForm:

@@ -123,7 +123,7 @@ def index_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
     small = {t: name._replace(head=r"\delta") for t, name in names.items()}
     lines = []
     for x, adjoint, expr in _needed(forms, weights, names):
-        index = free_indices(x.shape)
+        index = free_indices(x.shape, (t.name for t in forms.system.tensors))
         printer = TensorLatex(small, indices=index)
         right = printer.plain(IndexForm(taken=index).entry(expr, index))
         if x in weights:

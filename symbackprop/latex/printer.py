@@ -160,14 +160,17 @@ class TensorLatex(LatexPrinter):
         return text
 
     def _by_kind(self, factor: sp.Expr) -> tuple[int, int]:
-        """Constants; names, in an index form in the order of the free indices; errors; sums and the rest; log(..) last."""
+        """Constants; matrix products; names, in an index form in the order of the free indices; errors; the rest; last log(..), and
+        a sum sign, which then needs no brackets: (1 - t) log(1 - p), (1 - a²) Σ w δ."""
         if _is_constant(factor):
             return (0, 0)
+        if isinstance(factor, Operator):
+            return (1 if factor.is_juxtaposed else 4, 0)
         if isinstance(factor, sp.Indexed):
-            return (1, min((self.indices.index(i) for i in factor.indices if i in self.indices), default=len(self.indices)) if self.indices else 0)
+            return (2, min((self.indices.index(i) for i in factor.indices if i in self.indices), default=len(self.indices)) if self.indices else 0)
         if isinstance(factor, Tensor):
-            return (2 if factor.adjoint_of else 1, 0)
-        return (4 if isinstance(factor, sp.log) else 3, 0)
+            return (3 if factor.adjoint_of else 2, 0)
+        return (6 if isinstance(factor, sp.Sum) else 5 if isinstance(factor, sp.log) else 4, 0)
 
     def _product(self, number: sp.Rational, above: list[sp.Expr], below: list[sp.Expr]) -> str:
         """Scalars side by side, ⊙ between arrays, a fraction for divisors. All numbers become one, in front: 2/n (Y - T), not 1/n 2 (Y - T)."""
@@ -255,6 +258,12 @@ class TensorLatex(LatexPrinter):
 
     def _print_maximum(self, expr: maximum) -> str:
         return self.call(r"\max", *expr.args)
+
+    def _print_Max(self, expr: sp.Max, exp: str | None = None) -> str:
+        return self.call(r"\max" + (f"^{{{exp}}}" if exp else ""), *sorted(expr.args, key=sp.default_sort_key))
+
+    def _print_Min(self, expr: sp.Min, exp: str | None = None) -> str:
+        return self.call(r"\min" + (f"^{{{exp}}}" if exp else ""), *sorted(expr.args, key=sp.default_sort_key))
 
     def _print_Sum(self, expr: sp.Sum) -> str:
         indices = ", ".join(self.plain(limit[0]) for limit in expr.limits)

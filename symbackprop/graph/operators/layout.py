@@ -223,9 +223,9 @@ class Pad(Operator):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         inside, conditions = [], []
-        for i, (start, stop, step) in zip(index, self.args[0], strict=True):
+        for i, size, (start, stop, step) in zip(index, self.shape, self.args[0], strict=True):
             inside.append((i - start) / step)
-            conditions += [i >= start, i < stop] + ([sp.Eq(sp.Mod(i - start, step), 0)] if step != 1 else [])
+            conditions += [i >= start] * (start != 0) + [i < stop] * (stop != size) + [sp.Eq(sp.Mod(i - start, step), 0)] * (step != 1)
         return sp.Piecewise((context.entry(self.operands[0], tuple(inside)), sp.And(*conditions)), (0, True))
 
     def latex_form(self, p: LatexPrinter) -> str:
