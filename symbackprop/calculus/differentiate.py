@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbackprop.calculus.elementwise import leaves_of, partial, regions
-from symbackprop.calculus.simplify import add, product, reduce_to, tidy
+from symbackprop.calculus.elementwise import leaves_of, regions, slope
+from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, tidy
 from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
@@ -33,17 +33,23 @@ class Adjoints:
     of: dict[Tensor, sp.Expr]
     edges: dict[tuple[Tensor, Tensor], sp.Expr]
 
+    def forward(self) -> list[Tensor]:
+        """The loss and everything that it and the adjoints are computed from, in order, the adjoints themselves left out."""
+        own = {symbol for symbol, _ in self.equations}
+        return [t for t in collect([self.loss, *own]) if t not in own]
 
-def differentiate(loss: Tensor, wrt: Iterable[Tensor]) -> Adjoints:
+
+def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] = ()) -> Adjoints:
     """The adjoints of everything between `loss` and the tensors `wrt`. One visit to each equation, in reverse.
 
-    A tensor of `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without
+    Where an adjoint repeats the definition of one of the tensors `named`, a softmax say, it reads that tensor. A tensor of `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without
     a derivative, naming the equation.
     """
     wrt = list(wrt)
     tensors = collect([loss])
     active = depends_on(tensors, wrt)
     name = Namer({t.name for t in tensors} | {t.name for t in wrt})
+    known = {t.definition: t for t in named if isinstance(t.definition, (Operator, sp.Function))}
     contributions: dict[Tensor, list[sp.Expr]] = defaultdict(list)
     of: dict[Tensor, sp.Expr] = {loss: sp.S.One}
     equations: list[Equation] = []
@@ -52,7 +58,7 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor]) -> Adjoints:
         if y not in active or (y is not loss and y not in contributions):
             continue
         if y is not loss:
-            total = add(contributions[y])
+            total = cancelled(add(contributions[y]).xreplace(known))
             if shape_of(total) != y.shape:  # a constant: its repetitions were left to broadcasting
                 lead = len(y.shape) - len(shape_of(total))
                 total = broadcast_in(total, y.shape, range(lead, len(y.shape)))
@@ -89,7 +95,7 @@ def pull(y: Tensor, adjoint: sp.Expr, active: set[Tensor]) -> dict[Tensor, sp.Ex
         total = add(collected.pop(operator))
         for operand, term in zip(operator.operands, operator.pullback(total), strict=True):
             if term is not None and operand in needed:
-                _pull_elementwise(operand, tidy(term).xreplace(own), y, needed, own, collected)
+                _pull_elementwise(operand, tidy(term.xreplace(own)), y, needed, own, collected)
     return {x: add(terms) for x, terms in collected.items() if isinstance(x, Tensor)}
 
 
@@ -120,13 +126,14 @@ def _pull_elementwise(
             collected[term].append(share)
             continue
         body, operators = regions(term)
-        for leaf in leaves_of(body, operators):
+        leaves = leaves_of(body, operators)
+        for leaf in leaves:
             x = operators.get(leaf, leaf)
             if x not in needed:
                 continue
-            slope = partial(body, leaf, y.name).xreplace(operators).xreplace(own)
-            if slope != 0:
-                collected[x].append(reduce_to(product(share, slope), shape_of(x)))
+            factor = slope(body, leaf, leaves, y.name).xreplace(operators).xreplace(own)
+            if factor != 0:
+                collected[x].append(reduce_to(product(share, factor), shape_of(x)))
 
 
 __all__ = ["Adjoints", "differentiate", "pull"]

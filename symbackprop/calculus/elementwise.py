@@ -5,7 +5,7 @@ constant by pieces (sign, floor, the step) have derivative 0.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from typing import Any
 
 import sympy as sp
@@ -51,6 +51,27 @@ def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
         if isinstance(part, (sp.re, sp.im, sp.arg, sp.conjugate)) or part is sp.I or part is sp.nan:
             raise UnsupportedError(f"equation {name!r}: the derivative of {expr} in {leaf} is not real ({result}); write the expression in real functions")
     return result
+
+
+def slope(expr: sp.Expr, leaf: sp.Symbol, leaves: Iterable[sp.Symbol], name: str) -> sp.Expr:
+    """`partial`, found once for all expressions of one form: tanh(Z_1), tanh(Z_2) ... are differentiated as the tanh of a slot.
+
+    The slots are in SymPy's order of the leaves, so that signs come out of |b - a| and tanh(b - a) as they would have. A maximum is
+    left as it is: which of two equal arguments is the first depends on what they are.
+    """
+    if expr.has(sp.Max, sp.Min):
+        return partial(expr, leaf, name)
+    slots = {symbol: _slot(i) for i, symbol in enumerate(sorted(leaves, key=sp.default_sort_key))}
+    try:
+        result = partial(expr.xreplace(slots), slots[leaf], "")
+    except UnsupportedError:
+        return partial(expr, leaf, name)  # once more, for a message in the network's own names
+    return result.xreplace({slot: symbol for symbol, slot in slots.items()})
+
+
+@cache
+def _slot(number: int) -> sp.Symbol:
+    return sp.Dummy(f"u{number:06}", real=True)
 
 
 def _definite(expr: sp.Expr) -> sp.Expr:
@@ -107,4 +128,4 @@ def leaves_of(expr: sp.Expr, operators: dict[sp.Symbol, sp.Expr]) -> list[sp.Sym
     return sorted(found, key=lambda s: (getattr(s, "serial", -1), s.name, getattr(s, "dummy_index", 0)))
 
 
-__all__ = ["leaves_of", "partial", "regions"]
+__all__ = ["leaves_of", "partial", "regions", "slope"]

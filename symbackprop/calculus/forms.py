@@ -9,6 +9,7 @@ import sympy as sp
 from symbackprop.calculus.differentiate import Adjoints, differentiate, pull
 from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.simplify import simplified
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.operators.base import IndexSum
@@ -67,7 +68,7 @@ class Forms:
 
     @cached_property
     def adjoints(self) -> Adjoints:
-        return differentiate(self.system.loss, self.system.weights)
+        return differentiate(self.system.loss, self.system.weights, self.system.tensors)
 
     # --- chain --------------------------------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class Forms:
 
     def local(self, x: Tensor) -> sp.Expr:
         """The gradient with every adjoint replaced by its expression; the network's named values stay."""
-        return self._without_adjoints(self.adjoints.of[x])
+        return simplified(self._without_adjoints(self.adjoints.of[x]))
 
     def _without_adjoints(self, root: sp.Expr) -> sp.Expr:
         needed = [t for t in collect(_adjoints_in(root)) if t.adjoint_of]

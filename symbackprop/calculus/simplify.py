@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from symbackprop.graph.operators.contraction import LETTERS, Broadcast, contract
+from symbackprop.graph.functions import sigmoid
+from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
 from symbackprop.graph.operators.layout import expand_axes
 from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
@@ -24,14 +25,16 @@ def product(*factors: sp.Expr) -> sp.Expr:
 
 
 def tidy(root: sp.Expr) -> sp.Expr:
-    """An operator's pullback with every product in it written by `product`."""
-    if not root.has(Broadcast):
+    """An operator's pullback in normal form: every product written by `product`, every contraction by `contract`."""
+    if not root.has(Broadcast, Einsum):
         return root
     done: dict[sp.Basic, sp.Basic] = {}
     for part in postorder(root):
         args = [done[a] for a in part.args]
         if isinstance(part, sp.Mul):
             done[part] = product(*args)
+        elif isinstance(part, Einsum) and any(a is not b for a, b in zip(args, part.args, strict=True)):
+            done[part] = contract(*part.spec, args[part.n_parameters :])
         else:
             done[part] = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
     return done[root]
@@ -68,7 +71,49 @@ def add(terms: Sequence[sp.Expr]) -> sp.Expr:
     wide = [t for t in terms if not isinstance(t, Broadcast)]
     if wide and len(wide) < len(terms) and any(rank_of(t) for t in wide):
         terms = wide + [_aligned(t) for t in terms if isinstance(t, Broadcast)]
-    return _factored(sp.Add(*terms))
+    return _factored(_collapsed(sp.Add(*terms)))
+
+
+def _collapsed(total: sp.Expr) -> sp.Expr:
+    """sigmoid(-z) as 1 - sigmoid(z) where that makes the sum shorter: (1 - t) sigmoid(z) - t sigmoid(-z) is sigmoid(z) - t."""
+    if not total.has(sigmoid):
+        return total
+    found = total.atoms(sigmoid)
+    mirrored: dict[sp.Basic, sp.Basic] = {s: 1 - sigmoid(-s.args[0]) for s in found if s.args[0].could_extract_minus_sign() and sigmoid(-s.args[0]) in found}
+    if not mirrored:
+        return total
+    shorter = sp.expand_mul(total.xreplace(mirrored))
+    return shorter if shorter.count_ops() < total.count_ops() else total
+
+
+def simplified(expr: sp.Expr) -> sp.Expr:
+    """An expression into which others were substituted, in the form in which a person would have written it."""
+    return cancelled(tidy(expr))
+
+
+def cancelled(root: sp.Expr) -> sp.Expr:
+    """Products without reciprocals that a factor beside them undoes: y (1 - y) ((1 - t)/(1 - y) - t/y) is y - t."""
+    if not any(p.exp.is_negative and not p.base.is_number for p in root.atoms(sp.Pow)):
+        return root
+    done: dict[sp.Basic, sp.Basic] = {}
+    for part in postorder(root):
+        args = [done[a] for a in part.args]
+        rebuilt = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
+        done[part] = _cancel_product(rebuilt) if isinstance(rebuilt, sp.Mul) else rebuilt
+    return done[root]
+
+
+def _cancel_product(expr: sp.Mul) -> sp.Expr:
+    for total in expr.args:
+        if not isinstance(total, sp.Add):
+            continue
+        undone = {p.base for term in total.args for p in sp.Mul.make_args(term) if isinstance(p, sp.Pow) and p.exp.is_negative}
+        beside = [f for f in expr.args if (f.base if isinstance(f, sp.Pow) else f) in undone]
+        if beside:
+            shorter = sp.cancel(sp.Mul(total, *beside))
+            if shorter.count_ops() < sp.Mul(total, *beside).count_ops() and shape_of(shorter) == shape_of(expr):
+                return sp.Mul(shorter, *(f for f in expr.args if f is not total and f not in beside))
+    return expr
 
 
 def _factored(total: sp.Expr) -> sp.Expr:

@@ -8,6 +8,7 @@ import sympy as sp
 from symbackprop.calculus.batch import is_single_sample, lift
 from symbackprop.calculus.differentiate import differentiate
 from symbackprop.calculus.share import share
+from symbackprop.calculus.stabilise import stabilise
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
@@ -44,13 +45,13 @@ class _Module:
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
-        self.system = system = lift(written) if self.single else written
+        self.system = system = stabilise(lift(written) if self.single else written)
         self.rule = rule
         self.dtype = dtype
         self.version = version
         self.printer = _ModulePrinter()
         self.labels = index_data(system)
-        self.adjoints = differentiate(system.loss, system.weights)
+        self.adjoints = differentiate(system.loss, system.weights, system.tensors)
         self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
@@ -71,7 +72,8 @@ class _Module:
 
     def header(self) -> str:
         system = self.system
-        adjoints = differentiate(self.written.loss, self.written.weights) if self.single else self.adjoints
+        written = self.written
+        adjoints = self.adjoints if written is system else differentiate(written.loss, written.weights, written.tensors)
         lines = [f"    {e.symbol} = {_formula(e.expr)}" for e in self.written.equations]
         if self.single:
             lines += ["", "The loss of a batch is the mean of its samples' losses."]
@@ -115,7 +117,7 @@ class _Module:
 
     def loss_and_gradients(self) -> str:
         loss = self.system.loss
-        forward = [Equation(t, t.definition) for t in collect([loss]) if t.definition is not None]
+        forward = [Equation(t, t.definition) for t in self.adjoints.forward() if t.definition is not None]
         returned = []
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
@@ -124,7 +126,7 @@ class _Module:
             returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
         result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
-        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, collect([loss]))
+        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, self.adjoints.forward())
 
     # --- a function over the equations --------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ import sympy as sp
 
 from symbackprop.calculus.differentiate import differentiate
 from symbackprop.calculus.share import share
-from symbackprop.graph.equations import System, collect
+from symbackprop.calculus.stabilise import stabilise
+from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.tensor import Equation, Tensor
@@ -32,8 +33,9 @@ class Program:
 
 def training_program(system: System, rule: Rule) -> Program:
     """Forward, backward and the rule for every weight, with repeated work shared."""
-    forward = collect([system.loss])
-    adjoints = differentiate(system.loss, system.weights)
+    system = stabilise(system)
+    adjoints = differentiate(system.loss, system.weights, system.tensors)
+    forward = adjoints.forward()
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
     equations = [Equation(t, t.definition) for t in forward if t.definition is not None] + adjoints.equations
