@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 import symbackprop as sbp
 
@@ -116,7 +116,11 @@ for _axis in AXES:
                 [(2, 3, 4)],
             )
 for _axis in [None, 0, 1, -1, (0, 2), (1, 2), (0, 1, 2)]:
-    REDUCTIONS[f"softmax axis={_axis}"] = (lambda a, x=_axis: sbp.softmax(a, axis=x), lambda a, x=_axis: torch.exp(a - over(torch.logsumexp, a, x, True)), [(2, 3, 4)])
+    REDUCTIONS[f"softmax axis={_axis}"] = (
+        lambda a, x=_axis: sbp.softmax(a, axis=x),
+        lambda a, x=_axis: torch.exp(a - over(torch.logsumexp, a, x, True)),
+        [(2, 3, 4)],
+    )
     REDUCTIONS[f"log_softmax axis={_axis}"] = (
         lambda a, x=_axis: sbp.log_softmax(a, axis=x),
         lambda a, x=_axis: a - over(torch.logsumexp, a, x, True),
@@ -228,8 +232,8 @@ ELEMENTWISE = {
     "Max": (lambda a: sp.Max(a, a**2), lambda a: torch.maximum(a, a**2)), "Min": (lambda a: sp.Min(a, a**2), lambda a: torch.minimum(a, a**2)),
     "Max of three": (lambda a: sp.Max(a, a**2, 1 - a), lambda a: torch.maximum(torch.maximum(a, a**2), 1 - a)),
     "Min and Max": (lambda a: sp.Min(sp.Max(a, -1), 1), lambda a: torch.clamp(a, -1, 1)),
-    "Max with zero": (lambda a: sp.Max(0, a), F.relu), "floor": (lambda a: a * sp.floor(a), lambda a: a * torch.floor(a)),
-    "ceiling": (lambda a: a * sp.ceiling(a), lambda a: a * torch.ceil(a)), "Heaviside": (lambda a: a * sp.Heaviside(a), F.relu),
+    "Max with zero": (lambda a: sp.Max(0, a), functional.relu), "floor": (lambda a: a * sp.floor(a), lambda a: a * torch.floor(a)),
+    "ceiling": (lambda a: a * sp.ceiling(a), lambda a: a * torch.ceil(a)), "Heaviside": (lambda a: a * sp.Heaviside(a), functional.relu),
     "Piecewise": (huber, lambda a: torch.where(torch.abs(a) < 1, a**2 / 2, torch.abs(a) - 0.5)),
     "Piecewise of three": (
         lambda a: sp.Piecewise((-1, a < -1), (a**3, a <= 1), (sp.log(a + 3), True)),
@@ -239,16 +243,17 @@ ELEMENTWISE = {
         lambda a: sp.Piecewise((a**2, (a > -1) & (a < 0)), (sp.sin(a), (a > 1) | (a < sp.Rational(-3, 2))), (2 * a, True)),
         lambda a: torch.where((a > -1) & (a < 0), a**2, torch.where((a > 1) | (a < -1.5), torch.sin(a), 2 * a)),
     ),
-    "sigmoid": (sbp.sigmoid, torch.sigmoid), "softplus": (sbp.softplus, F.softplus), "relu": (sbp.relu, F.relu),
+    "sigmoid": (sbp.sigmoid, torch.sigmoid), "softplus": (sbp.softplus, functional.softplus), "relu": (sbp.relu, functional.relu),
     "step": (lambda a: a**2 * sbp.step(a), lambda a: a**2 * (a > 0)), "expm1": (sbp.expm1, torch.expm1),
-    "log1p": (lambda a: sbp.log1p(1 + a / 2), lambda a: torch.log1p(1 + a / 2)), "gelu": (sbp.gelu, lambda a: F.gelu(a)),
-    "silu": (sbp.silu, F.silu), "elu": (sbp.elu, F.elu), "elu, alpha": (lambda a: sbp.elu(a, alpha=0.3), lambda a: F.elu(a, 0.3)),
-    "leaky_relu": (sbp.leaky_relu, F.leaky_relu), "leaky_relu, slope": (lambda a: sbp.leaky_relu(a, slope=0.3), lambda a: F.leaky_relu(a, 0.3)),
-    "naive sigmoid": (lambda a: 1 / (1 + sp.exp(-a)), torch.sigmoid), "naive softplus": (lambda a: sp.log(1 + sp.exp(a)), F.softplus),
+    "log1p": (lambda a: sbp.log1p(1 + a / 2), lambda a: torch.log1p(1 + a / 2)), "gelu": (sbp.gelu, lambda a: functional.gelu(a)),
+    "silu": (sbp.silu, functional.silu), "elu": (sbp.elu, functional.elu), "elu, alpha": (lambda a: sbp.elu(a, alpha=0.3), lambda a: functional.elu(a, 0.3)),
+    "leaky_relu": (sbp.leaky_relu, functional.leaky_relu), "leaky_relu, slope": (lambda a: sbp.leaky_relu(a, slope=0.3), lambda a: functional.leaky_relu(a, 0.3)),
+    "naive sigmoid": (lambda a: 1 / (1 + sp.exp(-a)), torch.sigmoid), "naive softplus": (lambda a: sp.log(1 + sp.exp(a)), functional.softplus),
     "naive tanh": (lambda a: (sp.exp(a) - sp.exp(-a)) / (sp.exp(a) + sp.exp(-a)), torch.tanh),
     "tanh's derivative": (lambda a: 1 - sp.tanh(a) ** 2, lambda a: 1 - torch.tanh(a) ** 2),
-    "mish": (lambda a: a * sp.tanh(sbp.softplus(a)), lambda a: a * torch.tanh(F.softplus(a))),
-    "own function": (logistic_map, lambda a: a * (1 - a)), "own function of a function": (lambda a: logistic_map(sp.sin(a)), lambda a: torch.sin(a) * (1 - torch.sin(a))),
+    "mish": (lambda a: a * sp.tanh(sbp.softplus(a)), lambda a: a * torch.tanh(functional.softplus(a))),
+    "own function": (logistic_map, lambda a: a * (1 - a)),
+    "own function of a function": (lambda a: logistic_map(sp.sin(a)), lambda a: torch.sin(a) * (1 - torch.sin(a))),
     "own function of two": (lambda a: scaled_power(a, sp.exp(a)), lambda a: a * torch.exp(a) ** 2),
     "nested": (lambda a: sp.exp(-sp.sin(a) ** 2 / (1 + sp.tanh(a) ** 2)), lambda a: torch.exp(-torch.sin(a) ** 2 / (1 + torch.tanh(a) ** 2))),
     "linear": (lambda a: 3 * a - 1, lambda a: 3 * a - 1), "negative": (lambda a: -a, lambda a: -a), "itself": (lambda a: a, lambda a: a),
@@ -334,7 +339,7 @@ def test_one_hot(shape, agrees, draw):
     labels, c = sbp.data("labels", shape), sbp.weight("c", (*shape, 5))
     net = sbp.Network(sbp.node("C", sbp.sum(sp.exp(c) * sbp.one_hot(labels, 5))))
     data = {"labels": np.random.default_rng(0).integers(0, 5, shape)}
-    agrees(net, lambda c, labels: (torch.exp(c) * F.one_hot(labels, 5)).sum(), draw({"c": (*shape, 5)}), data)
+    agrees(net, lambda c, labels: (torch.exp(c) * functional.one_hot(labels, 5)).sum(), draw({"c": (*shape, 5)}), data)
 
 
 NAMED = {  # with data X of shape (n, 3), Y of shape (n, 4) and a weight W of shape (3, 4)
@@ -467,13 +472,13 @@ def test_first_argument_of_max_wins(run_module):
     ("ours", "reference"),
     [
         (sbp.sigmoid, torch.sigmoid),
-        (sbp.softplus, F.softplus),
+        (sbp.softplus, functional.softplus),
         (sbp.softmax, lambda a: torch.softmax(a, -1)),
         (sbp.log_softmax, lambda a: torch.log_softmax(a, -1)),
         (sbp.logsumexp, lambda a: torch.logsumexp(a, -1)),
-        (sbp.silu, F.silu),
-        (sbp.elu, F.elu),
-        (sbp.gelu, F.gelu),
+        (sbp.silu, functional.silu),
+        (sbp.elu, functional.elu),
+        (sbp.gelu, functional.gelu),
         (sp.tanh, torch.tanh),
         (sp.erf, torch.erf),
     ],

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, regions, slope
-from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, tidy
+from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, spread_to, tidy
 from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import broadcast_in
 from symbackprop.graph.shapes import Shaped, postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -42,8 +41,9 @@ class Adjoints:
 def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] = ()) -> Adjoints:
     """The adjoints of everything between `loss` and the tensors `wrt`. One visit to each equation, in reverse.
 
-    Where an adjoint repeats the definition of one of the tensors `named`, a softmax say, it reads that tensor. A tensor of `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without
-    a derivative, naming the equation.
+    Where an adjoint repeats the definition of one of the tensors `named`, a softmax say, it reads that tensor. A tensor of
+    `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without a derivative,
+    naming the equation.
     """
     wrt = list(wrt)
     tensors = collect([loss])
@@ -59,9 +59,7 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
             continue
         if y is not loss:
             total = cancelled(add(contributions[y]).xreplace(known))
-            if shape_of(total) != y.shape:  # a constant: its repetitions were left to broadcasting
-                lead = len(y.shape) - len(shape_of(total))
-                total = broadcast_in(total, y.shape, range(lead, len(y.shape)))
+            total = spread_to(total, y.shape)
             if tensors_in(total) or y in wrt:
                 of[y] = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
                 equations.append(Equation(of[y], total))
@@ -93,6 +91,9 @@ def pull(y: Tensor, adjoint: sp.Expr, active: set[Tensor]) -> dict[Tensor, sp.Ex
         if operator not in collected:
             continue
         total = add(collected.pop(operator))
+        if total == 0:  # two ways that cancel
+            continue
+        total = spread_to(total, operator.shape)
         for operand, term in zip(operator.operands, operator.pullback(total), strict=True):
             if term is not None and operand in needed:
                 _pull_elementwise(operand, tidy(term.xreplace(own)), y, needed, own, collected)
