@@ -35,7 +35,8 @@ class TensorLatex(LatexPrinter):
 
     `places` says how far from the input a tensor stands: with it, the factors of the outermost product are written from the input
     to the loss, as the chain rule meets them. `indices` are the free indices of an index form: entries are written in their order,
-    as a matrix product would be, and a dimension is a capital letter, since the small one counts along it.
+    as a matrix product would be, and a dimension is a capital letter, since the small one counts along it. `lead` is the target of
+    an update rule, which stands first in its sums: v + g².
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class TensorLatex(LatexPrinter):
         symbols: Mapping[Tensor, Name] | None = None,
         places: Mapping[Tensor, int] | None = None,
         indices: Sequence[sp.Symbol] | None = None,
+        lead: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.symbols = dict(symbols or {})
         self.places = places
         self.indices = None if indices is None else list(indices)
+        self.lead = lead
         self._texts: dict[sp.Basic, str] = {}
 
     # What operators ask for (see graph.operators.base.LatexPrinter).
@@ -143,7 +146,7 @@ class TensorLatex(LatexPrinter):
         if number != 1:
             return self._product(number, [rest], [])
         text = ""
-        for term in terms(expr):
+        for term in terms(expr, self.lead):
             if is_negative_term(term):
                 text += (" - " if text else "-") + self._bind(-term, _OPEN)
             else:

@@ -95,10 +95,9 @@ class Optimizer:
 
     def latex(self) -> str:
         r"""The rule as one align*, an assignment a line, in the order in which they are made: m \leftarrow 0.9 m + g."""
-        printer = TensorLatex()
         lines = []
         for target, expr in self.equations().assignments:
-            printer.lead = target
+            printer = TensorLatex(lead=target)
             lines.append(rf"{printer.plain(target)} &\leftarrow {printer.plain(expr)}")
         return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
 
