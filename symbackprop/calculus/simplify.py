@@ -6,7 +6,7 @@ import sympy as sp
 
 from symbackprop.graph.functions import sigmoid
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, broadcast_in, contract
-from symbackprop.graph.operators.layout import expand_axes, reshape
+from symbackprop.graph.operators.layout import Reshape, expand_axes, reshape
 from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
 
@@ -33,8 +33,10 @@ def tidy(root: sp.Expr) -> sp.Expr:
         args = [done[a] for a in part.args]
         if isinstance(part, sp.Mul):
             done[part] = product(*args)
-        elif isinstance(part, Einsum) and any(a is not b for a, b in zip(args, part.args, strict=True)):
-            done[part] = contract(*part.spec, args[part.n_parameters :])
+        elif isinstance(part, Einsum) and any(a is not b or split_scalars(a)[0] != 1 for a, b in zip(args[1:], part.operands, strict=True)):
+            done[part] = contract(*part.spec, args[1:])
+        elif isinstance(part, Reshape):
+            done[part] = reshape(args[1], part.shape)
         else:
             done[part] = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
     return done[root]

@@ -35,7 +35,7 @@ class sigmoid(Elementwise):
         return 1 / (1 + sp.exp(-self.args[0])) if rule is sp.exp else None
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self._eval_rewrite(sp.exp, self.args)._eval_evalf(prec)
+        return (1 / (1 + sp.exp(-self.args[0])))._eval_evalf(prec)
 
 
 class softplus(Elementwise):
@@ -50,7 +50,7 @@ class softplus(Elementwise):
         return sp.log(1 + sp.exp(self.args[0])) if rule is sp.exp else None
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self._eval_rewrite(sp.exp, self.args)._eval_evalf(prec)
+        return sp.log(1 + sp.exp(self.args[0]))._eval_evalf(prec)
 
 
 class step(Elementwise):

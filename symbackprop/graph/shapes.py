@@ -45,8 +45,15 @@ class Shaped:
     """Mixin of the two kinds of expression that know their own shape: tensors and operators."""
 
     __slots__ = ()
-    rank: int
-    shape: Shape
+
+    @property
+    def shape(self) -> Shape:
+        raise NotImplementedError
+
+    @property
+    def rank(self) -> int:
+        """The number of axes; known even where the sizes do not fit."""
+        return len(self.shape)
 
 
 def as_dimension(size: Any) -> Dimension:

@@ -78,11 +78,12 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     """
 
     role: str
-    shape: Shape
     definition: sp.Expr | None
     init: Any
     adjoint_of: "tuple[Tensor, Tensor] | None"
     serial: int
+    _shape: Shape
+    _key: tuple[Hashable, ...]
 
     def __new__(
         cls,
@@ -101,15 +102,15 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
         if found is not None:
             return found
         made: Tensor = sp.Symbol.__xnew__(cls, name, real=True)
-        made.role, made.shape, made.definition, made.init, made.adjoint_of = role, shape, definition, init, adjoint_of
+        made.role, made._shape, made.definition, made.init, made.adjoint_of = role, shape, definition, init, adjoint_of
         made.serial = next(_serial)
         made._key = key
         _known[key] = made
         return made
 
     @property
-    def rank(self) -> int:  # type: ignore[override]
-        return len(self.shape)
+    def shape(self) -> Shape:
+        return self._shape
 
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.name, *self._key[1:])

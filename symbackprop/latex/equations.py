@@ -6,6 +6,7 @@ import sympy as sp
 
 from symbackprop.calculus.forms import Forms, Partial
 from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.simplify import simplified
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.latex.names import Name, name_of
@@ -144,18 +145,24 @@ def _needed(forms: Forms, weights: Sequence[Tensor], names: Mapping[Tensor, Name
         new = (tensors_in(stack.pop()) & names.keys()) - errors
         errors |= new
         stack.extend(_inlined(t.definition, names) for t in new)
-    order = [symbol for symbol, _ in forms.adjoints.equations]
-    gradients = sorted(weights, key=lambda w: order.index(of[w]) if of[w] in order else len(order))
-    found = [(symbol.adjoint_of[1], symbol, _inlined(symbol.definition, names)) for symbol in order if symbol in errors and symbol.adjoint_of]
-    found += [(w, of[w], _inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)) for w in gradients]
+    found = [(symbol.adjoint_of[1], symbol, _inlined(expr, names)) for symbol, expr in forms.adjoints.equations if symbol in errors and symbol.adjoint_of]
+    for w in _by_layer(forms.system, weights):
+        found.append((w, of[w], _inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)))
     return found
+
+
+def _by_layer(system: System, weights: Sequence[Tensor]) -> list[Tensor]:
+    """The last layer first; in a layer what multiplies before what is added, the bias."""
+    place = places(system)
+    added = {term for _, expr in system.equations if isinstance(expr, sp.Add) for term in expr.args}
+    return sorted(weights, key=lambda w: (-place.get(w, 0), w in added, w.name))
 
 
 def _inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
     """The expression with the adjoints that have no name of their own replaced by theirs."""
     assert expr is not None
     while inner := {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in named}:
-        expr = expr.xreplace(inner)
+        expr = simplified(expr.xreplace(inner))
     return expr
 
 

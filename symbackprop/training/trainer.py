@@ -95,7 +95,7 @@ class Trainer:
             assign(self._weights, weights)
         self.state: dict[str, Any] = self.module.initialize_state(self._arrays)
         self._engines: dict[str, Engine] = {}
-        self._random: dict[int, np.random.Generator] = {}
+        self._random: dict[Any, np.random.Generator] = {}
 
     @property
     def weights(self) -> Weights:

@@ -1,6 +1,7 @@
 """The base class of structural operators: what each one has to state, and nothing about any of them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import sympy as sp
@@ -82,21 +83,13 @@ class Operator(TensorMethods, Shaped, sp.Expr):
     def operands(self) -> tuple[sp.Expr, ...]:
         return self.args[self.n_parameters :]
 
-    @property
-    def shape(self) -> Shape:  # type: ignore[override]
-        try:
-            return self._shape
-        except AttributeError:
-            self._shape = self.infer_shape()
-            return self._shape
+    @cached_property
+    def shape(self) -> Shape:
+        return self.infer_shape()
 
     def infer_shape(self) -> Shape:
         """The shape; raises `ShapeError` where the operands do not fit."""
         raise NotImplementedError
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return len(self.shape)
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         """The adjoints of the operands, given the adjoint of the result; None for an operand that has none."""
