@@ -15,7 +15,7 @@ from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import Dim, rank_of
+from symbackprop.graph.shapes import Dim, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
 
@@ -148,10 +148,20 @@ class TensorLatex(LatexPrinter):
         text = ""
         for term in terms(expr, self.lead):
             if is_negative_term(term):
-                text += (" - " if text else "-") + self._bind(-term, _OPEN)
+                text += (" - " if text else "-") + self._spread(-term, expr, _OPEN)
             else:
-                text += (" + " if text else "") + self._bind(term, _OPEN)
+                text += (" + " if text else "") + self._spread(term, expr, _OPEN)
         return text
+
+    def _spread(self, part: sp.Expr, whole: sp.Expr, wanted: int) -> str:
+        """A term or factor. One column that meets a matrix is repeated, and says so: Z - m 1^T. A row added to each row, as a bias
+        is, stands as it is, as textbooks have it."""
+        shape, full = shape_of(part), shape_of(whole)
+        if len(shape) == len(full) == 2 and shape[1] == 1 != full[1]:
+            scaled = isinstance(part, sp.Mul) and sum(map(rank_of, part.args)) == 2  # c A 1^T is the same, however it is read
+            text = (self.plain(part) if scaled else self.factor(part)) + r" \mathbf{1}^{\top}"
+            return text if wanted <= _MATRIX else brackets(text)
+        return self._bind(part, wanted)
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         if not expr.is_commutative:
@@ -215,7 +225,7 @@ class TensorLatex(LatexPrinter):
         if len(arrays) == 1:
             parts.append(self._bind(arrays[0], _PRODUCT))
         elif arrays:
-            parts.append(r" \odot ".join(self._bind(x, _POWER) for x in arrays))
+            parts.append(r" \odot ".join(self._spread(x, sp.Mul(*arrays, evaluate=False), _POWER) for x in arrays))
         elif scalars and (isinstance(scalars[-1], sp.Sum) or all(map(_is_constant, scalars[:-1]))):
             parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
         return " ".join(rf"\cdot {p}" if i and p[0].isdigit() else p for i, p in enumerate(parts))
@@ -256,8 +266,10 @@ class TensorLatex(LatexPrinter):
     def _print_step(self, expr: step) -> str:
         return rf"\mathbf{{1}}_{{[{self.plain(expr.args[0])} > 0]}}"
 
-    def _print_absolute(self, expr: sp.Expr) -> str:
-        return rf"\left|{self.plain(expr.args[0])}\right|"
+    def _print_Abs(self, expr: sp.Expr, exp: str | None = None) -> str:
+        return rf"\left|{self.plain(expr.args[0])}\right|" + (f"^{{{exp}}}" if exp else "")
+
+    _print_absolute = _print_Abs
 
     def _print_maximum(self, expr: maximum) -> str:
         return self.call(r"\max", *expr.args)
