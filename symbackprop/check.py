@@ -5,7 +5,7 @@ machine's precision); Squire & Trapp, SIAM Review 40 (1998), 110-112 (complex st
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ import numpy as np
 from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
 from symbackprop.graph.shapes import Dim
-from symbackprop.training.feed import Array, Checker
+from symbackprop.training.evaluator import Evaluator
+from symbackprop.training.feed import Array
 
-Evaluate = Callable[[Mapping[str, Array]], float]
 TOLERANCE = 1e-6
 
 
@@ -44,48 +44,6 @@ class GradientReport:
     def __repr__(self) -> str:
         lines = [f"  {name:12} {error:.1e}  {self.method[name]}" for name, error in self.errors.items()]
         return "\n".join([f"GradientReport({'ok' if self.ok else 'WRONG'}, largest relative error {self.max_relative_error:.1e})", *lines])
-
-
-class Evaluator:
-    """The loss and gradients of a system as numbers, from its generated code, in float64."""
-
-    def __init__(self, system: System) -> None:
-        from symbackprop.codegen.load import load_source
-        from symbackprop.codegen.numpy_module import numpy_module
-        from symbackprop.version import __version__
-
-        self.system = system
-        source = numpy_module(system, None, "float64", __version__)
-        self.module = load_source(source, "network")
-        # The same code a second time, in which the last step of `loss` keeps a complex number as it is.
-        self.analytic = load_source(source, "complex_step")
-        vars(self.analytic)["float"] = complex
-        self.check = Checker(system, "float64")
-
-    def weights(self, given: Mapping[Any, Any]) -> dict[str, Array]:
-        """Weights as arrays of their own. Raises `DataError` for missing, unknown or ill-shaped ones."""
-        from symbackprop.errors import DataError
-        from symbackprop.training.trainer import Weights
-
-        names = {w.name for w in self.system.weights}
-        missing = names - {getattr(k, "name", k) for k in given}
-        if missing:
-            raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
-        result = Weights({w.name: np.empty(w.shape) for w in self.system.weights})
-        for name, value in given.items():
-            result[name] = value
-        return {name: result[name] for name in result}
-
-    def data(self, given: Mapping[Any, Any]) -> dict[str, Array]:
-        feed = self.check(given)
-        return {name: feed.arrays[name] for name in self.check.needed_by_loss}
-
-    def __call__(self, weights: Mapping[Any, Any], data: Mapping[Any, Any]) -> tuple[float, dict[str, Array]]:
-        loss, gradients = self.module.loss_and_gradients(self.weights(weights), **self.data(data))
-        return loss, {name: np.asarray(g, dtype=float) for name, g in gradients.items()}
-
-    def loss(self, weights: Mapping[str, Array], data: Mapping[str, Array]) -> float:
-        return float(self.module.loss(weights, **data))
 
 
 def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -10,6 +10,7 @@ from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.latex.equations import align, equation_lines
+from symbackprop.training.evaluator import Evaluator
 from symbackprop.training.optimizers import SGD, Optimizer
 from symbackprop.training.trainer import Trainer
 
@@ -74,10 +75,13 @@ class Network:
         """The loss and, for each weight, the array of its gradient, at the given weights and data."""
         return self._evaluator(weights, data)
 
-    @cached_property
-    def _evaluator(self) -> Any:
-        from symbackprop.check import Evaluator
+    def initialize(self, seed: int = 0) -> dict[str, Any]:
+        """Weights to start from, as a trainer with the same seed has them: name → array."""
+        weights: dict[str, Any] = self._evaluator.module.initialize(seed)
+        return weights
 
+    @cached_property
+    def _evaluator(self) -> Evaluator:
         return Evaluator(self.system)
 
     def __iter__(self) -> Iterator[Equation]:

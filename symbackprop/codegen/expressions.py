@@ -17,8 +17,8 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
-from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.rule import STEP
+from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
 
 # SymPy function → (NumPy name, math name). A name that starts with an underscore is a helper.

@@ -23,7 +23,6 @@ from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
-
 def index_data(system: System) -> dict[Tensor, Any]:
     """The data that are used as integer positions, and the number of positions: 0 to size - 1 are allowed."""
     found: dict[Tensor, Any] = {}

@@ -1,7 +1,7 @@
 """The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,56 +12,14 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
 from symbackprop.graph.equations import System
-from symbackprop.graph.shapes import show
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
 from symbackprop.training.feed import Array, Checker, Feed
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
+from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
 
 BACKENDS = ("auto", "numpy")
-
-
-class Weights(MutableMapping[str, Array]):
-    """Name → array. Assigning copies into the array in place, after a check of its shape, so compiled steps see it."""
-
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self._arrays = arrays
-
-    def __getitem__(self, name: Any) -> Array:
-        return self._arrays[getattr(name, "name", name)]
-
-    def __setitem__(self, name: Any, value: Any) -> None:
-        name = getattr(name, "name", name)
-        if name not in self._arrays:
-            raise DataError(f"weight {name!r} is not in the network; it has {', '.join(map(repr, self._arrays))}")
-        place = self._arrays[name]
-        try:
-            array = np.asarray(value, dtype=place.dtype)
-        except (TypeError, ValueError):
-            raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers") from None
-        if array.shape != place.shape:
-            raise DataError(f"weight {name!r} has shape {show(array.shape)}; expected {show(place.shape)}")
-        if not np.isfinite(array).all():
-            raise DataError(f"weight {name!r} holds NaN or infinity; assign finite numbers")
-        place[...] = array
-
-    def __delitem__(self, name: str) -> None:
-        raise DataError(f"weight {name!r} belongs to the network and cannot be removed")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        return repr(self._arrays)
-
-
-def assign(weights: Weights, values: Mapping[Any, Any]) -> None:
-    for name, value in values.items():
-        weights[name] = value
 
 
 class Trainer:
