@@ -6,7 +6,6 @@ is missing is a number that is wrong. Where a person would have to guess, as in 
 
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ import symbackprop as sbp
 
 # --- a reader of LaTeX ---------------------------------------------------------------------------------------------------
 
-TOKEN = re.compile(r"\\begin\{cases\}|\\end\{cases\}|\\[a-zA-Z]+|\\[\\:;,]|\d+(?:\.\d+)?|\S")
+TOKEN = re.compile(r"\\left\||\\right\||\\begin\{cases\}|\\end\{cases\}|\\[a-zA-Z]+|\\[\\:;,]|\d+(?:\.\d+)?|\S")
 SKIPPED = {r"\left", r"\right", r"\:", r"\;", r"\,", r"\displaystyle"}
 
 
@@ -68,7 +67,7 @@ class Ones:
 def times(a, b):
     """The product of two things side by side, as linear algebra reads it."""
     if isinstance(a, Ones) and isinstance(b, Ones):
-        assert not a.row and b.row, "1^T 1 has no length here"
+        assert (a.row, b.row) == (False, True), "1^T 1 has no length here"
         return np.ones(())
     if isinstance(a, Ones):
         return b.sum(0) if a.row else b.vector  # a column of equal rows is what broadcasting makes of one row
@@ -105,7 +104,7 @@ class Reader:
 
     def take(self, wanted=None):
         token = self.peek()
-        assert token is not None and wanted in (None, token), f"found {token!r}, expected {wanted!r} in {' '.join(self.tokens)}"
+        assert token == (wanted or token or "more"), f"found {token!r}, expected {wanted!r} in {' '.join(self.tokens)}"
         self.at += 1
         return token
 
@@ -126,7 +125,7 @@ class Reader:
         if self.peek() == r"\sum":
             return self.big_sum()
         values, joints = [self.power()], []
-        while self.peek() not in (None, "+", "-", ")", "]", "}", ",", "|", ">", "=", "&", r"\\", r"\rVert", r"\end{cases}"):
+        while self.peek() not in (None, "+", "-", ")", "]", "}", ",", r"\right|", ">", "=", "&", r"\\", r"\rVert", r"\end{cases}"):
             joint = self.take() if self.peek() in (r"\odot", r"\cdot") else ""
             joints.append(joint)
             if self.peek() == r"\sum":
@@ -195,8 +194,8 @@ class Reader:
         token = self.peek()
         if token == "(":
             return self.group("(", ")")
-        if token == "|":
-            return np.abs(self.group("|", "|"))
+        if token == r"\left|":
+            return np.abs(self.group(r"\left|", r"\right|"))
         if token[0].isdigit():
             return float(self.take())
         self.take()
@@ -532,7 +531,8 @@ def test_paths_are_summed():
     u, v = sbp.node("u", x**2), sbp.node("v", sp.sin(x))
     net = sbp.Network(sbp.node("C", u * v))
     assert net.gradients["x"].latex("chain") == (
-        r"\frac{\partial C}{\partial x} = \frac{\partial C}{\partial v} \frac{\partial v}{\partial x} + \frac{\partial C}{\partial u} \frac{\partial u}{\partial x}"
+        r"\frac{\partial C}{\partial x} = \frac{\partial C}{\partial v} \frac{\partial v}{\partial x}"
+        r" + \frac{\partial C}{\partial u} \frac{\partial u}{\partial x}"
     )
 
 
@@ -608,7 +608,7 @@ def numbers_for(net, rows=3):
     return names
 
 
-LATEX_NAME = {name: re.sub("_(.*)", r"_{\1}", name) for name in "x t X T w b W g w_1 w_2 W_1 W_2 b_1 b_2 W_Q W_K W_V".split()}
+LATEX_NAME = {name: re.sub("_(.*)", r"_{\1}", name) for name in [*"xtXTwbWg", "w_1", "w_2", "W_1", "W_2", "b_1", "b_2", "W_Q", "W_K", "W_V"]}
 
 
 def forward(net, names):
@@ -659,11 +659,11 @@ def test_gradients_in_matrix_form_compute_the_slope_of_the_printed_loss(name):
     assert seen == {LATEX_NAME[w] for w in net.weights}
 
 
-@pytest.mark.parametrize("form", ["local", "closed"])
-@pytest.mark.parametrize("name", COMPUTED)
+SUMS_OF_SUMS = {"attention", "normalised"}  # in closed form these take minutes to read
+
+
+@pytest.mark.parametrize(("name", "form"), [*((name, "local") for name in COMPUTED), *((name, "closed") for name in COMPUTED if name not in SUMS_OF_SUMS)])
 def test_other_forms_compute_the_slope_of_the_printed_loss(name, form):
-    if form == "closed" and name in ("attention", "normalised"):
-        pytest.skip("sums inside sums inside sums: minutes of reading")
     net = COMPUTED[name]()
     names = numbers_for(net)
     values, _ = forward(net, names)
@@ -710,3 +710,84 @@ def lengths(latex, names):
         if tensor is not None:
             found |= dict(zip(indices.split(), tensor.shape, strict=True))
     return found
+
+
+# --- (c) pdflatex and KaTeX ----------------------------------------------------------------------------------------------
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BUILDERS = {
+    "digits": ["network"],
+    "from_scratch": ["line", "two_neurons"],
+    "keras_adam": [],
+    "regression": [],
+    "regression_and_classification": ["regression", "classification"],
+    "tanh_and_autograd": ["two_neurons", "parabola", "cost", "linear_regression", "logistic_regression"],
+    "two_hidden_layers": ["network"],
+}
+
+
+@pytest.fixture(scope="module")
+def formulas():
+    """Everything that is printed as LaTeX: every form of every network here and in the examples, entries, and update rules."""
+    networks = {name: build() for name, build in ALL.items()}
+    rules = [sbp.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01), sbp.Adam(amsgrad=True), sbp.AdamW(), sbp.RMSprop(centered=True), sbp.Adagrad()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+        for script, builders in BUILDERS.items():
+            module = importlib.import_module(script)
+            networks |= {f"{script}, {build}": getattr(module, build)() for build in builders}
+            if script == "keras_adam":
+                rules.append(module.KerasAdam())
+            if script == "regression":
+                networks["regression, mse"] = module.network(sbp.mse)
+        for script in BUILDERS:
+            sys.modules.pop(script)
+    found = {f"{name}: {form}": net.latex(form) for name, net in networks.items() for form in FORMS}
+    entry = networks["layers"].gradients["W_1"][2, 3]
+    found |= {f"one entry: {form}": entry.latex(form) for form in ("chain", "local", "closed")}
+    return found | {type(rule).__name__: rule.latex() for rule in rules}
+
+
+def test_no_example_is_forgotten():
+    assert set(BUILDERS) == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+def test_everything_compiles_with_pdflatex(formulas, tmp_path):
+    parts = [text if text.startswith(r"\begin{align*}") else rf"\[{text}\]" for text in formulas.values()]
+    preamble = "\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n\\allowdisplaybreaks\n\\begin{document}\n"
+    (tmp_path / "all.tex").write_text(preamble + "\n\n".join(parts) + "\n\\end{document}\n", encoding="utf-8")
+    run = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "Output written on all.pdf" in run.stdout
+
+
+KATEX = """
+const katex = require("katex");
+const formulas = JSON.parse(require("fs").readFileSync(0, "utf8"));
+let wrong = 0;
+for (const [name, text] of Object.entries(formulas)) {
+  try { katex.renderToString(text, {displayMode: true, throwOnError: true, strict: "error"}); }
+  catch (error) { wrong += 1; console.error(name + ": " + error.message.slice(0, 300)); }
+}
+console.log(Object.keys(formulas).length - wrong);
+"""
+
+
+def has_katex():
+    """Node looks for packages where NODE_PATH says."""
+    return bool(shutil.which("node")) and subprocess.run(["node", "-e", 'require("katex")'], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not has_katex(), reason="node or its package katex is not installed (NODE_PATH)")
+def test_everything_renders_in_katex(formulas):
+    run = subprocess.run(["node", "-e", KATEX], input=json.dumps(formulas), capture_output=True, text=True)
+    assert run.stderr == ""
+    assert int(run.stdout) == len(formulas) > 100
+
+
+@pytest.mark.skipif(not has_katex(), reason="node or its package katex is not installed (NODE_PATH)")
+def test_katex_finds_a_mistake():
+    run = subprocess.run(["node", "-e", KATEX], input=json.dumps({"bad": "a^{2}^{2}", "good": "a^{2}"}), capture_output=True, text=True)
+    assert run.stdout.strip() == "1"
+    assert run.stderr.startswith("bad: ")

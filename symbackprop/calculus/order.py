@@ -26,7 +26,7 @@ def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
 
     def key(term: sp.Expr) -> Any:
         bare = 1 if isinstance(term, Tensor) else 0
-        constant = 1 if not term.is_number else 0 if abs(term) > 1e-3 else 2  # 1 + z, but p + 1e-7: a guard stands behind what it guards
+        constant = 1 if not term.is_number else 0 if term == 1 else 2  # 1 + exp(-z), but 2 x + 4 and p + 1e-7
         follows = lead is not None and lead not in term.free_symbols
         return (is_negative_term(term), follows, constant, -rank_of(term) if rank_of(term) < rank_of(expr) else -rank_of(expr), bare, age(term), term.sort_key())
 

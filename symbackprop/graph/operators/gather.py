@@ -45,7 +45,7 @@ class Take(Operator):
 
     def latex_form(self, p: LatexPrinter) -> str:
         x, indices = self.operands
-        return rf"{p.atom(x)}_{{[{', '.join([':'] * self._at + [p.plain(indices)])}]}}"
+        return rf"\left[{p.plain(x)}\right]_{{{', '.join([':'] * self._at + [p.plain(indices)])}}}"
 
     def numpy_form(self, p: CodePrinter) -> str:
         x, indices = self.operands

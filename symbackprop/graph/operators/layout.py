@@ -7,7 +7,19 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator, Printer, ints, normal_axes, operand, plain_shape, shape_code
+from symbackprop.graph.operators.base import (
+    CodePrinter,
+    Index,
+    IndexContext,
+    LatexPrinter,
+    Operator,
+    Printer,
+    ints,
+    normal_axes,
+    operand,
+    plain_shape,
+    shape_code,
+)
 from symbackprop.graph.operators.contraction import Broadcast
 from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of, split_scalars
 
@@ -184,7 +196,7 @@ class Slice(Operator):
         return _cuts(self.args[0], shape_of(self.operands[0]), p)
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return rf"{p.atom(self.operands[0])}_{{[{self._text(p)}]}}"
+        return rf"\left[{p.plain(self.operands[0])}\right]_{{{self._text(p)}}}"
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.atom(self.operands[0])}[{self._text(p)}]"
@@ -229,7 +241,7 @@ class Pad(Operator):
         return sp.Piecewise((context.entry(self.operands[0], tuple(inside)), sp.And(*conditions)), (0, True))
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return p.call(rf"\operatorname{{pad}}_{{[{_cuts(self.args[0], self.shape, p)}]}}", *self.operands)
+        return p.call(rf"\operatorname{{pad}}_{{{_cuts(self.args[0], self.shape, p)}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{_cuts(self.args[0], self.shape, p)}])"
