@@ -218,20 +218,19 @@ class PythonPrinter:
         pieces = list(expr.args)
         last = pieces.pop() if pieces[-1][1] == True else None  # noqa: E712  (SymPy's own true)
         text = self.plain(last[0]) if last is not None else ("math.nan" if self.scalar else "np.nan")
+        conditional = self.scalar or self._is_plain_number(expr)
         first = True
         typed = last is not None and _has_tensor(last[0])
         for value, condition in reversed(pieces):
-            if self.scalar:
+            if conditional:
                 text = f"{self._bind(value, 1)} if {self.plain(condition)} else {text if first else f'({text})'}"
                 first = False
             else:
                 text = f"np.where({self.plain(condition)}, {self.plain(value)}, {text})"
-                if not (typed or _has_tensor(value) or self._is_plain_number(expr)):
+                if not (typed or _has_tensor(value)):
                     text += ".astype(DTYPE)"  # numbers alone would be float64 or integers, and widen what they meet
                 typed = True
-        if self._is_plain_number(expr):
-            text = f"float({text})"
-        return text, 0 if self.scalar else _ATOM
+        return text, 0 if conditional else _ATOM
 
     def _relation(self, expr: sp.Expr) -> Spelling:
         return f"{self._bind(expr.lhs, _ADD)} {_RELATIONS[expr.rel_op]} {self._bind(expr.rhs, _ADD)}", 5

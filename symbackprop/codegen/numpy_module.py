@@ -284,6 +284,9 @@ class _Formula(PythonPrinter):
     def helper(self, name: str) -> str:
         return name.removeprefix("_")
 
+    def _is_plain_number(self, expr: sp.Basic) -> bool:
+        return False
+
     def _symbol(self, expr: sp.Symbol) -> tuple[str, int]:
         return (_derivative(expr), 21) if isinstance(expr, Tensor) and expr.adjoint_of else (expr.name, 100)
 
@@ -291,7 +294,7 @@ class _Formula(PythonPrinter):
 def _formula(expr: Any, lead: Tensor | None = None) -> str:
     printer = _Formula()
     printer.lead = lead
-    return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "")
+    return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "").replace(".astype(DTYPE)", "")
 
 
 _NO_OUTPUT = '''

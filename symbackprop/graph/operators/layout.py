@@ -20,7 +20,7 @@ from symbackprop.graph.operators.base import (
     plain_shape,
     shape_code,
 )
-from symbackprop.graph.operators.contraction import Broadcast
+from symbackprop.graph.operators.contraction import Broadcast, broadcast_in
 from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_of, show, size_of, split_scalars
 
 
@@ -74,6 +74,21 @@ class Reshape(Operator):
                 return None
         return None if old else tuple(added)
 
+    def _indexed(self, x: "Slice", p: CodePrinter) -> str | None:
+        """A slice of length one whose axis goes is an index: `x[:, 0]`; None where the reshape does more than that."""
+        left, texts = list(self.shape), []
+        for cut, size, length in zip(x.args[0], shape_of(x.operands[0]), x.shape, strict=True):
+            if left and left[0] == length:
+                left.pop(0)
+                texts.append(_cuts([cut], (size,), p))
+            elif length == 1:
+                texts.append(p.plain(cut[0]))
+            else:
+                return None
+        while texts and texts[-1] == ":":
+            texts.pop()
+        return None if left or not texts else f"{p.atom(x.operands[0])}[{', '.join(texts)}]"
+
     def latex_form(self, p: LatexPrinter) -> str:
         (x,) = self.operands
         if self.moves_unit_axes():
@@ -86,6 +101,8 @@ class Reshape(Operator):
         added = self.new_axes()
         if added:
             return f"np.expand_dims({p.plain(x)}, {added[0] if len(added) == 1 else added})"
+        if isinstance(x, Slice) and (entry := self._indexed(x, p)):
+            return entry
         return f"np.reshape({p.plain(x)}, {shape_code(self.shape, p)})"
 
 
@@ -109,6 +126,8 @@ def reshape(x: Any, shape: Any) -> sp.Expr:
         x = x.operands[0]
     if rank_of(x) == len(target) and shape_of(x) == target:
         return x
+    if not rank_of(x) and all(s == 1 for s in target):
+        return broadcast_in(x, target, [])  # which products leave to broadcasting
     coefficient, rest = split_scalars(x)
     if isinstance(rest, Broadcast) and not rank_of(rest.operands[0]):
         return coefficient * Broadcast(ints(target), ints(()), *rest.operands)
