@@ -13,6 +13,7 @@ import sympy as sp
 import symbackprop as sbp
 
 DATA = Path(__file__).parent / "data"
+GENERATED = Path(__file__).parent / "generated" / "tanh_update.py"
 SAMPLES = {"x": [-1.0, -0.5, 0.25, 0.5, 1.0], "t": [-0.6, -0.1, 0.5, 0.7, 0.9]}
 ONES = {"w_1": 1.0, "w_2": 1.0, "b": 1.0}
 LR = 0.01
@@ -136,6 +137,10 @@ def show_neurons():
         print(f"  = {' * '.join(f'({value})' for value in values)}")
         print(f"  = {evaluated}")
     print(f"\nThe same as LaTeX:\n{net.latex('chain')}\n{net.latex('local')}\n{net.latex('closed')}")
+
+    GENERATED.parent.mkdir(exist_ok=True)
+    GENERATED.write_text(net.generate("numpy", optimizer=sbp.SGD(lr=LR)), encoding="utf-8")
+    print(f"\nThe update code, which needs NumPy only and checks itself: examples/{GENERATED.parent.name}/{GENERATED.name}")
 
     trainer, history = train_neurons(net)
     print(f"\nTen epochs: mean loss {history.loss[0]:.6f} → {history.loss[-1]:.6f}, weights {rounded(trainer.weights)}")
