@@ -44,6 +44,8 @@ class Checker:
         Raises `DataError` for data that are missing, unknown, of the wrong shape or type, empty, or not finite.
         """
         needed = self.needed_by_loss if needed is None else needed
+        if not isinstance(data, Mapping):
+            raise DataError(f"the data are a {type(data).__name__}; expected a mapping from names to arrays, such as {{'x': xs}}")
         by_name = {t.name: t for t in self.system.data}
         data = {getattr(name, "name", name): value for name, value in data.items()}
         unknown = [name for name in data if name not in by_name]
