@@ -1,10 +1,10 @@
 """Tables of results, as Markdown that reads well in a terminal too."""
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from os import cpu_count
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,11 +56,11 @@ def _digits(value: float) -> str:
 
 
 def machine() -> str:
-    """What it was measured with."""
+    """What it was measured with. A load above the number of cores means that other work took part of them."""
     parts = [f"Python {platform.python_version()}"]
     for package in ("sympy", "numpy", "torch"):
         try:
             parts.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return f"Measured with {', '.join(parts)}, on {platform.system()} with {cpu_count()} cores."
+    return f"Measured with {', '.join(parts)}, on {platform.system()} with {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}."
