@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from torch.nn import functional
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 import symbackprop as sbp
 

@@ -241,6 +241,11 @@ class PythonPrinter:
         word = {sp.And: ("and", "&"), sp.Or: ("or", "|"), sp.Xor: ("!=", "^")}[expr.func]
         return (f" {word[0 if self.scalar else 1]} ").join(f"({self.plain(a)})" for a in expr.args), 3
 
+    def _choice(self, expr: sp.Basic) -> Spelling:
+        """One of two conditions, by a third: what SymPy makes of a Piecewise inside a condition."""
+        condition, yes, no = map(self.plain, expr.args)
+        return (f"(({yes}) if {condition} else ({no}))" if self.scalar else f"np.where({condition}, {yes}, {no})"), _ATOM
+
     def _truth(self, expr: sp.Basic) -> Spelling:
         return str(bool(expr)), _ATOM
 
@@ -277,6 +282,7 @@ _SPELLERS: list[tuple[Any, str]] = [
     (sp.Piecewise, "_piecewise"),
     (sp.core.relational.Relational, "_relation"),
     ((sp.And, sp.Or, sp.Not, sp.Xor), "_boolean"),
+    (sp.ITE, "_choice"),
     ((BooleanTrue, BooleanFalse), "_truth"),
     (sp.Function, "_function"),
 ]
