@@ -32,7 +32,7 @@ CASES = (
     Case("2-2-1 linear, 1 sample, in tensors", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 100, 1),
     Case("2-16-1 tanh, batch 32", (2, 16, 1), "tanh", "mse", 32, "float64", 1e-2, 32, 32, 15),
     Case("784-128-10 relu, batch 64, float32", (784, 128, 10), "relu", "cross_entropy", 64, "float32", 0.1, 16, 4, 4),
-    Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16, 2, 1),
+    Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16, 16, 1),
 )
 
 
