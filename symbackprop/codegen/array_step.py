@@ -214,7 +214,7 @@ class _Step:
         if isinstance(expr, f.relu):
             return "np.maximum", ", 0"
         if isinstance(expr, f.step):
-            return "np.heaviside", ", 0"
+            return "np.greater", ", 0"
         name = FUNCTIONS.get(expr.func, ("_", None))[0]
         return (name, "") if name.startswith("np.") else None
 

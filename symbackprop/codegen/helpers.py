@@ -79,7 +79,7 @@ HELPERS: dict[str, Helper] = {
         '''
         def _step(z):
             """1 where z > 0, else 0."""
-            return np.heaviside(z, 0)
+            return np.greater(z, 0).astype(DTYPE)
         ''',
         '''
         def _step(z):
