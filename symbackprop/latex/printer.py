@@ -134,8 +134,7 @@ class TensorLatex(LatexPrinter):
     # --- arithmetic -----------------------------------------------------------------------------------------------------
 
     def _print_Float(self, expr: sp.Float) -> str:
-        mantissa, _, exponent = repr(float(expr)).partition("e")
-        mantissa = mantissa.removesuffix(".0")
+        mantissa, _, exponent = f"{float(expr):.15g}".partition("e")  # 1 - 0.9 reads 0.1
         if not exponent:
             return mantissa
         power = f"10^{{{int(exponent)}}}"
