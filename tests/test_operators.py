@@ -488,3 +488,38 @@ def test_far_from_zero(ours, reference, size, agrees):
     w = sbp.weight("w", (6,))
     values = {"w": size * np.array([-1.0, -0.9, -0.01, 0.02, 0.5, 1.0])}
     agrees(sbp.Network(sbp.node("C", sbp.sum(ours(w)))), lambda w: reference(w).sum(), values)
+
+
+def test_contributions_of_several_ranks(agrees, draw):
+    """One weight adds to a matrix and multiplies what comes of it: a scalar contribution beside vectors with a common factor 1/(m n)."""
+    X, b, V = sbp.data("X", ("n", "m", 2)), sbp.weight("b", (1,)), sbp.weight("V", (2, 1))
+    y = sbp.matmul(b + X, V)
+    net = sbp.Network(sbp.node("C", sbp.mean(b * y / 10 + sp.tanh(b * y))))
+
+    def loss(b, V, X):
+        y = (b + X) @ V
+        return (b * y / 10 + torch.tanh(b * y)).mean()
+
+    agrees(net, loss, draw({"b": (1,), "V": (2, 1)}), draw({"X": (4, 3, 2)}, seed=1))
+
+
+def test_contributions_that_cancel(agrees, draw):
+    """A feature less the sum of all one features is nothing, and has no gradient."""
+    X, W, w = sbp.data("X", ("n", "m", 1)), sbp.weight("W", (1, 1)), sbp.weight("w", (1,))
+    h = sbp.matmul(X, W)
+    u = w * (h - sbp.sum(h, axis=-1, keepdims=True))
+    net = sbp.Network(sbp.node("C", sbp.mean(u / 10 + sp.tanh(u))))
+
+    def loss(W, w, X):
+        u = w * (X @ W - (X @ W).sum(-1, keepdim=True))
+        return (u / 10 + torch.tanh(u)).mean()
+
+    agrees(net, loss, draw({"W": (1, 1), "w": (1,)}), draw({"X": (4, 3, 1)}, seed=1))
+
+
+def test_gradient_that_is_another_weight(agrees, draw):
+    """The gradient of each weight is the other one, or its transpose: neither update may read what the other has written."""
+    a, c = sbp.weight("a", (2, 3)), sbp.weight("c", (3, 2))
+    agrees(sbp.Network(sbp.sum(c * a.T)), lambda a, c: (c * a.T).sum(), draw({"a": (2, 3), "c": (3, 2)}))
+    a, c = sbp.weight("a c")
+    agrees(sbp.Network(a * c), lambda a, c: a * c, draw({"a": (), "c": ()}))

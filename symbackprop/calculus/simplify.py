@@ -130,11 +130,11 @@ def _cancel_product(expr: sp.Mul) -> sp.Expr:
 
 def _factored(total: sp.Expr) -> sp.Expr:
     """X/n - Y/n as (X - Y)/n."""
-    if not isinstance(total, sp.Add):
+    if not isinstance(total, sp.Add) or not all(map(rank_of, total.args)):
         return total
-    pairs = [split_scalars(t) if rank_of(t) else (sp.S.Zero, t) for t in total.args]
+    pairs = [split_scalars(t) for t in total.args]
     common = pairs[0][0]
-    if common.is_number or common == 0 or not all((c / common).is_Rational for c, _ in pairs):
+    if common.is_number or not all((c / common).is_Rational for c, _ in pairs):
         return total
     number = common.as_coeff_Mul()[0]
     common = common / number
