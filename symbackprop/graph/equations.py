@@ -22,7 +22,8 @@ def tensors_in(expr: sp.Basic) -> set[Tensor]:
 
 
 def collect(roots: Iterable[Tensor]) -> list[Tensor]:
-    """Every tensor that the roots depend on, roots included, definitions before uses. Iterative: depth does not matter."""
+    """Every tensor that the roots depend on, roots included: data and weights in the order of their declaration, then the nodes,
+    definitions before uses. Iterative: depth does not matter."""
     found: set[Tensor] = set()
     stack = list(roots)
     while stack:
@@ -31,7 +32,7 @@ def collect(roots: Iterable[Tensor]) -> list[Tensor]:
             found.add(tensor)
             if tensor.definition is not None:
                 stack.extend(tensors_in(tensor.definition))
-    return sorted(found, key=lambda tensor: tensor.serial)
+    return sorted(found, key=lambda tensor: (tensor.definition is not None, tensor.serial))
 
 
 @dataclass(frozen=True, eq=False)

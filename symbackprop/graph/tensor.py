@@ -74,7 +74,7 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     Attributes: `name`; `role`, one of "data", "weight", "node", "adjoint", "state"; `shape`, a tuple of integers and
     dimensions; `definition`, the expression of a node, else None; `init`, how a weight starts, else None;
     `adjoint_of`, the pair (C, z) of an adjoint ∂C/∂z, else None;
-    `serial`, which grows with every tensor made, so a definition is always older than what it defines.
+    `serial`, which grows with every declaration and every node, so a node is always younger than those it is defined by.
     """
 
     role: str
@@ -136,6 +136,8 @@ Tensor = TensorSymbol  # SymPy's printers dispatch on the class's own name, and 
 def _declare(names: str, shape: Any, role: str, init: Any = None) -> Any:
     parts, single = split_names(names, role)
     made = tuple(Tensor(name, shape, role, init=init) for name in parts)
+    for tensor in made:  # the same tensor declared again stands where it was declared last: networks list them in this order
+        tensor.serial = next(_serial)
     return made[0] if single else made
 
 
