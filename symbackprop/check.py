@@ -61,7 +61,12 @@ def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict
 
 
 def check_gradients(
-    net: Any, weights: Mapping[Any, Any] | None = None, data: Mapping[Any, Any] | None = None, gradients: Any = None, tolerance: float = TOLERANCE, seed: int = 0
+    net: Any,
+    weights: Mapping[Any, Any] | None = None,
+    data: Mapping[Any, Any] | None = None,
+    gradients: Any = None,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
 ) -> GradientReport:
     """Compare gradients with central differences, and with complex steps for a weight whose function is analytic there.
 
@@ -79,7 +84,10 @@ def check_gradients(
         found = {getattr(k, "name", k): np.asarray(g, dtype=float) for k, g in (gradients(point, **fed) if callable(gradients) else gradients).items()}
     unknown = set(found) - set(point)
     if unknown:
-        raise NetworkError(f"gradients are given for {', '.join(map(repr, sorted(unknown)))}, which the network does not have; it has {', '.join(map(repr, point))}")
+        raise NetworkError(
+            f"gradients are given for {', '.join(map(repr, sorted(unknown)))}, "
+            f"which the network does not have; it has {', '.join(map(repr, point))}"
+        )
     for name, g in found.items():
         if g.shape != point[name].shape:
             raise NetworkError(f"the gradient of {name!r} has shape {g.shape}; expected {point[name].shape}")

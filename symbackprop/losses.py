@@ -63,7 +63,10 @@ def cross_entropy(logits: Any, t: Any) -> sp.Expr:
     if rank_of(t) == rank_of(logits) - 1:
         expected = shape_of(logits)[:-1]
         if shape_of(t) != expected:
-            raise ShapeError(f"cross_entropy({logits}, {t}): the labels have shape {show(shape_of(t))}, expected {show(expected)} or, one-hot, {show(shape_of(logits))}")
+            raise ShapeError(
+                f"cross_entropy({logits}, {t}): the labels have shape {show(shape_of(t))}, "
+                f"expected {show(expected)} or, one-hot, {show(shape_of(logits))}"
+            )
         t = one_hot(t, shape_of(logits)[-1])
     else:
         _same_shape("cross_entropy", logits, t)

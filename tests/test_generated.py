@@ -422,7 +422,7 @@ def test_no_name_of_the_network_clashes(role, close):
         fed = {x: given["x"], "target": given["target"]}
         optimizer = optimizers[i % 2]
         module = types.ModuleType("generated")
-        exec(net.generate("numpy", optimizer=optimizer), vars(module))  # noqa: S102
+        exec(net.generate("numpy", optimizer=optimizer), vars(module))
         assert module.check_gradients() < 1e-6, name
         weights = module.initialize()
         close(module.loss_and_gradients(weights, **fed)[1][k], expected, 1e-12, name)
@@ -499,7 +499,7 @@ def helper(name, scalar=False):
         needed.add(wanted[-1])
         wanted += HELPERS[wanted.pop()].needs
     scope = {"np": np, "math": math, "DTYPE": np.float64}
-    exec("\n\n".join(helper_source(needed, scalar=scalar)), scope)  # noqa: S102
+    exec("\n\n".join(helper_source(needed, scalar=scalar)), scope)
     return scope[name]
 
 

@@ -139,7 +139,10 @@ def _(operator: OneHot, new: list[sp.Expr], n: Dimension) -> sp.Expr:
 def _(operator: Take, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     table_moved, indices_moved = _changed(operator, new)
     if table_moved and indices_moved:
-        raise UnsupportedError(f"{operator} picks from data by data of the same sample; write it as a contraction with one_hot(...), or give the data a leading dimension")
+        raise UnsupportedError(
+            f"{operator} picks from data by data of the same sample; "
+            "write it as a contraction with one_hot(...), or give the data a leading dimension"
+        )
     result = Take(operator.args[0], *new)
     if table_moved:
         return result

@@ -47,7 +47,10 @@ def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
     result = _plain(result)
     for part in postorder(result):
         if isinstance(part, (sp.Derivative, sp.Subs)):
-            raise UnsupportedError(f"equation {name!r}: {part.args[0]} in {expr} has no known derivative; use a function that SymPy can differentiate, or give it an fdiff method")
+            raise UnsupportedError(
+                f"equation {name!r}: {part.args[0]} in {expr} has no known derivative; "
+                "use a function that SymPy can differentiate, or give it an fdiff method"
+            )
         if isinstance(part, (sp.re, sp.im, sp.arg, sp.conjugate)) or part is sp.I or part is sp.nan:
             raise UnsupportedError(f"equation {name!r}: the derivative of {expr} in {leaf} is not real ({result}); write the expression in real functions")
     return result

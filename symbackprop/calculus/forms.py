@@ -46,7 +46,8 @@ class Partial(sp.Expr):
         y, x = self.args
         if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
             tensor, index = (y.base.label, y.indices) if isinstance(y, sp.Indexed) else (y, ())
-            return partial(IndexForm(taken=tuple(s for s in (y.free_symbols | x.free_symbols) if isinstance(s, sp.Symbol))).entry(tensor.definition, index), x, tensor.name)
+            entry = IndexForm(taken=tuple(s for s in y.free_symbols | x.free_symbols if isinstance(s, sp.Symbol))).entry(tensor.definition, index)
+            return partial(entry, x, tensor.name)
         if y.shape == () and x.shape == ():
             return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
         raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")

@@ -28,7 +28,7 @@ def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
         bare = 1 if isinstance(term, Tensor) else 0
         constant = 1 if not term.is_number else 0 if term == 1 else 2  # 1 + exp(-z), but 2 x + 4 and p + 1e-7
         follows = lead is not None and lead not in term.free_symbols
-        return (is_negative_term(term), follows, constant, -rank_of(term) if rank_of(term) < rank_of(expr) else -rank_of(expr), bare, age(term), term.sort_key())
+        return (is_negative_term(term), follows, constant, -min(rank_of(term), rank_of(expr)), bare, age(term), term.sort_key())
 
     return sorted(expr.args, key=key)
 

@@ -22,7 +22,8 @@ def load_source(source: str, title: str) -> ModuleType:
     path = _folder() / f"{title}_{load_source.cache_info().misses}.py"
     path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

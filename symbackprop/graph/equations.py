@@ -51,7 +51,10 @@ class System:
         """Name the loss and the output where the user did not, check both, and check the names of the whole."""
         loss = loss if isinstance(loss, Tensor) and loss.definition is not None else node("loss", loss)
         if loss.shape != ():
-            raise LossShapeError(f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; expected a scalar, shape (): take its sum or its mean")
+            raise LossShapeError(
+                f"the loss {loss.name!r} ({loss} = {loss.definition}) has shape {show(loss.shape)}; "
+                "expected a scalar, shape (): take its sum or its mean"
+            )
         if output is not None and not isinstance(output, Tensor):
             output = node("output", output)
         system = cls(loss, output)

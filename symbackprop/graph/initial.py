@@ -92,7 +92,10 @@ def _initial_source(weight: Tensor, default: str) -> str:
     try:
         value = np.asarray(init, dtype=float)
     except (TypeError, ValueError):
-        raise NetworkError(f"weight {weight.name!r}: the initial value {init!r} is not numeric; expected a number, an array or one of {', '.join(INITIALIZERS)}") from None
+        raise NetworkError(
+            f"weight {weight.name!r}: the initial value {init!r} is not numeric; "
+            f"expected a number, an array or one of {', '.join(INITIALIZERS)}"
+        ) from None
     if value.shape not in ((), weight.shape):
         raise NetworkError(f"weight {weight.name!r} has shape {weight.shape} but its initial value has shape {value.shape}; make them equal")
     if not np.all(np.isfinite(value)):

@@ -179,7 +179,7 @@ def _read_one(node: Sequence[Any], done: list[sp.Basic], arrays: Arrays) -> sp.B
     make, args = _heads()[head], [_at(done, i) for i in rest]
     if make is Einsum and not (isinstance(args[0], Str) and _SPEC.fullmatch(args[0].name)):
         raise ValueError(f"{args[0]} is not the index string of a contraction")
-    plain = make in _BARE or isinstance(make, type) and issubclass(make, Operator)
+    plain = make in _BARE or (isinstance(make, type) and issubclass(make, Operator))
     return make(*args) if plain else make(*args, evaluate=False)
 
 

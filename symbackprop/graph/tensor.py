@@ -235,10 +235,13 @@ def check_expression(name: str, expr: sp.Expr) -> None:
             raise UnsupportedError(f"equation {name!r} ({name} = {expr}): {part} is complex; a network's values are real, so write its real form")
         if part is sp.nan:
             raise UnsupportedError(f"equation {name!r}: the expression is not a number (nan); check it for 0/0 or oo - oo")
-        if isinstance(part, _REFUSED) or isinstance(part, (sp.MatrixBase, sp.NDimArray)):
+        if isinstance(part, (*_REFUSED, sp.MatrixBase, sp.NDimArray)):
             raise UnsupportedError(
                 f"equation {name!r} ({name} = {expr}): {type(part).__name__} has no place in a network; "
                 "write tensors with data/weight and the operators of this package"
             )
         if isinstance(part, sp.Symbol) and not isinstance(part, (Tensor, Dim)):
-            raise NetworkError(f"equation {name!r} ({name} = {expr}): the name {part.name!r} is unknown; declare it with data({part.name!r}) or weight({part.name!r})")
+            raise NetworkError(
+                f"equation {name!r} ({name} = {expr}): the name {part.name!r} is unknown; "
+                f"declare it with data({part.name!r}) or weight({part.name!r})"
+            )

@@ -165,7 +165,10 @@ def _fill(trainer: Trainer, header: dict[str, Any], arrays: Arrays) -> None:
     for kind, stored, expected in (("weights", header["weights"], trainer._arrays), ("states", header["states"], trainer.state)):
         names = [name for name in expected if kind == "weights" or name != "t"]
         if set(stored) != set(names):
-            raise DataError(f"the file holds the {kind} {', '.join(stored) or '(none)'}, but expected {', '.join(names) or '(none)'}: it belongs to another network or optimizer")
+            raise DataError(
+                f"the file holds the {kind} {', '.join(stored) or '(none)'}, "
+                f"but expected {', '.join(names) or '(none)'}: it belongs to another network or optimizer"
+            )
     for name, place in trainer._arrays.items():
         _put(place, arrays, f"weight.{name}")
         for state in header["states"]:

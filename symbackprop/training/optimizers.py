@@ -66,7 +66,10 @@ class Optimizer:
                 raise NetworkError(f"{name}: the rule assigns {target}; it may assign the weight w, the gradient g and its own states")
             unknown = expr.free_symbols - known
             if unknown:
-                raise NetworkError(f"{name}: the rule for {target} mentions {', '.join(sorted(map(str, unknown)))}; expected w, g, t and its states {', '.join(map(str, states)) or '(none)'}")
+                raise NetworkError(
+                    f"{name}: the rule for {target} mentions {', '.join(sorted(map(str, unknown)))}; "
+                    f"expected w, g, t and its states {', '.join(map(str, states)) or '(none)'}"
+                )
         if WEIGHT not in (target for target, _ in assignments):
             raise NetworkError(f"{name}: the rule never assigns w, so nothing would be learnt; yield w, <expression>")
         return Rule(tuple(assignments), states)

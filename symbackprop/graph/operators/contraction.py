@@ -114,7 +114,8 @@ class Einsum(Operator):
         return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
-        return _matrix_form(self, p, _NUMPY) or f'np.einsum("{self.args[0].name}", {", ".join(map(p.plain, self.operands))}{"" if len(self.operands) < 3 else ", optimize=True"})'
+        arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if len(self.operands) > 2 else [])]
+        return _matrix_form(self, p, _NUMPY) or f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:
         return _matrix_form(self, _StrAdapter(printer), _NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"

@@ -32,7 +32,10 @@ class Reshape(Operator):
     def infer_shape(self) -> Shape:
         shape, old = plain_shape(self.args[0]), shape_of(self.operands[0])
         if sp.simplify(size_of(shape) - size_of(old)) != 0:
-            raise ShapeError(f"reshape: {self.operands[0]} has shape {show(old)} with {size_of(old)} entries, but shape {show(shape)} has {size_of(shape)}; they must be equal")
+            raise ShapeError(
+                f"reshape: {self.operands[0]} has shape {show(old)} with {size_of(old)} entries, "
+                f"but shape {show(shape)} has {size_of(shape)}; they must be equal"
+            )
         return shape
 
     @property
@@ -158,7 +161,10 @@ class Concatenate(Operator):
         at = self.axis + len(shapes[0])
         for x, s in zip(self.operands, shapes, strict=True):
             if len(s) != len(shapes[0]) or s[:at] + s[at + 1 :] != shapes[0][:at] + shapes[0][at + 1 :]:
-                raise ShapeError(f"concatenate: {self.operands[0]} has shape {show(shapes[0])} and {x} has shape {show(s)}; they must agree in every axis but {at}")
+                raise ShapeError(
+                    f"concatenate: {self.operands[0]} has shape {show(shapes[0])} and {x} has shape {show(s)}; "
+                    f"they must agree in every axis but {at}"
+                )
         total: Any = sum(s[at] for s in shapes)
         return (*shapes[0][:at], total, *shapes[0][at + 1 :])
 

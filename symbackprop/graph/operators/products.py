@@ -52,7 +52,10 @@ def matmul(a: Any, b: Any) -> sp.Expr:
     a, b = operand(a, "matmul"), operand(b, "matmul")
     ra, rb = rank_of(a), rank_of(b)
     if not ra or not rb:
-        raise ShapeError(f"{a} @ {b}: matmul needs at least one axis on each side, found shapes {show(shape_of(a))} and {show(shape_of(b))}; use * for a scalar")
+        raise ShapeError(
+            f"{a} @ {b}: matmul needs at least one axis on each side, "
+            f"found shapes {show(shape_of(a))} and {show(shape_of(b))}; use * for a scalar"
+        )
     batch = LETTERS[3 : 3 + max(ra, rb, 2) - 2]
     lead_a, lead_b = shape_of(a)[:-2], shape_of(b)[:-2]
     a, ia = _batch_letters(a, lead_b, batch, "ij" if ra > 1 else "j")
