@@ -170,7 +170,8 @@ class Drawing:
         """Some random steps, each named or left inside the next, and a loss that has a weight in it for certain."""
         for _ in range(depth):
             value = self.one_of(steps)(self.one_of(self.pool[-3:]))
-            self.pool.append(self.named(value) if self.draw(st.booleans()) else value)
+            # SymPy itself recurses without end over some conditions that hold a Piecewise, so that one always gets a name.
+            self.pool.append(self.named(value) if self.draw(st.booleans()) or value.expr.has(sp.Piecewise) else value)
         last = self.pool[-1]
         score = last.then(
             (lambda v, w: sbp.mean(sp.tanh(v * w) + v * w / 10), lambda v, w: (torch.tanh(v * w) + v * w / 10).mean()),
