@@ -2,6 +2,7 @@
 gradients; so must every way in which this package computes an update."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -264,6 +265,29 @@ def test_network_of_scalars(network, agrees):
         agrees(net, mean_over_samples(evaluate), weights, data)
     one = {name: value[0] for name, value in data.items()}
     agrees(net, lambda **a: evaluate(a), weights, one)
+
+
+@given(network=networks(("n",)))
+def test_second_derivatives(network, agrees):
+    """The slope along a direction is a network of its own; its gradient is a product with the Hessian."""
+    net, evaluate, weights, sample = network
+    rng = np.random.default_rng(7)
+    v = {name: rng.uniform(-1, 1, value.shape) for name, value in weights.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sbp.ZeroGradientWarning)
+        directions = {name: sbp.weight(f"v_{name}", value.shape) for name, value in v.items()}
+        slope = sum(sbp.sum(net.gradients[name].symbol * d) for name, d in directions.items())
+    product = sbp.Network(sbp.node("s", slope))
+    values = weights | {f"v_{name}": value for name, value in v.items()}
+    fixed = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+
+    def reference(**a):
+        a = fixed | a
+        ws = [a[name] for name in weights]
+        found = torch.autograd.grad(evaluate(a), ws, create_graph=True, allow_unused=True, materialize_grads=True)
+        return sum((g * a[f"v_{name}"]).sum() for name, g in zip(weights, found, strict=True))
+
+    agrees(product, reference, {name: values[name] for name in product.weights}, read_by(product, {"X": samples((5, *sample))}))
 
 
 # Every optimizer, and every branch of its rule. The eps are not tiny, so that a gradient that is zero but for rounding stays harmless.
