@@ -17,7 +17,7 @@ from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice,
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
-from symbackprop.graph.tensor import Tensor
+from symbackprop.graph.tensor import Tensor, declare
 
 
 def batch_dimension(system: System) -> Dim | None:
@@ -35,7 +35,7 @@ def lift(system: System) -> System:
     taken = {t.name for t in system.tensors}
     name = Namer(taken | {d.name for d in system.dims})
     n = Dim(name("n"))
-    lifted: dict[Tensor, Tensor] = {t: Tensor(t.name, (n, *t.shape), "data") for t in system.data}
+    lifted: dict[Tensor, Tensor] = {t: declare(t.name, (n, *t.shape), "data") for t in system.data}
     lifter = _Lifter(lifted, n)
     for symbol, expr in system.equations:
         moved = lifter(expr)

@@ -112,6 +112,12 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     def shape(self) -> Shape:
         return self._shape
 
+    @property
+    def order(self) -> tuple[bool, int]:
+        """The place among tensors: data and weights as they were last declared, then nodes, each after those it is defined by. It is the
+        same however often a notebook's cell was run, and in a network that was read from a file."""
+        return self.definition is not None, self.serial
+
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.name, *self._key[1:])
 
@@ -133,11 +139,16 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
 Tensor = TensorSymbol  # SymPy's printers dispatch on the class's own name, and have another Tensor
 
 
+def declare(name: str, shape: Any, role: str, init: Any = None) -> Tensor:
+    """A tensor without a definition. Declared again, it stands where it was declared last: networks list their tensors in this order."""
+    made = Tensor(name, shape, role, init=init)
+    made.serial = next(_serial)
+    return made
+
+
 def _declare(names: str, shape: Any, role: str, init: Any = None) -> Any:
     parts, single = split_names(names, role)
-    made = tuple(Tensor(name, shape, role, init=init) for name in parts)
-    for tensor in made:  # the same tensor declared again stands where it was declared last: networks list them in this order
-        tensor.serial = next(_serial)
+    made = tuple(declare(name, shape, role, init) for name in parts)
     return made[0] if single else made
 
 
