@@ -515,6 +515,13 @@ def test_one_gradient_defines_what_it_uses():
     ]
 
 
+def test_the_order_of_factors_does_not_depend_on_what_the_session_held_before():
+    first = layers()
+    latex = first.latex("matrix"), first.latex("index"), first.latex("local")
+    second = layers()  # the same names again, while the first network lives
+    assert (second.latex("matrix"), second.latex("index"), second.latex("local")) == latex
+
+
 def test_one_entry():
     gradient = layers().gradients["W_2"][0, 1]
     assert gradient.latex("chain") == (

@@ -12,9 +12,9 @@ from symbackprop.graph.tensor import Tensor
 _ROLES = {"adjoint": 2, "weight": 3, "state": 3, "data": 4, "node": 5}
 
 
-def age(expr: sp.Basic) -> int:
-    """The serial number of the oldest tensor in the expression: what was written first."""
-    return min((s.serial for s in expr.free_symbols if isinstance(s, Tensor)), default=-1)
+def age(expr: sp.Basic) -> tuple[bool, int]:
+    """Where the oldest tensor in the expression stands: what was written first."""
+    return min((s.order for s in expr.free_symbols if isinstance(s, Tensor)), default=(False, -1))
 
 
 def is_negative_term(term: sp.Expr) -> bool:
