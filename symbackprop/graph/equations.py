@@ -32,7 +32,7 @@ def collect(roots: Iterable[Tensor]) -> list[Tensor]:
             found.add(tensor)
             if tensor.definition is not None:
                 stack.extend(tensors_in(tensor.definition))
-    return sorted(found, key=lambda tensor: (tensor.definition is not None, tensor.serial))
+    return sorted(found, key=lambda tensor: tensor.order)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 evaluated as text, so a file from a stranger can build expressions and nothing else.
 
 Every tensor and every subexpression is stored once, after what it is made of, and named by its place in the list; so depth and
-sharing cost nothing, and tensors come back in the order in which they were made.
+sharing cost nothing, and tensors come back in the order in which they were declared.
 """
 
 import re
@@ -22,8 +22,8 @@ from symbackprop.graph.initial import INITIALIZERS
 from symbackprop.graph.names import check_name
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum
-from symbackprop.graph.shapes import Dim, postorder, shape_of
-from symbackprop.graph.tensor import Tensor
+from symbackprop.graph.shapes import Dim, as_shape, postorder, shape_of, show
+from symbackprop.graph.tensor import Tensor, data, weight
 
 Nodes = list[list[Any]]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -115,7 +115,8 @@ class Writer:
 
 
 def _all_tensors(expr: sp.Basic) -> list[Tensor]:
-    """Every tensor that an expression depends on, by way of definitions and adjoints, in the order in which they were made."""
+    """Every tensor that an expression depends on, by way of definitions and adjoints: data and weights in the order of their
+    declaration, then what is made of them."""
     found: set[Tensor] = set()
     stack = list(tensors_in(expr))
     while stack:
@@ -124,7 +125,7 @@ def _all_tensors(expr: sp.Basic) -> list[Tensor]:
             found.add(t)
             stack.extend(t.adjoint_of or ())
             stack.extend(tensors_in(t.definition) if t.definition is not None else ())
-    return sorted(found, key=lambda t: t.serial)
+    return sorted(found, key=lambda t: t.order)
 
 
 def _is_leaf(expr: sp.Basic) -> bool:
@@ -201,11 +202,14 @@ def _read_tensor(name: str, role: str, shape: Any, definition: Any, init: Any, p
     if role not in _ROLES or (definition is None) != (role in ("data", "weight", "state")):
         raise ValueError(f"{name!r} cannot have the role {role!r}")
     sizes = [_at(done, size[0]) if isinstance(size, list) else size for size in shape]
+    if role == "data":
+        return data(name, sizes)
+    if role == "weight":
+        return weight(name, sizes, _read_init(init, done, arrays))
     expr = None if definition is None else _at(done, definition)
-    made = Tensor(name, sizes, role, expr, _read_init(init, done, arrays), None if pair is None else (_at(done, pair[0]), _at(done, pair[1])))
-    if expr is not None and shape_of(expr) != made.shape:
-        raise ValueError(f"{name!r} has shape {made.shape} but its equation has shape {shape_of(expr)}")
-    return made
+    if expr is not None and shape_of(expr) != as_shape(sizes):
+        raise ValueError(f"{name!r} has shape {show(sizes)} but its equation has shape {show(shape_of(expr))}")
+    return Tensor(name, sizes, role, expr, None, None if pair is None else (_at(done, pair[0]), _at(done, pair[1])))
 
 
 def _read_init(init: Any, done: list[sp.Basic], arrays: Arrays) -> Any:

@@ -16,8 +16,8 @@ from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.serialize import Arrays, read, write
-from symbackprop.graph.tensor import Equation
-from symbackprop.training.optimizers import Optimizer
+from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.training.optimizers import Assignments, Optimizer, State
 from symbackprop.training.trainer import Trainer
 
 FORMAT = 1
@@ -31,8 +31,10 @@ class StoredOptimizer(Optimizer):
         self._rule = rule
         self._text = text
 
-    def equations(self) -> Rule:
-        return self._rule
+    def rule(self, w: Tensor, g: Tensor, t: Tensor, state: State) -> Assignments:
+        for symbol, start in self._rule.states.items():
+            state(symbol.name, init=start)
+        yield from self._rule.assignments
 
     def __repr__(self) -> str:
         return self._text

@@ -50,7 +50,10 @@ class Checker:
         data = {getattr(name, "name", name): value for name, value in data.items()}
         unknown = [name for name in data if name not in by_name]
         if unknown:
-            raise DataError(f"data {', '.join(map(repr, unknown))} is not in the network; it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it")
+            raise DataError(
+                f"data {', '.join(map(repr, unknown))} is not in the network; "
+                f"it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it"
+            )
         missing = [name for name in needed if name not in data]
         if missing:
             raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
@@ -73,10 +76,15 @@ class Checker:
             if array.size and (array.min() < 0 or (isinstance(size, int) and array.max() >= size)):
                 raise DataError(f"data {t.name!r} is used as positions from 0 to {size - 1} but holds {array.min()} to {array.max()}")
             return array
-        if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        with np.errstate(over="ignore"):
+            array = array.astype(self.dtype, copy=False)
+        if finite and not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
-            raise DataError(f"data {t.name!r} holds {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} ({len(bad)} such entries); remove or replace what is not finite")
-        return array.astype(self.dtype, copy=False)
+            raise DataError(
+                f"data {t.name!r} holds {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} ({len(bad)} such entries); "
+                "remove or replace what is not finite"
+            )
+        return array
 
     def sized(self, arrays: dict[str, Array], by_name: dict[str, Tensor]) -> Feed:
         """Check the shapes, and count the samples."""
@@ -99,12 +107,18 @@ class Checker:
                 raise DataError(f"data {name!r} has shape {show(array.shape)}; expected {show(expected)}{hint}")
             for s, e in zip(shape, t.shape, strict=True):
                 if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:
-                    raise DataError(f"data {name!r} has shape {show(array.shape)}, so {e.name} = {s}, but other data say {e.name} = {sizes[e.name]}; give all data the same number")
+                    raise DataError(
+                        f"data {name!r} has shape {show(array.shape)}, so {e.name} = {s}, "
+                        f"but other data say {e.name} = {sizes[e.name]}; give all data the same number"
+                    )
         if len(set(count.values())) > 1:
             raise DataError(f"the data have different numbers of samples: {', '.join(f'{k!r} {v}' for k, v in count.items())}; make them equal")
         if extra and len(sliced) < len(arrays):
             alone = next(name for name in arrays if name not in sliced)
-            raise DataError(f"data {alone!r} has shape {show(arrays[alone].shape)} but {min(sliced)!r} holds {count[min(sliced)]} samples; give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}")
+            raise DataError(
+                f"data {alone!r} has shape {show(arrays[alone].shape)} but {min(sliced)!r} holds {count[min(sliced)]} samples; "
+                f"give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}"
+            )
         if not self.single:
             lead = next((t.shape[0] for t in self.system.data if t.shape and isinstance(t.shape[0], Dim)), None)
             sliced = {name for name in arrays if lead is not None and by_name[name].shape and by_name[name].shape[0] == lead}

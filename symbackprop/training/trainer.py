@@ -78,9 +78,13 @@ class Trainer:
         left as they were.
         """
         feed = self._check(data)
-        losses = self._engine(feed.samples).run(self._arrays, self.state, feed, [range(feed.samples)])
+        with np.errstate(all="ignore"):
+            losses = self._engine(feed.samples).run(self._arrays, self.state, feed, [range(feed.samples)])
         if not losses:
-            raise TrainingDivergedError(f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: lower the learning rate, or check the data")
+            raise TrainingDivergedError(
+                f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: "
+                "lower the learning rate, or check the data"
+            )
         return losses[0]
 
     def predict(self, **data: Any) -> Array:
@@ -134,8 +138,10 @@ class Trainer:
             history.loss.append(float(np.average(losses, weights=[len(b) for b in batches])))
             if held_out is not None:
                 history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
-            if any([callback(self, history) is True for callback in callbacks]):
+            answers = [callback(self, history) for callback in callbacks]
+            if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                 break
+        guard.check_weights()
         return history
 
     def _engine(self, batch: int) -> Engine:
@@ -191,12 +197,34 @@ class _Guard:
             losses = self.engine.run(t._arrays, t.state, self.feed, batches)
         if len(losses) < len(batches):
             update = t.steps + 1
-            self.restore(len(losses))
-            raise TrainingDivergedError(
-                f"the loss {t.system.loss.name!r} is not finite at update {update}; training stopped, and the weights are those of update {t.steps}, "
-                "the last whose loss was finite: lower the learning rate, or check the data"
-            )
+            # On floats an update may fail although its loss is finite; then the weights are still the last good ones.
+            if not self.is_finite(batches[len(losses)]):
+                self.restore(len(losses))
+            raise self.diverged(f"the loss {t.system.loss.name!r} is not finite at update {update}")
         return losses
+
+    def check_weights(self) -> None:
+        """After the last update there is no further loss to show that it went wrong."""
+        t = self.trainer
+        bad = [name for name, value in t._arrays.items() if not np.isfinite(value).all()]
+        if bad and self.epochs:
+            update = t.steps
+            self.restore(len(self.epochs[-1][1]))
+            raise self.diverged(f"the weight {bad[0]!r} is not finite after update {update}")
+
+    def diverged(self, what: str) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"{what}; training stopped, and the weights are those after update {self.trainer.steps}, the last whose loss was finite: "
+            "lower the learning rate, or check the data"
+        )
+
+    def is_finite(self, batch: Any) -> bool:
+        """Whether the loss of one batch is finite at the present weights."""
+        t, order = self.trainer, np.asarray(batch)
+        data = {name: self.feed.arrays[name] for name in t._check.needed_by_loss}
+        cut = {name: value[order] if name in self.feed.sliced else value for name, value in data.items()}
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(t.module.loss(t._arrays, **cut)))
 
     def restore(self, done: int) -> None:
         """Go back to the weights before the update that led to the bad loss: one update fewer than were made."""

@@ -20,19 +20,29 @@ class Weights(MutableMapping[str, Array]):
         return self._arrays[getattr(name, "name", name)]
 
     def __setitem__(self, name: Any, value: Any) -> None:
+        name, array = self.checked(name, value)
+        self._arrays[name][...] = array
+
+    def checked(self, name: Any, value: Any) -> tuple[str, Array]:
+        """The name and the array of an assignment. Raises `DataError` for an unknown name, and for what is not an array of finite real
+        numbers of the weight's shape."""
         name = getattr(name, "name", name)
         if name not in self._arrays:
             raise DataError(f"weight {name!r} is not in the network; it has {', '.join(map(repr, self._arrays))}")
         place = self._arrays[name]
         try:
-            array = np.asarray(value, dtype=place.dtype)
-        except (TypeError, ValueError):
-            raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers") from None
+            given = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            given = np.asarray(None)
+        if given.dtype.kind not in "iufb":
+            raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers")
+        with np.errstate(over="ignore"):
+            array = given.astype(place.dtype)
         if array.shape != place.shape:
             raise DataError(f"weight {name!r} has shape {show(array.shape)}; expected {show(place.shape)}")
         if not np.isfinite(array).all():
             raise DataError(f"weight {name!r} holds NaN or infinity; assign finite numbers")
-        place[...] = array
+        return name, array
 
     def __delitem__(self, name: str) -> None:
         raise DataError(f"weight {name!r} belongs to the network and cannot be removed")
@@ -48,5 +58,6 @@ class Weights(MutableMapping[str, Array]):
 
 
 def assign(weights: Weights, values: Mapping[Any, Any]) -> None:
-    for name, value in values.items():
-        weights[name] = value
+    """Assign several weights: all of them, or none where one cannot be."""
+    for name, array in [weights.checked(name, value) for name, value in values.items()]:
+        weights[name] = array
