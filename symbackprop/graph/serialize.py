@@ -201,13 +201,13 @@ def _read_tensor(name: str, role: str, shape: Any, definition: Any, init: Any, p
     check_name(name, role)  # names become code
     if role not in _ROLES or (definition is None) != (role in ("data", "weight", "state")):
         raise ValueError(f"{name!r} cannot have the role {role!r}")
-    sizes = [_at(done, size[0]) if isinstance(size, list) else size for size in shape]
+    sizes = as_shape([_at(done, size[0]) if isinstance(size, list) else size for size in shape])
     if role == "data":
         return data(name, sizes)
     if role == "weight":
         return weight(name, sizes, _read_init(init, done, arrays))
     expr = None if definition is None else _at(done, definition)
-    if expr is not None and shape_of(expr) != as_shape(sizes):
+    if expr is not None and shape_of(expr) != sizes:
         raise ValueError(f"{name!r} has shape {show(sizes)} but its equation has shape {show(shape_of(expr))}")
     return Tensor(name, sizes, role, expr, None, None if pair is None else (_at(done, pair[0]), _at(done, pair[1])))
 
