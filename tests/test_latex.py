@@ -73,7 +73,7 @@ def times(a, b):
         return b.sum(0) if a.row else b.vector  # a column of equal rows is what broadcasting makes of one row
     if isinstance(b, Ones):
         if b.row:
-            return a if np.ndim(a) == 2 else np.expand_dims(a, -1)
+            return np.expand_dims(a, -1)
         return a.vector.sum() if isinstance(a, Row) else a.sum(-1)
     if isinstance(a, Row):
         return Row(a.vector @ b) if np.ndim(b) == 2 else a.vector @ b
@@ -627,8 +627,9 @@ def forward(net, names):
 
 
 def shaped(value, tensor):
-    """A vector of sums is one column of a matrix, where the network says so."""
-    return np.reshape(value, tuple(3 if size == "n" else size for size in tensor.shape))
+    """On paper a matrix of one column is a vector, and meets a matrix only where it is repeated by 1^T."""
+    shape = tuple(3 if size == "n" else size for size in tensor.shape)
+    return np.reshape(value, shape[:-1] if shape[-1:] == (1,) else shape)
 
 
 def slopes(net, names, of, step=1e-6):

@@ -15,7 +15,7 @@ from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import Dim, rank_of, shape_of
+from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
 
@@ -144,18 +144,18 @@ class TensorLatex(LatexPrinter):
         number, rest = common_factor(expr)
         if number != 1:
             return self._product(number, [rest], [])
-        text = ""
+        text, shape = "", shape_of(expr)
         for term in terms(expr, self.lead):
             if is_negative_term(term):
-                text += (" - " if text else "-") + self._spread(-term, expr, _OPEN)
+                text += (" - " if text else "-") + self._spread(-term, shape, _OPEN)
             else:
-                text += (" + " if text else "") + self._spread(term, expr, _OPEN)
+                text += (" + " if text else "") + self._spread(term, shape, _OPEN)
         return text
 
-    def _spread(self, part: sp.Expr, whole: sp.Expr, wanted: int) -> str:
+    def _spread(self, part: sp.Expr, full: Shape, wanted: int) -> str:
         """A term or factor. One column that meets a matrix is repeated, and says so: Z - m 1^T. A row added to each row, as a bias
         is, stands as it is, as textbooks have it."""
-        shape, full = shape_of(part), shape_of(whole)
+        shape = shape_of(part)
         if len(shape) == len(full) == 2 and shape[1] == 1 != full[1]:
             scaled = isinstance(part, sp.Mul) and sum(map(rank_of, part.args)) == 2  # c A 1^T is the same, however it is read
             text = (self.plain(part) if scaled else self.factor(part)) + r" \mathbf{1}^{\top}"
@@ -194,12 +194,13 @@ class TensorLatex(LatexPrinter):
         if number.q != 1:
             below = [sp.Integer(number.q), *below]
         sign = "-" if number < 0 else ""
+        full = broadcast(*map(shape_of, (*above, *below)))
         if not below:
-            return sign + (self._factors(above, lone=_PRODUCT if sign else _SUM) or "1")
+            return sign + (self._factors(above, full, lone=_PRODUCT if sign else _SUM) or "1")
         inside = self._numerator(above, below)
         behind = [x for x in above if x not in inside]
-        head = rf"\frac{{{self._factors(inside) or '1'}}}{{{self._factors(below)}}}"
-        return " ".join(filter(None, [sign + head, self._factors(behind, lone=_OPEN)]))
+        head = rf"\frac{{{self._factors(inside, full) or '1'}}}{{{self._factors(below, full)}}}"
+        return " ".join(filter(None, [sign + head, self._factors(behind, full, lone=_OPEN)]))
 
     def _numerator(self, above: list[sp.Expr], below: list[sp.Expr]) -> list[sp.Expr]:
         """What stands on the fraction line; the rest stands behind it. On constants, only what is short; on anything else, everything
@@ -214,17 +215,17 @@ class TensorLatex(LatexPrinter):
             return plain
         return [x for x in plain if _is_constant(x)]
 
-    def _factors(self, args: list[sp.Expr], lone: int = _SUM) -> str:
-        """A product without its divisors. `lone` is how tightly a single factor has to bind: loosely, where nothing stands beside it."""
+    def _factors(self, args: list[sp.Expr], full: Shape, lone: int = _SUM) -> str:
+        """A product without its divisors, a part of one of shape `full`. `lone` is how tightly a single factor has to bind: loosely, where nothing stands beside it."""
         scalars = [x for x in args if not rank_of(x)]
         arrays = [x for x in args if rank_of(x)]
         if len(args) == 1:
-            return self._bind(args[0], lone)
+            return self._spread(args[0], full, lone)
         parts = [self._bind(x, _POWER) for x in scalars]
         if len(arrays) == 1:
-            parts.append(self._bind(arrays[0], _PRODUCT))
+            parts.append(self._spread(arrays[0], full, _PRODUCT))
         elif arrays:
-            parts.append(r" \odot ".join(self._spread(x, sp.Mul(*arrays, evaluate=False), _POWER) for x in arrays))
+            parts.append(r" \odot ".join(self._spread(x, full, _POWER) for x in arrays))
         elif scalars and (isinstance(scalars[-1], sp.Sum) or all(map(_is_constant, scalars[:-1]))):
             parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
         return " ".join(rf"\cdot {p}" if i and p[0].isdigit() else p for i, p in enumerate(parts))
