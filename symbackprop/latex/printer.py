@@ -216,7 +216,7 @@ class TensorLatex(LatexPrinter):
         return [x for x in plain if _is_constant(x)]
 
     def _factors(self, args: list[sp.Expr], full: Shape, lone: int = _SUM) -> str:
-        """A product without its divisors, a part of one of shape `full`. `lone` is how tightly a single factor has to bind: loosely, where nothing stands beside it."""
+        """A product without divisors, part of one of shape `full`. `lone`: how tightly a single factor must bind, loosely if it stands alone."""
         scalars = [x for x in args if not rank_of(x)]
         arrays = [x for x in args if rank_of(x)]
         if len(args) == 1:
