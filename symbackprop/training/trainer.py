@@ -1,6 +1,5 @@
 """The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,8 @@ from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
 from symbackprop.graph.equations import System
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
-from symbackprop.training.feed import Array, Checker, Feed
+from symbackprop.training.feed import Array, Checker
+from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.weights import Weights, assign
@@ -131,11 +131,11 @@ class Trainer:
         engine = self._engine(size)
         history = History()
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
-        guard = _Guard(self, engine, feed)
+        guard = Guard(self, engine, feed)
         for _ in _counted(_positive(epochs, "epochs", zero=True), progress, history):
             batches = _batches(feed.samples, size, generator)
             losses = guard.run(batches)
-            history.loss.append(float(np.average(losses, weights=[len(b) for b in batches])))
+            history.loss.append(sum(loss * len(batch) for loss, batch in zip(losses, batches, strict=True)) / feed.samples)
             if held_out is not None:
                 history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
             answers = [callback(self, history) for callback in callbacks]
@@ -178,70 +178,6 @@ class Trainer:
         from symbackprop.training.checkpoint import load
 
         return load(path, network, optimizer)
-
-
-class _Guard:
-    """Keeps what is needed to go back to the last weights whose loss was finite: the values at the start of this epoch and of the one
-    before, and the batches since. Going back repeats the updates up to there, which costs nothing until it happens."""
-
-    def __init__(self, trainer: Trainer, engine: Engine, feed: Feed) -> None:
-        self.trainer = trainer
-        self.engine = engine
-        self.feed = feed
-        self.epochs: list[tuple[Any, list[Any]]] = []
-
-    def run(self, batches: list[Any]) -> list[float]:
-        t = self.trainer
-        self.epochs = [*self.epochs[-1:], (copy.deepcopy((t._arrays, t.state)), batches)]
-        with np.errstate(all="ignore"):
-            losses = self.engine.run(t._arrays, t.state, self.feed, batches)
-        if len(losses) < len(batches):
-            update = t.steps + 1
-            # On floats an update may fail although its loss is finite; then the weights are still the last good ones.
-            if not self.is_finite(batches[len(losses)]):
-                self.restore(len(losses))
-            raise self.diverged(f"the loss {t.system.loss.name!r} is not finite at update {update}")
-        return losses
-
-    def check_weights(self) -> None:
-        """After the last update there is no further loss to show that it went wrong."""
-        t = self.trainer
-        bad = [name for name, value in t._arrays.items() if not np.isfinite(value).all()]
-        if bad and self.epochs:
-            update = t.steps
-            self.restore(len(self.epochs[-1][1]))
-            raise self.diverged(f"the weight {bad[0]!r} is not finite after update {update}")
-
-    def diverged(self, what: str) -> TrainingDivergedError:
-        return TrainingDivergedError(
-            f"{what}; training stopped, and the weights are those after update {self.trainer.steps}, the last whose loss was finite: "
-            "lower the learning rate, or check the data"
-        )
-
-    def is_finite(self, batch: Any) -> bool:
-        """Whether the loss of one batch is finite at the present weights."""
-        t, order = self.trainer, np.asarray(batch)
-        data = {name: self.feed.arrays[name] for name in t._check.needed_by_loss}
-        cut = {name: value[order] if name in self.feed.sliced else value for name, value in data.items()}
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(t.module.loss(t._arrays, **cut)))
-
-    def restore(self, done: int) -> None:
-        """Go back to the weights before the update that led to the bad loss: one update fewer than were made."""
-        since = [batch for _, batches in self.epochs[:-1] for batch in batches]
-        repeat = len(since) + done - 1
-        (arrays, state), _ = self.epochs[0]
-        for name, value in arrays.items():
-            self.trainer._arrays[name][...] = value
-        for name, value in state.items():
-            if name == "t":
-                self.trainer.state["t"] = value
-            else:
-                for w, array in value.items():
-                    self.trainer.state[name][w][...] = array
-        if repeat > 0:
-            with np.errstate(all="ignore"):
-                self.engine.run(self.trainer._arrays, self.trainer.state, self.feed, [*since, *self.epochs[-1][1]][:repeat])
 
 
 def _batches(samples: int, size: int, generator: np.random.Generator | None) -> list[Any]:
