@@ -66,6 +66,7 @@ class Forms:
         self.system = system
         self._chains: dict[Tensor, sp.Expr] = {}
         self._locals: dict[sp.Basic, sp.Expr] = {}
+        self._closeds: dict[sp.Basic, sp.Expr] = {}
 
     @cached_property
     def adjoints(self) -> Adjoints:
@@ -133,10 +134,10 @@ class Forms:
         """The gradient in weights and data only; for a tensor a `Lambda` of the entry's indices, with sums as SymPy's `Sum`."""
         if all(t.shape == () for t in (self.system.tensors)):
             expr = self.local(x)
-            for t in reversed(collect(tensors_in(expr))):
-                if t.definition is not None:
-                    expr = expr.xreplace({t: t.definition})
-            return expr
+            for t in collect(tensors_in(expr)):  # oldest first, so that each definition is rewritten once
+                if t.definition is not None and t not in self._closeds:
+                    self._closeds[t] = t.definition.xreplace(self._closeds)
+            return expr.xreplace(self._closeds)
         index = free_indices(x.shape, self._names)
         entry = self.entry(x, index, closed=True)
         return sp.Lambda(index, entry) if index else entry
