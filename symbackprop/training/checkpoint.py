@@ -7,8 +7,9 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from symbackprop.graph.rule import Rule
 from symbackprop.graph.serialize import Arrays, read, write
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.training.optimizers import Assignments, Optimizer, State
-from symbackprop.training.trainer import Trainer
+from symbackprop.training.run import Run
 
+R = TypeVar("R", bound=Run)
 FORMAT = 1
 _HEADER = "symbackprop"
 
@@ -43,7 +45,7 @@ class StoredOptimizer(Optimizer):
 # --- writing -------------------------------------------------------------------------------------------------------------
 
 
-def save(trainer: Trainer, path: str | Path) -> None:
+def save(trainer: Run, path: str | Path) -> None:
     """Write a trainer to one file. The file is complete or it is not there: an earlier one is replaced only at the end."""
     arrays: Arrays = {f"weight.{name}": value for name, value in trainer._arrays.items()}
     for state, values in trainer.state.items():
@@ -104,8 +106,8 @@ def _optimizer(optimizer: Optimizer, rule: Rule) -> dict[str, Any]:
 # --- reading -------------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | Path, network: Any = None, optimizer: Optimizer | None = None) -> Trainer:
-    """The trainer that `save` wrote. `network` and `optimizer`, where given, stand in for the stored ones.
+def load(make: Callable[..., R], path: str | Path, network: Any = None, optimizer: Optimizer | None = None) -> R:
+    """The trainer that `save` wrote, built by `make`. `network` and `optimizer`, where given, stand in for the stored ones.
 
     Raises `DataError` for a file that is damaged or of another origin, or that does not fit the given network or optimizer, and
     `UnsupportedError` where the file could not hold the network or the optimizer and none is given.
@@ -114,7 +116,7 @@ def load(path: str | Path, network: Any = None, optimizer: Optimizer | None = No
     try:
         system = _read_network(header["network"], arrays) if network is None else getattr(network, "system", network)
         chosen = _read_optimizer(header["optimizer"]) if optimizer is None else optimizer
-        trainer = Trainer(system, chosen, dtype=header["dtype"], backend=header["backend"])
+        trainer = make(system, chosen, dtype=header["dtype"], backend=header["backend"])
         _fill(trainer, header, arrays)
     except UnsupportedError:
         raise
@@ -162,7 +164,7 @@ def _read_optimizer(stored: dict[str, Any]) -> Optimizer:
     return StoredOptimizer(Rule(assignments, {parts[place]: float(value) for place, value in stored["states"]}), str(stored["text"]))
 
 
-def _fill(trainer: Trainer, header: dict[str, Any], arrays: Arrays) -> None:
+def _fill(trainer: Run, header: dict[str, Any], arrays: Arrays) -> None:
     """Put the stored numbers into a fresh trainer. Raises `DataError` where they are not the ones that it has places for."""
     for kind, stored, expected in (("weights", header["weights"], trainer._arrays), ("states", header["states"], trainer.state)):
         names = [name for name in expected if kind == "weights" or name != "t"]

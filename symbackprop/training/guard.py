@@ -1,22 +1,20 @@
 """What `fit` does about a loss that is not finite: go back to the last weights whose loss was."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from symbackprop.errors import TrainingDivergedError
 from symbackprop.training.engines import Engine
 from symbackprop.training.feed import Array, Feed
-
-if TYPE_CHECKING:
-    from symbackprop.training.trainer import Trainer
+from symbackprop.training.run import Run
 
 
 class Guard:
     """Keeps what is needed to go back to the last weights whose loss was finite: the values at the start of this epoch and of the one
     before, and the batches since. Going back repeats the updates up to there, which costs nothing until it happens."""
 
-    def __init__(self, trainer: "Trainer", engine: Engine, feed: Feed) -> None:
+    def __init__(self, trainer: Run, engine: Engine, feed: Feed) -> None:
         self.trainer = trainer
         self.engine = engine
         self.feed = feed

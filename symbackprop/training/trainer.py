@@ -11,6 +11,7 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
 from symbackprop.graph.equations import System
+from symbackprop.training import checkpoint
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
 from symbackprop.training.feed import Array, Checker
 from symbackprop.training.guard import Guard
@@ -165,9 +166,7 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write the network, weights, optimizer state, step count and random state to one .npz file."""
-        from symbackprop.training.checkpoint import save
-
-        save(self, path)
+        checkpoint.save(self, path)
 
     @staticmethod
     def load(path: str | Path, network: Any = None, optimizer: Optimizer | None = None) -> "Trainer":
@@ -175,9 +174,7 @@ class Trainer:
 
         `network` and `optimizer` are needed only where the saved ones hold functions of the user's own, which a file cannot hold.
         """
-        from symbackprop.training.checkpoint import load
-
-        return load(path, network, optimizer)
+        return checkpoint.load(Trainer, path, network, optimizer)
 
 
 def _batches(samples: int, size: int, generator: np.random.Generator | None) -> list[Any]:

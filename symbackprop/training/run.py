@@ -1,0 +1,30 @@
+"""What a training run consists of, for those who keep it safe: the guard against divergence and the file on disk."""
+
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from symbackprop.graph.equations import System
+from symbackprop.graph.rule import Rule
+from symbackprop.training.feed import Array, Checker
+from symbackprop.training.optimizers import Optimizer
+
+
+class Run(Protocol):
+    """The parts of a trainer: `_arrays`, weight name → array; `state`, the step count `t` and state name → weight name → array;
+    `_random`, seed → generator of the shuffles; `module`, the generated code."""
+
+    system: System
+    optimizer: Optimizer
+    rule: Rule
+    dtype: str
+    backend: str
+    module: ModuleType
+    state: dict[str, Any]
+    _arrays: dict[str, Array]
+    _random: dict[Any, np.random.Generator]
+    _check: Checker
+
+    @property
+    def steps(self) -> int: ...
