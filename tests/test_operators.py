@@ -127,6 +127,7 @@ for _axis in [None, 0, 1, -1, (0, 2), (1, 2), (0, 1, 2)]:
         [(2, 3, 4)],
     )
 REDUCTIONS |= {
+    "sum over an axis of NumPy": (lambda a: sbp.sum(a, axis=np.int64(1)), lambda a: a.sum(1), [(2, 3)]),
     "scalar sum": (sbp.sum, torch.sum, [()]),
     "scalar mean": (sbp.mean, torch.mean, [()]),
     "sum of a square": (lambda a: sbp.sum(a**2, axis=1), lambda a: (a**2).sum(1), [(2, 3)]),

@@ -95,16 +95,16 @@ class System:
                 raise NetworkError(
                     f"the name {t.name!r} is given twice: once to {describe(other)}, once to {describe(t)}; give each its own name"
                 )
-        for d in dict.fromkeys(d for t in self.tensors for size in t.shape for d in dims_in(size)):
+        for d in dict.fromkeys(d for t in self.tensors for part in (*t.shape, t.definition) for d in dims_in(part)):
             if d.name in seen:
                 raise NetworkError(f"the name {d.name!r} is both a dimension and {describe(seen[d.name])}; the two clash once written as code, so rename one")
-        for d in (d for t in self.tensors for size in t.shape for d in dims_in(size)):
             if not any(size == d for t in self.data for size in t.shape):
                 raise NetworkError(f"the dimension {d.name!r} is not the size of any data tensor, so it has no value at run time; use it in the shape of one")
 
 
-def dims_in(size: Any) -> list[Dim]:
-    return sorted((d for d in getattr(size, "free_symbols", ()) if isinstance(d, Dim)), key=lambda d: d.name)
+def dims_in(part: Any) -> list[Dim]:
+    """The named dimensions in a size, an expression or None."""
+    return sorted((d for d in getattr(part, "free_symbols", ()) if isinstance(d, Dim)), key=lambda d: d.name)
 
 
 def describe(t: Tensor) -> str:

@@ -33,7 +33,10 @@ class Trainer:
     def __init__(
         self, system: System, optimizer: Optimizer, weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
     ) -> None:
-        self.dtype = np.dtype(dtype).name
+        try:
+            self.dtype = np.dtype(dtype).name
+        except TypeError:
+            self.dtype = ""
         if self.dtype not in ("float64", "float32"):
             raise DataError(f"the dtype is {dtype!r}; expected 'float64' or 'float32'")
         if backend not in BACKENDS:

@@ -1,6 +1,6 @@
 """The base class of structural operators: what each one has to state, and nothing about any of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -126,12 +126,12 @@ def normal_axes(axis: Any, x: sp.Expr, operator: str) -> tuple[int, ...]:
     from symbackprop.errors import ShapeError
 
     rank = rank_of(x)
-    axes = range(rank) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = range(rank) if axis is None else tuple(axis) if isinstance(axis, Iterable) else (axis,)
     result = []
     for a in axes:
-        if isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank:
+        if isinstance(a, bool) or not hasattr(a, "__index__") or not -rank <= a < rank:
             raise ShapeError(f"{operator}({x}): axis {a!r} does not exist; {x} has {rank} axes, so expected an integer from {-rank} to {rank - 1}")
-        result.append(a - rank if a >= 0 else a)
+        result.append(int(a) - rank if a >= 0 else int(a))
     if len(set(result)) != len(result):
         raise ShapeError(f"{operator}({x}): axis given twice in {axis!r}")
     return tuple(sorted(result))
