@@ -39,17 +39,28 @@ class IndexForm:
     def __init__(self, define: Callable[[Tensor], sp.Expr | None] = lambda tensor: None, taken: Iterable[sp.Symbol | str] = ()) -> None:
         self.define = define
         self.taken = {s if isinstance(s, str) else s.name for s in taken}
+        self.sizes: dict[str, Any] = {}
 
     def fresh(self, size: Any) -> sp.Symbol:
-        """A summation index that is not in use."""
-        names = itertools.chain([f"{size.name}_"] if isinstance(size, Dim) else [], _SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED))
-        name = next(n for n in names if n not in self.taken)
+        """A summation index that is not in use around; a letter runs over one size wherever it stands."""
+        wish = [f"{size.name}_"] if isinstance(size, Dim) else []
+        names = itertools.chain(wish, _SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED))
+        name = next(n for n in names if n not in self.taken and self.sizes.get(n, size) == size)
         self.taken.add(name)
+        self.sizes[name] = size
         return index_symbol(name)
 
     def entry(self, expr: sp.Expr, index: Index) -> sp.Expr:
-        """The entry of `expr` at `index`, which has one component for each axis."""
+        """The entry of `expr` at `index`, which has one component for each axis. Sums beside each other use the same letters; a sum
+        inside another does not."""
+        outside = set(self.taken)
         self.taken.update(s.name for s in expr.free_symbols)
+        try:
+            return self._entry(expr, index)
+        finally:
+            self.taken = outside
+
+    def _entry(self, expr: sp.Expr, index: Index) -> sp.Expr:
         if isinstance(expr, Tensor):
             definition = self.define(expr)
             if definition is not None:
@@ -60,7 +71,8 @@ class IndexForm:
         body, operators = regions(expr)
         rank = rank_of(expr)
         table: dict[sp.Basic, sp.Expr] = {}
-        for symbol in sorted(body.free_symbols, key=str):
+        places = {symbol: i for i, symbol in enumerate(operators)}
+        for symbol in sorted(body.free_symbols, key=lambda s: (places.get(s, -1), s.name)):
             x = operators.get(symbol, symbol)
             if isinstance(x, (Tensor, Operator)):
                 shape = shape_of(x)

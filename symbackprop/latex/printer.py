@@ -92,7 +92,7 @@ class TensorLatex(LatexPrinter):
         if isinstance(expr, Operator):
             return _MATRIX if expr.is_juxtaposed else _ATOM if not self.plain(expr).endswith("}") else _POWER
         if isinstance(expr, sp.Pow):
-            return _POWER
+            return _PRODUCT if self._is_square(expr) else _POWER
         if isinstance(expr, (Tensor, sp.Symbol, sp.Indexed, sp.exp)):
             text = self.plain(expr)
             return _POWER if "^" in text or "'" in text or text.startswith(r"\frac") else _ATOM
@@ -230,13 +230,17 @@ class TensorLatex(LatexPrinter):
             parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
         return " ".join(rf"\cdot {p}" if i and p[0].isdigit() else p for i, p in enumerate(parts))
 
+    def _is_square(self, expr: sp.Pow) -> bool:
+        """Whether a power is printed as A ⊙ A."""
+        return expr.exp == 2 and isinstance(expr.base, Tensor) and rank_of(expr.base) > 0
+
     def _print_Pow(self, expr: sp.Pow) -> str:
         base, exponent = expr.args
         if exponent.is_Rational and exponent < 0:
             return rf"\frac{{1}}{{{self.plain(base**-exponent)}}}"
         if exponent == sp.Rational(1, 2):
             return rf"\sqrt{{{self.plain(base)}}}"
-        if exponent == 2 and rank_of(base) > 0 and isinstance(base, Tensor):
+        if self._is_square(expr):
             return rf"{self.plain(base)} \odot {self.plain(base)}"
         power = rf"\circ {self.plain(exponent)}" if rank_of(base) > 0 else self.plain(exponent)
         if isinstance(base, sp.Function) and self._is_called(base) and exponent.is_Integer:
