@@ -145,4 +145,4 @@ class Gradients(Mapping[str, Gradient]):
 
 def _check_form(form: str) -> None:
     if form not in tex.FORMS:
-        raise UnsupportedError(f"the form {form!r} is unknown; expected one of {', '.join(tex.FORMS)}")
+        raise UnsupportedError(f"the form {form!r} is unknown; expected one of {', '.join(tex.FORMS)} (and of a network also 'equations')")

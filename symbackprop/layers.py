@@ -12,7 +12,7 @@ from symbackprop.graph.equations import collect
 from symbackprop.graph.operators.products import matmul
 from symbackprop.graph.operators.reduction import log_softmax, softmax
 from symbackprop.graph.shapes import rank_of, shape_of, show
-from symbackprop.graph.tensor import Tensor, data, node, weight
+from symbackprop.graph.tensor import Tensor, as_expression, data, node, weight
 from symbackprop.network import Network
 
 ACTIVATIONS: dict[str, Callable[..., sp.Expr]] = {
@@ -57,6 +57,7 @@ def dense(x: Any, units: int, activation: Any = None, name: str | None = None, b
     `x` has shape (.., inputs), the result (.., units). `activation` is a name ("tanh", "relu" ...), a function of one expression
     or None. The parts are called W_k, b_k, Z_k and A_k, with `name` for k, or the number of the layer.
     """
+    x = as_expression(x, "dense")
     if not rank_of(x) or not isinstance(shape_of(x)[-1], int):
         raise ShapeError(f"dense({x}, {units}): x has shape {show(shape_of(x))}; its last size, the number of inputs, must be an integer")
     if isinstance(units, bool) or not isinstance(units, int) or units < 1:
@@ -78,6 +79,8 @@ def mlp(sizes: Sequence[int], activation: Any = "tanh", output: Any = None, loss
     `output` is the last layer's activation (None: linear). The losses "cross_entropy" and "binary_cross_entropy_with_logits"
     are computed from the last layer's value before its activation, the logits; `predict` gives the output all the same.
     """
+    if isinstance(sizes, (str, int)):
+        raise NetworkError(f"mlp({sizes!r}): the sizes are {type(sizes).__name__}; expected a sequence of integers such as [4, 16, 1]")
     sizes = list(sizes)
     if len(sizes) < 2:
         raise NetworkError(f"mlp({sizes}): expected at least the number of inputs and of outputs")

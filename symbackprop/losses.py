@@ -12,7 +12,7 @@ from symbackprop.graph.functions import softplus
 from symbackprop.graph.operators.gather import one_hot
 from symbackprop.graph.operators.products import mean, reduce_sum
 from symbackprop.graph.operators.reduction import logsumexp
-from symbackprop.graph.shapes import rank_of, shape_of, show
+from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
 
 
 def _same_shape(name: str, y: Any, t: Any) -> None:
@@ -30,16 +30,16 @@ def mse(y: Any, t: Any) -> sp.Expr:
 
 
 def half_squared_error(y: Any, t: Any) -> sp.Expr:
-    """½ Σ (y - t)², summed over the last axis (the outputs) and averaged over the axes before it (the batch).
+    """½ Σ (y - t)², summed over the outputs and averaged over the batch.
 
-    A vector is one sample's outputs if its size is an integer, and a batch of scalars if its size is a named dimension.
+    Named dimensions are the batch, wherever they stand; where there is none, the outputs lie on the last axis and the axes before it
+    are the batch. Raises `ShapeError` where the shapes differ.
     """
     _same_shape("half_squared_error", y, t)
     squared = (y - t) ** 2 / 2
     shape = shape_of(squared)
-    if len(shape) == 1 and not isinstance(shape[0], int):
-        return mean(squared)
-    return mean(reduce_sum(squared, axis=-1)) if shape else squared
+    batch = [size for size in shape if not isinstance(size, int)] or shape[:-1]
+    return reduce_sum(squared) / size_of(tuple(batch))
 
 
 def binary_cross_entropy(p: Any, t: Any) -> sp.Expr:
@@ -60,6 +60,11 @@ def cross_entropy(logits: Any, t: Any) -> sp.Expr:
     `logits` has the classes on its last axis. `t` has the same shape (one-hot, or probabilities that sum to one in each row),
     or lacks the last axis and holds integer labels.
     """
+    if rank_of(logits) > 1 and not isinstance(shape_of(logits)[-1], int):
+        raise ShapeError(
+            f"cross_entropy({logits}, {t}): the logits have shape {show(shape_of(logits))}; the classes belong on the last axis, "
+            f"but {shape_of(logits)[-1]} is an open dimension: transpose both"
+        )
     if rank_of(t) == rank_of(logits) - 1:
         expected = shape_of(logits)[:-1]
         if shape_of(t) != expected:

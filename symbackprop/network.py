@@ -6,6 +6,7 @@ from typing import Any
 
 from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
+from symbackprop.errors import NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Equation, Tensor
@@ -62,7 +63,10 @@ class Network:
 
         The optimizer is `SGD(lr=0.01)` unless another is given.
         """
-        rule = (SGD(lr=0.01) if optimizer is None else optimizer).equations()
+        optimizer = SGD(lr=0.01) if optimizer is None else optimizer
+        if not isinstance(optimizer, Optimizer):
+            raise NetworkError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
+        rule = optimizer.equations()
         return targets.generate(target, self.system, rule, dtype)
 
     def trainer(

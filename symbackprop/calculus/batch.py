@@ -21,8 +21,10 @@ from symbackprop.graph.tensor import Tensor, declare
 
 
 def batch_dimension(system: System) -> Dim | None:
-    """The dimension along which samples are counted: the named leading dimension of the data, or None if there is none."""
-    return next((t.shape[0] for t in system.data if t.shape and isinstance(t.shape[0], Dim)), None)
+    """The dimension along which samples are counted: the first named dimension of the data that leads a shape (rows are samples),
+    else the first that stands anywhere (columns are samples), or None if there is none."""
+    leading = [t.shape[0] for t in system.data if t.shape]
+    return next((size for size in [*leading, *(size for t in system.data for size in t.shape)] if isinstance(size, Dim)), None)
 
 
 def is_single_sample(system: System) -> bool:

@@ -13,7 +13,7 @@ from symbackprop.calculus.index import IndexForm
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import collect, tensors_in
 from symbackprop.graph.shapes import Dim, shape_of
-from symbackprop.graph.tensor import Tensor
+from symbackprop.graph.tensor import Tensor, as_expression
 
 # The functions of this package, by their definitions.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -40,6 +40,7 @@ def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
     """
     if isinstance(expr, sp.Lambda):
         raise UnsupportedError("a Lambda does not say how far its indices run; evaluate one of its entries, such as closed(0, 1)")
+    expr = as_expression(expr, "evaluate")
     expr = expr.xreplace({p: p.doit() for p in expr.atoms(Partial)})
     given = {getattr(k, "name", k): v for k, v in values.items()}
     with mpmath.workdps(digits + 10):

@@ -61,13 +61,13 @@ def _default(weight: Tensor, uses: set[str]) -> str:
     return "zeros" if uses == {"added"} else "glorot_uniform"
 
 
-def draw_source(name: str, shape: Sequence[int]) -> str:
-    """The NumPy expression that draws a weight, in terms of a generator called `rng`."""
+def draw_source(weight: str, name: str, shape: Sequence[int]) -> str:
+    """The NumPy expression that draws a weight by the initializer called `name`, in terms of a generator called `rng`."""
     size = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if name in ("zeros", "ones"):
         return f"np.{name}({size}, DTYPE)"
     if name not in _VARIANCES:
-        raise NetworkError(f"the initializer {name!r} is unknown; expected a number, an array or one of {', '.join(INITIALIZERS)}")
+        raise NetworkError(f"weight {weight!r}: the initializer {name!r} is unknown; expected a number, an array or one of {', '.join(INITIALIZERS)}")
     kind, variance = _VARIANCES[name]
     v = variance(*fans(shape))
     if kind == "normal":
@@ -86,9 +86,9 @@ def initial_sources(system: System) -> dict[Tensor, str]:
 def _initial_source(weight: Tensor, default: str) -> str:
     init = weight.init
     if init is None:
-        return draw_source(default, weight.shape)
+        return draw_source(weight.name, default, weight.shape)
     if isinstance(init, str):
-        return draw_source(init, weight.shape)
+        return draw_source(weight.name, init, weight.shape)
     try:
         value = np.asarray(init, dtype=float)
     except (TypeError, ValueError):

@@ -35,6 +35,22 @@ class Equation(NamedTuple):
 SYNTAX: dict[str, Callable[..., sp.Expr]] = {}
 
 
+_METHODS = {name: f"sbp.{name}(x)" for name in ("sum", "mean", "max", "min", "reshape", "take")}
+_METHODS |= {"dot": "x @ y", "ndim": "len(x.shape)", "size": "the product of x.shape", "astype": "dtype= where the network is trained"}
+_INSTEAD = {name: f"sbp.{name}" for name in ("sum", "mean", "max", "min", "einsum", "transpose", "reshape", "concatenate", "take", "matmul")}
+_INSTEAD |= {"dot": "@", "inner": "@", "vdot": "@", "maximum": "sympy.Max or sbp.max", "minimum": "sympy.Min or sbp.min", "where": "sympy.Piecewise"}
+_INSTEAD |= {"amax": "sbp.max", "amin": "sbp.min", "add.reduce": "sbp.sum", "absolute": "sympy.Abs", "power": "**"}
+
+
+def _refused(name: str, inputs: Any) -> NetworkError:
+    """NumPy computes numbers; an equation needs the function of the same meaning that keeps the expression."""
+    instead = _INSTEAD.get(name, f"sympy.{name}" if hasattr(sp, name) else "SymPy's functions or those of symbackprop")
+    return NetworkError(
+        f"NumPy's {name} was applied to {' and '.join(str(x)[:60] for x in inputs)}; write {instead}, "
+        "and declare arrays with data(...) or weight(..., init=array)"
+    )
+
+
 class TensorMethods:
     """What Python's operators and NumPy's attributes mean on tensors and on operators."""
 
@@ -43,15 +59,20 @@ class TensorMethods:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> sp.Expr:
         """NumPy's scalars are numbers like any other; its arrays are refused, since an equation would hide them."""
-        operation = _ARITHMETIC.get(ufunc.__name__)
+        operation = _ARITHMETIC.get(ufunc.__name__) if method == "__call__" else None
         plain = [x.item() if getattr(x, "shape", None) == () and hasattr(x, "item") else x for x in inputs]
-        if operation is None or method != "__call__" or any(hasattr(x, "__array__") for x in plain):
-            raise NetworkError(
-                f"NumPy's {ufunc.__name__} was applied to {' and '.join(str(x)[:60] for x in inputs)}; write equations with SymPy's functions, "
-                "and declare arrays with data(...) or weight(..., init=array)"
-            )
+        if operation is None or any(hasattr(x, "__array__") for x in plain):
+            raise _refused(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", inputs)
         result: sp.Expr = operation(*plain)
         return result
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> sp.Expr:
+        raise _refused(function.__name__, args)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _METHODS:
+            raise AttributeError(f"{self} is an expression, without NumPy's method {name}; write {_METHODS[name]}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __matmul__(self, other: Any) -> sp.Expr:
         return SYNTAX["matmul"](self, other)
@@ -66,6 +87,16 @@ class TensorMethods:
     def T(self) -> sp.Expr:
         """The axes in reverse order."""
         return SYNTAX["transpose"](self)
+
+    def transpose(self, *axes: Any) -> sp.Expr:
+        """The axes in reverse order, or in the order of `axes`, as NumPy's method."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return SYNTAX["transpose"](self, order)
+
+    def _eval_transpose(self) -> sp.Expr:  # what sympy.transpose asks for
+        return SYNTAX["transpose"](self)
+
+    _eval_adjoint = _eval_transpose
 
 
 class TensorSymbol(TensorMethods, Shaped, sp.Symbol):

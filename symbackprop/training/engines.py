@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from symbackprop.calculus.batch import is_single_sample, lift
+from symbackprop.calculus.batch import batch_dimension, is_single_sample, lift
 from symbackprop.codegen.array_step import array_source
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.program import training_program
@@ -59,6 +59,7 @@ class ArrayEngine:
     def __init__(self, system: System, rule: Rule, dtype: str) -> None:
         self.single = is_single_sample(system)
         self.system = lift(system) if self.single else system
+        self.dimension = batch_dimension(self.system)
         self.program = training_program(self.system, rule)
         self.source = array_source(self.program, dtype)
         self._build = load_source(self.source, "array_step").build
@@ -77,13 +78,13 @@ class ArrayEngine:
 
     def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
         names = [t.name for t in self.program.data]
-        lead = next((t.shape[0].name for t in self.system.data if t.shape and not isinstance(t.shape[0], int)), None)
+        dimension = self.dimension.name if self.dimension is not None else None
         losses: list[float] = []
         for batch in batches:
             arrays = [self.cut(feed, name, batch) for name in names]
             sizes = dict(feed.sizes)
-            if lead is not None:
-                sizes[lead] = len(batch)
+            if dimension is not None:
+                sizes[dimension] = len(batch)
             loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
             if loss - loss != 0:
                 break
@@ -92,10 +93,6 @@ class ArrayEngine:
         return losses
 
     def cut(self, feed: Feed, name: str, batch: Any) -> Array:
-        """One batch of one data tensor. A range is a view, without a copy."""
-        array = feed.arrays[name]
-        if name not in feed.sliced:
-            return array[None] if self.single else array
-        if isinstance(batch, range):
-            return array[batch.start : batch.stop]
-        return array[batch]
+        """One batch of one data tensor; one sample is a batch of one."""
+        array = feed.cut(name, batch)
+        return array[None] if self.single and name not in feed.sliced else array

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from symbackprop.calculus.batch import is_single_sample
+from symbackprop.calculus.batch import batch_dimension, is_single_sample
 from symbackprop.codegen.numpy_module import index_data
 from symbackprop.errors import DataError
 from symbackprop.graph.equations import System, collect
@@ -19,12 +19,22 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Feed:
-    """Checked arrays by name; `sizes` of the named dimensions; `samples`, how many there are along `sliced`, the data that have them."""
+    """Checked arrays by name; `sizes` of the named dimensions; `samples`, how many there are; `sliced`, data → the axes along which its
+    samples lie; `dimension`, the name of that dimension where the network has one."""
 
     arrays: dict[str, Array]
     sizes: dict[str, int]
     samples: int
-    sliced: frozenset[str]
+    sliced: dict[str, tuple[int, ...]]
+    dimension: str | None = None
+
+    def cut(self, name: str, batch: Any) -> Array:
+        """The samples with the numbers `batch` of one data tensor. A range is a view, without a copy."""
+        array = self.arrays[name]
+        for axis in self.sliced.get(name, ()):
+            place = slice(batch.start, batch.stop) if isinstance(batch, range) else batch
+            array = array[(slice(None),) * axis + (place,)]
+        return array
 
 
 class Checker:
@@ -120,7 +130,8 @@ class Checker:
                 f"give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}"
             )
         if not self.single:
-            lead = next((t.shape[0] for t in self.system.data if t.shape and isinstance(t.shape[0], Dim)), None)
-            sliced = {name for name in arrays if lead is not None and by_name[name].shape and by_name[name].shape[0] == lead}
-            return Feed(arrays, sizes, sizes.get(lead.name, 1) if lead is not None else 1, frozenset(sliced))
-        return Feed(arrays, sizes, next(iter(count.values()), 1), frozenset(sliced))
+            n = batch_dimension(self.system)
+            axes = {name: tuple(axis for axis, size in enumerate(by_name[name].shape) if size == n) for name in arrays}
+            samples = sizes.get(n.name, 1) if n is not None else 1
+            return Feed(arrays, sizes, samples, {name: found for name, found in axes.items() if found}, n.name if n is not None else None)
+        return Feed(arrays, sizes, next(iter(count.values()), 1), dict.fromkeys(sliced, (0,)))

@@ -51,9 +51,8 @@ class Guard:
 
     def is_finite(self, batch: Any) -> bool:
         """Whether the loss of one batch is finite at the present weights."""
-        t, order = self.trainer, np.asarray(batch)
-        data = {name: self.feed.arrays[name] for name in t._check.needed_by_loss}
-        cut = {name: value[order] if name in self.feed.sliced else value for name, value in data.items()}
+        t = self.trainer
+        cut = {name: self.feed.cut(name, batch) for name in t._check.needed_by_loss}
         with np.errstate(all="ignore"):
             return bool(np.isfinite(t.module.loss(t._arrays, **cut)))
 

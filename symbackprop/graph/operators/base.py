@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import sympy as sp
 
+from symbackprop.errors import ShapeError, UnsupportedError
 from symbackprop.graph.shapes import Shape, Shaped, rank_of
 from symbackprop.graph.tensor import TensorMethods, as_expression
 
@@ -106,8 +107,6 @@ class Operator(TensorMethods, Shaped, sp.Expr):
         raise NotImplementedError
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
-        from symbackprop.errors import UnsupportedError
-
         if symbol not in self.free_symbols:
             return sp.S.Zero
         raise UnsupportedError(f"sympy.diff cannot see through {type(self).__name__}; put the expression into a Network and read its gradients")
@@ -123,14 +122,18 @@ def operand(value: Any, operator: str) -> sp.Expr:
 
 def normal_axes(axis: Any, x: sp.Expr, operator: str) -> tuple[int, ...]:
     """Axes as sorted negative integers (counted from the end, so that a new leading axis changes none of them)."""
-    from symbackprop.errors import ShapeError
-
     rank = rank_of(x)
+    if x.is_number:
+        raise ShapeError(
+            f"{operator}({x}): a number has no axes to reduce; where tensors cancelled (X - X, X/X), SymPy did not keep their shape: "
+            "multiply by the number of terms instead"
+        )
     axes = range(rank) if axis is None else tuple(axis) if isinstance(axis, Iterable) else (axis,)
     result = []
     for a in axes:
         if isinstance(a, bool) or not hasattr(a, "__index__") or not -rank <= a < rank:
-            raise ShapeError(f"{operator}({x}): axis {a!r} does not exist; {x} has {rank} axes, so expected an integer from {-rank} to {rank - 1}")
+            expected = f"an integer from {-rank} to {rank - 1}" if rank else "a tensor with at least one axis"
+            raise ShapeError(f"{operator}({x}): axis {a!r} does not exist; {x} has {rank} axes, so expected {expected}")
         result.append(int(a) - rank if a >= 0 else int(a))
     if len(set(result)) != len(result):
         raise ShapeError(f"{operator}({x}): axis given twice in {axis!r}")

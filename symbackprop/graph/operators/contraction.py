@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.symbol import Str
+from sympy.printing.precedence import PRECEDENCE
 
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
@@ -61,6 +62,11 @@ class Einsum(Operator):
     @property
     def rank(self) -> int:
         return len(self.spec[1])
+
+    @property
+    def precedence(self) -> int:
+        """How tightly `str` binds it: a matrix product less than a product of numbers, so that both are told apart."""
+        return PRECEDENCE["Mul"] - 1 if matrix_product(self) is not None else PRECEDENCE["Atom"]
 
     def sizes(self) -> dict[str, Any]:
         """Letter → size; raises `ShapeError` where two operands disagree."""

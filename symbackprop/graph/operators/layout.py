@@ -192,6 +192,8 @@ class Concatenate(Operator):
 
 def concatenate(tensors: Any, axis: int = 0) -> sp.Expr:
     """Tensors one after the other along an existing axis, as `numpy.concatenate`."""
+    if isinstance(tensors, sp.Basic) or not isinstance(axis, int):
+        raise ShapeError("concatenate: expected a sequence of tensors and an axis, such as concatenate([x, y], axis=0)")
     xs = [operand(x, "concatenate") for x in tensors]
     if not xs:
         raise ShapeError("concatenate: no tensors were given; expected at least one")
