@@ -35,7 +35,15 @@ UNARY = [
     (lambda x: sp.sqrt(1 + x**2), lambda x: torch.sqrt(1 + x**2)),
     (lambda x: sp.log(1 + x**2), lambda x: torch.log(1 + x**2)),
     (lambda x: x / (1 + x**2), lambda x: x / (1 + x**2)),
+    # Written naively, and compared with what is computed stably.
     (lambda x: 1 / (1 + sp.exp(-x)), torch.sigmoid),
+    (lambda x: sp.log(1 + sp.exp(x)), functional.softplus),
+    (lambda x: sp.log(sbp.sigmoid(x)), functional.logsigmoid),
+    (lambda x: sp.log(1 - sbp.sigmoid(x)), lambda x: functional.logsigmoid(-x)),
+    (lambda x: sbp.sigmoid(x) * (1 - sbp.sigmoid(x)), lambda x: torch.sigmoid(x) * torch.sigmoid(-x)),
+    (lambda x: 1 - sp.tanh(x) ** 2, lambda x: torch.cosh(x) ** -2),
+    (lambda x: 1 - sp.erf(x), torch.erfc),
+    (lambda x: sp.exp(sp.sin(x)) - 1, lambda x: torch.expm1(torch.sin(x))),
     (lambda x: sp.Piecewise((x**2 / 2, sp.Abs(x) < 1), (sp.Abs(x), True)), lambda x: torch.where(x.abs() < 1, x**2 / 2, x.abs())),
 ]
 BINARY = [
