@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.deep import deep
 from symbackprop.calculus.forms import Forms, shape_index
 from symbackprop.errors import UnknownWeightError, UnsupportedError, ZeroGradientWarning
 from symbackprop.graph.tensor import Tensor
@@ -46,6 +47,7 @@ class Gradient:
 
     __iter__ = None
 
+    @deep
     def latex(self, form: str = "local") -> str:
         r"""`\frac{\partial C}{\partial w} = ...`, in the form "chain", "local", "closed", "matrix" or "index". The last two define the
         errors (δ, Δ) that they use, so they are an aligned block of several lines."""
@@ -57,6 +59,7 @@ class Gradient:
             return " = ".join(lines[0])
         return " = ".join(tex.gradient_line(self._forms, self.weight, form))
 
+    @deep
     def __repr__(self) -> str:
         return f"Gradient of {self._forms.system.loss} with respect to {self.weight}: {self.local}"
 
@@ -84,12 +87,14 @@ class Entry:
     def closed(self) -> sp.Expr:
         return self._forms.entry(self.weight, self.index, closed=True)
 
+    @deep
     def latex(self, form: str = "local") -> str:
         """The entry in the form "chain", "local" or "closed"."""
         if form not in ("chain", "local", "closed"):
             raise UnsupportedError(f"the form {form!r} of one entry is unknown; expected 'chain', 'local' or 'closed'")
         return " = ".join(tex.entry_line(self._forms.system.loss, self.weight, self.index, getattr(self, form), form))
 
+    @deep
     def __repr__(self) -> str:
         return f"Gradient of {self._forms.system.loss} with respect to {self.weight}{list(self.index)}: {self.local}"
 
@@ -125,6 +130,7 @@ class Gradients(Mapping[str, Gradient]):
     def __len__(self) -> int:
         return len(self._forms.system.weights)
 
+    @deep
     def latex(self, form: str = "local") -> str:
         """One align* of all gradients."""
         _check_form(form)
@@ -135,6 +141,7 @@ class Gradients(Mapping[str, Gradient]):
             return tex.align(tex.index_lines(self._forms, weights))
         return tex.align([tex.gradient_line(self._forms, w, form) for w in weights])
 
+    @deep
     def __repr__(self) -> str:
         return "\n".join(f"d{self._forms.system.loss}/d{w} = {self[w].local}" for w in self)
 

@@ -64,6 +64,15 @@ def test_perceptron_is_printed(perceptron):
         assert re.search(rf"\\frac\{{\\partial C\}}\{{\\partial W_\{{?{k}\}}?\}} &=", matrix)
 
 
+def test_the_local_form_of_the_first_layer(perceptron):
+    """An expression that nests as deep as the network; the limit of recursion is the usual one again afterwards."""
+    text = perceptron.gradients["W_1"].latex("local")
+    # Every layer's transposed weight and activation stands in it once.
+    assert [text.count(rf"W_{{{k}}}^{{\top}}") for k in (2, DEPTH // 2, DEPTH)] == [1, 1, 1]
+    assert text.count(r"\odot (1 - A_{") == DEPTH - 1
+    assert sys.getrecursionlimit() <= 1000
+
+
 def test_chain_runs(chain, agrees):
     weights = {name: np.array(1.2 + 0.1 * np.sin(k)) for k, name in enumerate(chain.weights)}
 

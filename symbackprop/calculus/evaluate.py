@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from symbackprop.calculus.deep import deep
 from symbackprop.calculus.forms import Partial
 from symbackprop.calculus.index import IndexForm
 from symbackprop.errors import DataError, UnsupportedError
@@ -31,6 +32,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+@deep
 def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
     """The value of an expression of tensors, or of a gradient's form.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints, differentiate, pull
 from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm, free_indices
@@ -82,6 +83,7 @@ class Forms:
             users.setdefault(x, []).append(y)
         return users
 
+    @deep
     def chain(self, x: Tensor) -> sp.Expr:
         """The sum over all paths from the loss to `x` of the products of named partial derivatives."""
         loss = self.system.loss
@@ -99,6 +101,7 @@ class Forms:
                 self._chains[t] = sp.expand_mul(self._chains[t])
         return self._chains.get(x, sp.S.Zero)
 
+    @deep
     def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
         """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
         return self._chain_entry(x, index, IndexForm(taken=self._taken(index)))
@@ -116,6 +119,7 @@ class Forms:
 
     # --- local --------------------------------------------------------------------------------------------------------
 
+    @deep
     def local(self, x: Tensor) -> sp.Expr:
         """The gradient with every adjoint replaced by its expression; the network's named values stay."""
         return simplified(self._without_adjoints(self.adjoints.of[x]))
@@ -130,6 +134,7 @@ class Forms:
 
     # --- closed -------------------------------------------------------------------------------------------------------
 
+    @deep
     def closed(self, x: Tensor) -> sp.Expr:
         """The gradient in weights and data only; for a tensor a `Lambda` of the entry's indices, with sums as SymPy's `Sum`."""
         if all(t.shape == () for t in (self.system.tensors)):
@@ -142,6 +147,7 @@ class Forms:
         entry = self.entry(x, index, closed=True)
         return sp.Lambda(index, entry) if index else entry
 
+    @deep
     def entry(self, x: Tensor, index: tuple[Any, ...], closed: bool) -> sp.Expr:
         """One entry of the gradient of `x` in index form."""
 
