@@ -55,7 +55,8 @@ def dense(x: Any, units: int, activation: Any = None, name: str | None = None, b
     """A fully connected layer: Z = x W + b, A = activation(Z). Returns the node A, or Z where there is no activation.
 
     `x` has shape (.., inputs), the result (.., units). `activation` is a name ("tanh", "relu" ...), a function of one expression
-    or None. The parts are called W_k, b_k, Z_k and A_k, with `name` for k, or the number of the layer.
+    or None. The parts are called W_k, b_k, Z_k and A_k, with `name` for k, or the number of the layer. Two layers without a name on the
+    same input are the same layer, so parallel ones need `name`.
     """
     x = as_expression(x, "dense")
     if not rank_of(x) or not isinstance(shape_of(x)[-1], int):

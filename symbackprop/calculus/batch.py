@@ -50,7 +50,7 @@ def lift(system: System) -> System:
         total = mean(loss)
         loss = Tensor(system.loss.name, (), "node", total)
     output = system.output if system.output is None else loss if system.output is system.loss else lifted.get(system.output, system.output)
-    return System(loss if loss is not None else system.loss, output)
+    return System(loss if loss is not None else system.loss, output, listed=(*(lifted[t] for t in system.data), *system.weights))
 
 
 class _Lifter:

@@ -46,7 +46,8 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
     naming the equation.
     """
     wrt = list(wrt)
-    tensors = collect([loss])
+    places = {t: i for i, t in enumerate(wrt)}  # their adjoints come in the order asked for, last first
+    tensors = sorted(collect([loss]), key=lambda t: (t.definition is not None, 0 if t.definition is not None else places.get(t, -1)))
     active = depends_on(tensors, wrt)
     name = Namer({t.name for t in tensors} | {t.name for t in wrt})
     known = {t.definition: t for t in named if isinstance(t.definition, (Operator, sp.Function))}

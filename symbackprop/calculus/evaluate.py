@@ -7,6 +7,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.forms import Partial
@@ -47,6 +48,10 @@ def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
     given = {getattr(k, "name", k): v for k, v in values.items()}
     with mpmath.workdps(digits + 10):
         return _Point(expr, given).value(expr)
+
+
+def _is_index(symbol: sp.Symbol) -> bool:
+    return bool(symbol.is_integer and symbol.is_nonnegative and symbol.name.isidentifier())
 
 
 class _Entries:
@@ -97,7 +102,15 @@ class _Point:
     def function(self, expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
         """The scalar expression as a function of its free indices."""
         expr = expr.xreplace(self.sizes)
+        if any(type(f).__name__ not in _FUNCTIONS and not (type(f).__module__ or "").startswith("sympy.") for f in expr.atoms(sp.Function)):
+            expr = expr.expand(func=True)  # functions of the user's own, by their formula
+        known = (Tensor, Dim, sp.Indexed, sp.IndexedBase)
+        unknown = [*expr.atoms(AppliedUndef), *(s for s in expr.free_symbols if not isinstance(s, known) and not _is_index(s))]
+        if unknown:
+            raise UnsupportedError(f"{unknown[0]} has no value; evaluate expressions of tensors and of functions that have a formula")
         names = sorted(tensors_in(expr), key=lambda t: t.serial)
-        compiled = sp.lambdify([*names, *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
+        # Names of our own: what a tensor is called must not hide a function.
+        expr = expr.xreplace({t: sp.Symbol(f"value_{i}") for i, t in enumerate(names)})
+        compiled = sp.lambdify([*(f"value_{i}" for i in range(len(names))), *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
         numbers = [_Entries(self.numbers[t]) if t.shape else self.numbers[t] for t in names]
         return lambda *index: compiled(*numbers, *index)

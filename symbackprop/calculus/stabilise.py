@@ -27,7 +27,7 @@ def stabilise(system: System) -> System:
     if not renewed:
         return system
     output = system.output if system.output is None else renewed.get(system.output, system.output)
-    return System(renewed.get(system.loss, system.loss), output)
+    return System(renewed.get(system.loss, system.loss), output, listed=(*system.data, *system.weights))
 
 
 def _rewrite(root: sp.Expr) -> sp.Expr:

@@ -38,6 +38,9 @@ class _Step:
         self.made = 1
         self.dying: set[Tensor] = set()  # buffers that the present equation is the last to read
         self.last: dict[Tensor, int] = {t: i for i, e in enumerate(program.equations) for t in tensors_in(e.expr)}
+        self.now = 0  # the number of the present equation
+        self.versions: dict[Tensor, list[Tensor]] = {}  # a place → itself and the symbols written over it so far
+        self.homes = {*program.places.values(), *program.system.weights}
         self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose buffer it reads
         self.lines: list[str] = []
         self.place: dict[Tensor, str] = {}  # an equation's symbol → the variable that holds it, where that is another's place
@@ -48,7 +51,8 @@ class _Step:
         for i, equation in enumerate(program.equations):
             read = [t for t in tensors_in(equation.expr) if t in self.owner]
             self.dying = {t for t in read if self.last[self.owner[t]] == i and equation.expr.count(t) == 1}
-            self.equation(equation, program.equations[i + 1 :])
+            self.now = i
+            self.equation(equation)
         held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
         held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
         sizes, update = self.name("sizes"), self.name("update")
@@ -71,11 +75,11 @@ class _Step:
 
     # --- equations ----------------------------------------------------------------------------------------------------
 
-    def equation(self, equation: Equation, later: list[Equation]) -> None:
+    def equation(self, equation: Equation) -> None:
         symbol, expr = equation
         place = self.program.places.get(symbol)
         if place is not None:
-            self.update(symbol, expr, place, later)
+            self.update(symbol, expr, place)
         elif symbol.rank == 0:
             # A stored scalar is an array of rank 0, which an update changes, and a reshaped one looks into a buffer: [()] reads the value.
             self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
@@ -93,15 +97,14 @@ class _Step:
 
     def stored(self, expr: sp.Expr) -> bool:
         """Whether the expression is nothing but a place that an update writes over, so that a second name for it will not do."""
-        program = self.program
-        return expr in program.places or expr in program.places.values() or expr in program.system.weights
+        return expr in self.program.places or expr in self.homes
 
-    def update(self, symbol: Tensor, expr: sp.Expr, place: Tensor, later: list[Equation]) -> None:
+    def update(self, symbol: Tensor, expr: sp.Expr, place: Tensor) -> None:
         """Write a new value over the old one, unless the old one is read again."""
-        old = [s for s, target in self.program.places.items() if target is place and s is not symbol and s.serial < symbol.serial]
-        stale = {place, *old} & set().union(*(e.expr.free_symbols for e in later))
-        if stale:
+        versions = self.versions.setdefault(place, [place])
+        if any(self.last.get(version, -1) > self.now for version in versions):
             raise AssertionError(f"{place} is read after it was updated")  # share() computes what is read twice before
+        versions.append(symbol)
         self.place[symbol] = place.name
         if symbol.rank == 0:
             self.lines.append(f"{place.name}[...] = {self.scalar(expr)}")

@@ -174,6 +174,8 @@ class PythonPrinter:
             return f"{self._bind(base, _ATOM)} * {self._bind(base, _ATOM)}", _MUL
         if base == sp.E:
             return self.spell(sp.exp(exponent, evaluate=False))
+        if self.scalar and not exponent.is_Integer:  # of a negative base, ** would make a complex number
+            return f"math.pow({self.plain(base)}, {self.plain(exponent)})", _ATOM
         below = self._bind(base, _POW + 1)
         above = "0.5" if exponent == sp.Rational(1, 2) else self._bind(exponent, _POW)
         sign = "**" if _SIMPLE.fullmatch(below) and _SIMPLE.fullmatch(above) else " ** "  # as formatters space it

@@ -12,7 +12,7 @@ from symbackprop.calculus.stabilise import stabilise
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.graph.equations import System, collect
+from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
@@ -29,9 +29,13 @@ def index_data(system: System) -> dict[Tensor, Any]:
     for _, expr in system.equations:
         for part in postorder(expr):
             if isinstance(part, OneHot):
-                found[part.operands[0]] = part.shape[-1]
+                labels, size = part.operands[0], part.shape[-1]
             elif isinstance(part, Take):
-                found[part.operands[1]] = shape_of(part.operands[0])[part.axis]
+                labels, size = part.operands[1], shape_of(part.operands[0])[part.axis]
+            else:
+                continue
+            other = found.get(labels, size)
+            found[labels] = min(size, other) if isinstance(size, int) and isinstance(other, int) else other
     return found
 
 
@@ -121,6 +125,8 @@ class _Module:
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
             value = self.printer.plain(adjoint) if isinstance(adjoint, Tensor) else f"np.zeros({_shape(w.shape)}, DTYPE)"
+            if isinstance(adjoint, Tensor) and not w.shape and adjoint.definition is not None and not tensors_in(adjoint.definition):
+                value = f"np.asarray({value}, DTYPE)"  # a number, or a size
             # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
             returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
         result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
@@ -340,20 +346,18 @@ def check_gradients(seed=0):
         rng = np.random.default_rng(seed)
         weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w)), DTYPE) for name, w in initialize(seed).items()}
         data = <data>
-        _, gradients = loss_and_gradients(weights, **data)
-        scale = max((np.abs(g).max(initial=0.0) for g in gradients.values()), default=0.0)
+        value, gradients = loss_and_gradients(weights, **data)
         errors = [0.0]
         for name, w in weights.items():
-            for index in list(np.ndindex(w.shape))[:: max(1, w.size // 50)]:
-                middle = w[index]
-                h = 1e-5 * max(1.0, abs(middle))
-                w[index] = middle + h
-                above = loss(weights, **data)
-                w[index] = middle - h
-                below = loss(weights, **data)
-                w[index] = middle
-                numeric, symbolic = (above - below) / (2 * h), float(gradients[name][index])
-                size = max(abs(numeric), abs(symbolic), 1e-3 * scale, 1e-12)
+            g = gradients[name]
+            directions = [np.eye(1, w.size, k).reshape(w.shape) for k in rng.permutation(w.size)[:50]]
+            directions.append(rng.choice([-1.0, 1.0], w.shape))  # in which every entry takes part
+            for d in directions:
+                h = 1e-5 * max(1.0, np.abs(w).max())
+                above = loss({**weights, name: w + h * d}, **data)
+                below = loss({**weights, name: w - h * d}, **data)
+                numeric, symbolic = (above - below) / (2 * h), float((g * d).sum())
+                size = max(abs(numeric), abs(symbolic), 1e-3 * np.abs(g).max(), 1e-5 * abs(value), 1e-12)
                 errors.append(abs(numeric - symbolic) / size)
         return float(np.max(errors))
     finally:

@@ -39,12 +39,14 @@ def collect(roots: Iterable[Tensor]) -> list[Tensor]:
 class System:
     """A network as a list of equations, with what it is a function of.
 
-    `loss` is a scalar, `output` what `predict` returns (or None), `extra` further tensors to keep.
+    `loss` is a scalar, `output` what `predict` returns (or None), `extra` further tensors to keep. A system made from another one
+    names in `listed` the data and weights in that one's order, since a later declaration may have moved them.
     """
 
     loss: Tensor
     output: Tensor | None = None
     extra: tuple[Tensor, ...] = ()
+    listed: tuple[Tensor, ...] = ()
 
     @classmethod
     def of(cls, loss: Any, output: Any = None) -> "System":
@@ -63,7 +65,9 @@ class System:
 
     @cached_property
     def tensors(self) -> list[Tensor]:
-        return collect([self.loss, *([self.output] if self.output is not None else []), *self.extra])
+        found = collect([self.loss, *([self.output] if self.output is not None else []), *self.extra])
+        places = {t: i for i, t in enumerate(self.listed)}
+        return sorted(found, key=lambda t: places.get(t, len(places)))  # stable: what is not listed stays as collected
 
     @cached_property
     def equations(self) -> list[Equation]:

@@ -8,12 +8,19 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.graph.tensor import as_expression
+
 
 class Elementwise(sp.Function):
     """A real function of real arguments, applied to every entry."""
 
     nargs: Any = 1
     is_real = True
+
+    def __new__(cls, *args: Any, **options: Any) -> sp.Expr:
+        # SymPy would parse a string, which is to run it.
+        made: sp.Expr = super().__new__(cls, *(as_expression(a, f"function {cls.__name__}") for a in args), **options)
+        return made
 
     def _eval_is_commutative(self) -> bool:
         return True

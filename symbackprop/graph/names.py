@@ -38,6 +38,9 @@ def split_names(names: str, what: str) -> tuple[list[str], bool]:
     if not isinstance(names, str):
         raise NetworkError(f"the names of {what} tensors are {names!r}; expected a string such as 'x t'")
     parts = [check_name(part, what) for part in names.replace(",", " ").split()]
+    twice = [part for part in parts if parts.count(part) > 1]
+    if twice:
+        raise NetworkError(f"the {what} name {twice[0]!r} is given twice in {names!r}; give each tensor its own name")
     if not parts:
         raise NetworkError(f"no name was given for a {what} tensor; write for example {what}('x')")
     return parts, len(parts) == 1 and "," not in names

@@ -86,7 +86,7 @@ class Checker:
             if array.size and (array.min() < 0 or (isinstance(size, int) and array.max() >= size)):
                 raise DataError(f"data {t.name!r} is used as positions from 0 to {size - 1} but holds {array.min()} to {array.max()}")
             return array
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"), np.errstate(over="ignore"):  # what is too large for the dtype is infinite, and refused below
             array = array.astype(self.dtype, copy=False)
         if finite and not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))

@@ -103,5 +103,9 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
     """The mean over all axes, or over `axis`, as `numpy.mean`: the sum divided by the number of terms."""
     x = operand(x, "mean")
     axes = normal_axes(axis, x, "mean")
-    shape = shape_of(x)
-    return reduce_sum(x, axis, keepdims) / size_of(tuple(itertools.compress(shape, (i - len(shape) in axes for i in range(len(shape))))))
+    total = reduce_sum(x, axis, keepdims)
+    try:
+        shape = shape_of(x)
+    except ShapeError:
+        return total  # it is reported with the equation's name, when the equation is named
+    return total / size_of(tuple(itertools.compress(shape, (i - len(shape) in axes for i in range(len(shape))))))

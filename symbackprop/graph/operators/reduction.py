@@ -90,7 +90,8 @@ class BigMax(_OverIndex):
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         body, (k, low, high) = self.args
-        return IndexSum(IsFirstMax(*self.args, k) * body.diff(symbol), (k, low, high))
+        m = sp.Dummy(k.name, integer=True, nonnegative=True)  # the index of the comparison is not that of the sum
+        return IndexSum(IsFirstMax(body.xreplace({k: m}), (m, low, high), k) * body.diff(symbol), (k, low, high))
 
     def _latex(self, printer: Any) -> str:
         return rf"\max_{{{printer._print(self.args[1][0])}}} {printer._print(self.args[0])}"
