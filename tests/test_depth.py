@@ -119,3 +119,40 @@ def test_work_is_linear_in_the_depth():
     short, long = (scalar_chain(depth).generate().count("\n") for depth in (50, 100))
     shorter = scalar_chain(25).generate().count("\n")
     assert long - short == pytest.approx(2 * (short - shorter), rel=0.02)
+
+
+def residual(blocks):
+    """h + tanh(W h + b): the number of paths doubles with every block."""
+    h = sbp.data("X", ("n", 4))
+    for k in range(blocks):
+        h = sbp.node(f"h_{k}", h + sbp.dense(h, 4, "tanh", name=str(k)))
+    return sbp.Network(sbp.node("C", sbp.mean(h**2)), output=h)
+
+
+def test_forms_that_would_explode_are_refused_at_once():
+    net = residual(40)
+    gradient = net.gradients["W_0"]
+    for form in (lambda: gradient.local, lambda: gradient.closed, lambda: gradient[0, 0].chain, lambda: gradient[0, 0].local):
+        with pytest.raises(sbp.UnsupportedError, match="matrix"):
+            form()
+    assert r"\Delta_{0}" in net.latex("matrix")
+    assert isinstance(gradient.chain, sp.Expr)
+
+
+def test_a_closed_index_form_of_a_deep_network_is_refused(perceptron):
+    with pytest.raises(sbp.UnsupportedError, match="nest"):
+        perceptron.gradients[f"W_{DEPTH}"][0, 0].closed  # noqa: B018
+
+
+def test_the_chain_of_an_entry_of_a_residual_network(close):
+    net = residual(3)
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=w.shape) / 2 for name, w in net.weights.items()}
+    X = rng.normal(size=(2, 4))
+    W = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+    h = torch.tensor(X)
+    for k in range(3):
+        h = h + torch.tanh(h @ W[f"W_{k}"] + W[f"b_{k}"])
+    (h**2).mean().backward()
+    chain = sbp.evaluate(net.gradients["W_0"][1, 2].chain, {**weights, "X": X})
+    assert float(chain) == pytest.approx(float(W["W_0"].grad[1, 2]), rel=1e-10)

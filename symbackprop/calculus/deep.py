@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from symbackprop.errors import UnsupportedError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 FRAMES = 40_000
@@ -20,6 +22,10 @@ def deep(function: Callable[P, R]) -> Callable[P, R]:
         sys.setrecursionlimit(max(limit, FRAMES))
         try:
             return function(*args, **kwargs)
+        except RecursionError:
+            raise UnsupportedError(
+                f"{function.__name__}: the expression nests deeper than SymPy can follow; read the matrix or index form, which name each layer's error"
+            ) from None
         finally:
             sys.setrecursionlimit(limit)
 

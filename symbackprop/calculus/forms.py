@@ -1,6 +1,7 @@
 """The forms in which a gradient is written: as a product of named partial derivatives (chain), evaluated with named values
 (local), and in weights and data only (closed)."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,9 @@ from symbackprop.graph.shapes import Shape
 from symbackprop.graph.tensor import Tensor
 
 PATHS = 64  # a chain with more paths than this stays factored
+ENTRY_PATHS = 512  # the chain of one entry, with its sums, is refused beyond
+NESTED = 80  # equations inside one another in a closed index form
+WRITTEN, INDEXED = 500_000, 60_000  # the most parts of an expression that are written out, and written with indices
 
 
 class Partial(sp.Expr):
@@ -104,6 +108,14 @@ class Forms:
     @deep
     def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
         """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
+        paths: dict[Tensor, int] = {self.system.loss: 1}
+        for t in reversed(collect([self.system.loss])):
+            paths.setdefault(t, sum(paths.get(y, 0) for y in self._users.get(t, ())))
+        if paths.get(x, 0) > ENTRY_PATHS:
+            raise UnsupportedError(
+                f"the chain rule for an entry of {x.name!r} has {paths[x]} paths, more than anybody reads ({ENTRY_PATHS}); "
+                f"read gradients[{x.name!r}].chain, or the matrix form, which names each layer's error"
+            )
         return self._chain_entry(x, index, IndexForm(taken=self._taken(index)))
 
     def _chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
@@ -122,7 +134,22 @@ class Forms:
     @deep
     def local(self, x: Tensor) -> sp.Expr:
         """The gradient with every adjoint replaced by its expression; the network's named values stay."""
+        self._check_size(x, lambda t: t.adjoint_of is not None, WRITTEN)
         return simplified(self._without_adjoints(self.adjoints.of[x]))
+
+    def _check_size(self, x: Tensor, inlined: Callable[[Tensor], bool], limit: int) -> None:
+        """Refuse a form that would be too long to write down: what is used twice is written twice, and so on at every layer."""
+        sizes: dict[Tensor, int] = {}
+        root = self.adjoints.of[x]
+        for t in collect(tensors_in(root)):
+            if t.definition is not None and inlined(t):
+                sizes[t] = sum(sizes.get(part, 1) for part in sp.preorder_traversal(t.definition))
+        total = sizes.get(root, 1) if isinstance(root, Tensor) else 1
+        if total > limit:
+            raise UnsupportedError(
+                f"this form of the gradient of {x.name!r} would have about {total:.0e} terms (the limit is {limit}); "
+                "read the matrix or index form, which name each layer's error"
+            )
 
     def _without_adjoints(self, root: sp.Expr) -> sp.Expr:
         needed = [t for t in collect(_adjoints_in(root)) if t.adjoint_of]
@@ -132,12 +159,26 @@ class Forms:
                 self._locals[t] = t.definition.xreplace({a: self._locals[a] for a in _adjoints_in(t.definition)})
         return root.xreplace({a: self._locals[a] for a in _adjoints_in(root)})
 
+    def _check_nesting(self, x: Tensor) -> None:
+        """Refuse a closed index form of a deep network: SymPy's time for sums inside sums grows faster than the square of their depth."""
+        levels: dict[Tensor, int] = {}
+        for t in collect(tensors_in(self.adjoints.of[x])):
+            if t.definition is not None:
+                levels[t] = 1 + max((levels.get(s, 0) for s in tensors_in(t.definition)), default=0)
+        deepest = max(levels.values(), default=0)
+        if deepest > NESTED:
+            raise UnsupportedError(
+                f"the closed form of the gradient of {x.name!r} would nest {deepest} equations (the limit is {NESTED}); "
+                "read .local, or the matrix or index form, which name each layer's error"
+            )
+
     # --- closed -------------------------------------------------------------------------------------------------------
 
     @deep
     def closed(self, x: Tensor) -> sp.Expr:
         """The gradient in weights and data only; for a tensor a `Lambda` of the entry's indices, with sums as SymPy's `Sum`."""
-        if all(t.shape == () for t in (self.system.tensors)):
+        if all(t.shape == () for t in self.system.tensors):
+            self._check_size(x, lambda t: True, WRITTEN)
             expr = self.local(x)
             for t in collect(tensors_in(expr)):  # oldest first, so that each definition is rewritten once
                 if t.definition is not None and t not in self._closeds:
@@ -154,6 +195,9 @@ class Forms:
         def define(t: Tensor) -> sp.Expr | None:
             return t.definition if closed or t.adjoint_of else None
 
+        self._check_size(x, lambda t: define(t) is not None, INDEXED)
+        if closed:
+            self._check_nesting(x)
         return IndexForm(define, self._taken(index)).entry(self.adjoints.of[x], index)
 
     @cached_property
