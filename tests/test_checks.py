@@ -137,3 +137,11 @@ def test_data_and_weights_keep_their_order_after_later_declarations():
     sbp.weight("W", 2), sbp.data("X", ("n", 2))
     assert net.generate() == before
     assert before.index('"W"') < before.index('"b"')
+
+
+def test_the_order_of_data_and_weights_is_that_of_the_equations():
+    T, b = sbp.data("T", ("n", 2)), sbp.weight("b")  # declared before, in another order
+    X, W = sbp.data("X", ("n", 3)), sbp.weight("W", (3, 2))
+    Y = sbp.node("Y", X @ W)
+    net = sbp.Network(sbp.node("C", sbp.mse(Y, T) + b**2))
+    assert (list(net.data), list(net.weights)) == (["X", "T"], ["W", "b"])

@@ -67,7 +67,11 @@ class System:
     def tensors(self) -> list[Tensor]:
         found = collect([self.loss, *([self.output] if self.output is not None else []), *self.extra])
         places = {t: i for i, t in enumerate(self.listed)}
-        return sorted(found, key=lambda t: places.get(t, len(places)))  # stable: what is not listed stays as collected
+        if not places:  # data and weights by the equation that first mentions them, then by their declaration
+            for i, t in enumerate(found):
+                for mentioned in tensors_in(t.definition) if t.definition is not None else ():
+                    places.setdefault(mentioned, i)
+        return sorted(found, key=lambda t: (t.definition is not None, places.get(t, len(found)) if t.definition is None else 0))
 
     @cached_property
     def equations(self) -> list[Equation]:
