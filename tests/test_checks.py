@@ -145,3 +145,29 @@ def test_the_order_of_data_and_weights_is_that_of_the_equations():
     Y = sbp.node("Y", X @ W)
     net = sbp.Network(sbp.node("C", sbp.mse(Y, T) + b**2))
     assert (list(net.data), list(net.weights)) == (["X", "T"], ["W", "b"])
+
+
+def test_remainders():
+    x, w = sbp.data("x", "n"), sbp.weight("w")
+    net = sbp.Network(sbp.node("C", sbp.sum(sp.Mod(w * x, 2) * x + sp.Mod(w, 3))))
+    xs = np.array([0.3, 1.7, -2.2])
+    loss, gradients = net.value_and_gradients({"w": 1.9}, x=xs)
+    assert loss == pytest.approx(float((np.mod(1.9 * xs, 2) * xs + 1.9).sum()), rel=1e-14)
+    assert float(gradients["w"]) == pytest.approx(float((xs * xs + 1).sum()), rel=1e-14)  # the slope of a remainder is 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "a", "b"),
+    [("...i,...i->...", (3, 4, 3), (1, 3)), ("ij,ij->ij", (3, 1), (3, 4)), ("ij,jk->ik", (2, 1), (3, 4))],
+)
+def test_einsum_repeats_unit_axes_as_numpy_does(spec, a, b):
+    A, B = sbp.weight("A", a), sbp.data("B", b)
+    rng = np.random.default_rng(0)
+    va, vb = rng.normal(size=a), rng.normal(size=b)
+    found = np.array(sbp.evaluate(sbp.einsum(spec, A, B), {"A": va, "B": vb}), dtype=float)
+    np.testing.assert_allclose(found, np.einsum(spec, va, vb), rtol=1e-12)
+
+
+def test_roots_that_are_never_real_are_refused():
+    with pytest.raises(sbp.UnsupportedError, match="complex"):
+        sbp.node("C", sp.sqrt(-1 - sbp.weight("w") ** 2))

@@ -79,7 +79,7 @@ def _slot(number: int) -> sp.Symbol:
 
 def _definite(expr: sp.Expr) -> sp.Expr:
     """Abs, Max and Min replaced by functions whose derivative is settled everywhere."""
-    if not expr.has(sp.Abs, sp.Max, sp.Min, sp.floor, sp.ceiling):
+    if not expr.has(sp.Abs, sp.Max, sp.Min, sp.floor, sp.ceiling, sp.Mod):
         return expr
     table: dict[Any, Any] = {
         sp.Abs: absolute,
@@ -87,6 +87,7 @@ def _definite(expr: sp.Expr) -> sp.Expr:
         sp.Min: lambda *args: -reduce(maximum, [-a for a in args]),
         sp.floor: _constant_by_pieces(sp.floor),
         sp.ceiling: _constant_by_pieces(sp.ceiling),
+        sp.Mod: lambda p, q: p - q * _Floor(p / q),
     }
     return _rebuild(expr, table)
 

@@ -185,6 +185,9 @@ class PythonPrinter:
         if isinstance(expr, sp.floor) and expr.free_symbols and all(isinstance(s, Dim) for s in expr.free_symbols):
             above, below = sp.fraction(sp.together(expr.args[0]))  # a size: it must stay an integer
             return f"{self._bind(above, _MUL)} // {self._bind(below, _MUL + 1)}", _MUL
+        if isinstance(expr, sp.Mod):
+            p, q = expr.args
+            return (f"{self._bind(p, _MUL)} % {self._bind(q, _MUL + 1)}", _MUL) if self.scalar else (f"np.mod({self.plain(p)}, {self.plain(q)})", _ATOM)
         found = FUNCTIONS.get(expr.func)
         if found is not None:
             name = found[1] if self.scalar else found[0]

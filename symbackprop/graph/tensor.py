@@ -93,6 +93,10 @@ class TensorMethods:
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
         return SYNTAX["transpose"](self, order)
 
+    def _eval_Mod(self, other: Any) -> sp.Expr:  # noqa: N802  (SymPy's name; its own way takes what has __getitem__ for a sequence)
+        made: sp.Expr = sp.Mod(self, other, evaluate=False)
+        return made
+
     def _eval_transpose(self) -> sp.Expr:  # what sympy.transpose asks for
         return SYNTAX["transpose"](self)
 
@@ -273,7 +277,7 @@ _COMPLEX = (sp.re, sp.im, sp.arg, sp.conjugate)
 def check_expression(name: str, expr: sp.Expr) -> None:
     """Refuse what cannot stand in an equation, with the equation's name in the message."""
     for part in postorder(expr):
-        if part is sp.I or isinstance(part, _COMPLEX) or part is sp.zoo:
+        if part is sp.I or (isinstance(part, sp.Pow) and part.is_extended_real is False) or isinstance(part, _COMPLEX) or part is sp.zoo:
             raise UnsupportedError(f"equation {name!r} ({name} = {expr}): {part} is complex; a network's values are real, so write its real form")
         if part is sp.nan:
             raise UnsupportedError(f"equation {name!r}: the expression is not a number (nan); check it for 0/0 or oo - oo")

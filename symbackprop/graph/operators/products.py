@@ -40,8 +40,23 @@ def einsum(spec: str, *operands: Any) -> sp.Expr:
     unknown = [c for c in out if c not in "".join(expanded)]
     if unknown or len(set(out)) != len(out):
         raise ShapeError(f"einsum({spec!r}): the output {out!r} must name indices of the operands, each once")
+    expanded, xs = _without_units(expanded, xs)
     # Summing each operand's own indices cannot be postponed past the products, so the sizes are checked by the operator itself.
     return contract(expanded, out, xs)
+
+
+def _without_units(groups: list[str], xs: list[sp.Expr]) -> tuple[list[str], list[sp.Expr]]:
+    """Drop the axes of size one that NumPy would repeat to the size that another operand has under the same letter."""
+    try:
+        shapes = [shape_of(x) for x in xs]
+    except ShapeError:
+        return groups, xs  # reported with the equation's name, when the equation is named
+    wide = {c for s, shape in zip(groups, shapes, strict=True) for c, size in zip(s, shape, strict=True) if size != 1}
+    for i, (s, shape) in enumerate(zip(groups, shapes, strict=True)):
+        kept = [k for k, size in enumerate(shape) if size != 1 or s[k] not in wide]
+        if len(kept) < len(shape):
+            groups[i], xs[i] = "".join(s[k] for k in kept), reshape(xs[i], tuple(shape[k] for k in kept))
+    return groups, xs
 
 
 def matmul(a: Any, b: Any) -> sp.Expr:
