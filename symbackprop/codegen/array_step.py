@@ -7,11 +7,12 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term
-from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter, shape_code
+from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.program import Program
 from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.operators.base import shape_code
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.shapes import Shape, Shaped, rank_of, shape_of

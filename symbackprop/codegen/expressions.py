@@ -291,9 +291,3 @@ _SPELLERS: list[tuple[Any, str]] = [
     ((BooleanTrue, BooleanFalse), "_truth"),
     (sp.Function, "_function"),
 ]
-
-
-def shape_code(shape: Any, printer: PythonPrinter) -> str:
-    """A shape as a Python tuple."""
-    texts = [printer.plain(sp.sympify(s, strict=True)) for s in shape]
-    return "(" + ", ".join(texts) + ("," if len(texts) == 1 else "") + ")"
