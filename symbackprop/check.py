@@ -1,10 +1,5 @@
-"""Check gradients against numbers that owe them nothing: central differences, and complex steps where the function is analytic.
+"""Check gradients against numbers that owe them nothing: central differences, and complex steps where the function is analytic."""
 
-Sources: Nocedal & Wright, Numerical Optimization, section 8.1 (central differences, step of the order of the cube root of the
-machine's precision); Squire & Trapp, SIAM Review 40 (1998), 110-112 (complex steps).
-"""
-
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +8,9 @@ import numpy as np
 
 from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
-from symbackprop.graph.shapes import Dim
-from symbackprop.training.evaluator import Evaluator
+from symbackprop.training.evaluator import Evaluator, random_values
 from symbackprop.training.feed import Array
+from symbackprop.training.slopes import slope
 
 TOLERANCE = 1e-6
 ENTRIES = 2000  # of each weight, compared one by one
@@ -47,20 +42,6 @@ class GradientReport:
     def __repr__(self) -> str:
         lines = [f"  {name:12} {error:.1e}  {self.method[name]}" for name, error in self.errors.items()]
         return "\n".join([f"GradientReport({'ok' if self.ok else 'WRONG'}, largest relative error {self.max_relative_error:.1e})", *lines])
-
-
-def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Weights near where they start and data between 0.1 and 0.9 (labels: any class), for checks; sizes of open dimensions are small and different."""
-    rng = np.random.default_rng(seed)
-    evaluator = Evaluator(system)
-    weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w))) for name, w in evaluator.module.initialize(seed).items()}
-    sizes = {d.name: 4 + i for i, d in enumerate(system.dims)}
-    data = {}
-    for t in system.data:
-        shape = tuple(sizes[size.name] if isinstance(size, Dim) else size for size in t.shape)
-        size = evaluator.check.labels.get(t)
-        data[t.name] = rng.uniform(0.1, 0.9, shape) if size is None else rng.integers(0, int(sizes.get(str(size), size)), shape)
-    return weights, data
 
 
 def check_gradients(
@@ -120,49 +101,16 @@ def _compare(
     worst, method = 0.0, "complex step"
     with np.errstate(all="ignore"):
         for direction in directions:
-            slope = float((g * direction).sum())
-            numeric, doubt = _central_difference(evaluator, name, direction, point, data)
-            exact = _complex_step(evaluator, name, direction, point, data)
-            # A complex step is right to the last digit, but only for analytic functions; |x| or x > 0 make it silently wrong.
-            if exact is not None and abs(exact - numeric) <= 1e-4 * max(abs(numeric), abs(exact)) + doubt:
-                numeric, doubt = exact, 0.0
-            else:
+            symbolic = float((g * direction).sum())
+            numeric = slope(
+                lambda moved: evaluator.loss({**point, name: moved}, data),
+                point[name],
+                direction,
+                lambda moved: evaluator.analytic.loss({**point, name: moved}, **data),
+            )
+            if not numeric.exact:
                 method = "central difference"
-            size = max(abs(numeric), abs(slope), 1e-3 * scale, doubt / TOLERANCE, 1e-300)
-            error = abs(numeric - slope) / size
+            size = max(abs(numeric.value), abs(symbolic), 1e-3 * scale, numeric.doubt / TOLERANCE, 1e-300)
+            error = abs(numeric.value - symbolic) / size
             worst = error if error > worst or error != error else worst
     return worst, method
-
-
-def _central_difference(
-    evaluator: Evaluator, name: str, direction: Array, point: dict[str, Array], data: dict[str, Array]
-) -> tuple[float, float]:
-    """The slope along a direction and how far rounding may have moved it: two central differences with steps h and h/2, extrapolated
-    (Richardson), with an error of order h⁴; near a kink, where that reaches across it, one with a small step."""
-    size = float(np.abs(point[name][direction != 0]).max(initial=0.0))
-    unit = size if size > 1e-8 else 1.0
-
-    def difference(step: float) -> float:
-        ahead = evaluator.loss({**point, name: point[name] + step * direction}, data)
-        behind = evaluator.loss({**point, name: point[name] - step * direction}, data)
-        return (ahead - behind) / (2 * step)
-
-    here = abs(evaluator.loss(point, data))
-    coarse, fine, plain = difference(1e-3 * unit), difference(5e-4 * unit), difference(1e-6 * unit)
-    extrapolated = (4 * fine - coarse) / 3
-    doubt = 8 * np.finfo(float).eps * here / unit
-    if abs(extrapolated - plain) <= 1e-6 * abs(plain) + doubt * 1e6:
-        return extrapolated, doubt * 2e3
-    return plain, doubt * 1e6
-
-
-def _complex_step(evaluator: Evaluator, name: str, direction: Array, point: dict[str, Array], data: dict[str, Array]) -> float | None:
-    """Im f(w + ihd)/h, exact to rounding; None where the code does not take complex numbers."""
-    moved = {**point, name: point[name] + 1e-30j * direction}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            value = evaluator.analytic.loss(moved, **data)
-    except (TypeError, ValueError, AttributeError, ArithmeticError, Warning):
-        return None
-    return float(np.imag(value)) / 1e-30

@@ -9,6 +9,7 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError
 from symbackprop.graph.equations import System
+from symbackprop.graph.shapes import Dim
 from symbackprop.training.feed import Array, Checker
 from symbackprop.training.weights import Weights
 from symbackprop.version import __version__
@@ -47,3 +48,17 @@ class Evaluator:
 
     def loss(self, weights: Mapping[str, Array], data: Mapping[str, Array]) -> float:
         return float(self.module.loss(weights, **data))
+
+
+def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Weights near where they start and data between 0.1 and 0.9 (labels: any class), for checks; sizes of open dimensions are small and different."""
+    rng = np.random.default_rng(seed)
+    evaluator = Evaluator(system)
+    weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w))) for name, w in evaluator.module.initialize(seed).items()}
+    sizes = {d.name: 4 + i for i, d in enumerate(system.dims)}
+    data = {}
+    for t in system.data:
+        shape = tuple(sizes[size.name] if isinstance(size, Dim) else size for size in t.shape)
+        size = evaluator.check.labels.get(t)
+        data[t.name] = rng.uniform(0.1, 0.9, shape) if size is None else rng.integers(0, int(sizes.get(str(size), size)), shape)
+    return weights, data
