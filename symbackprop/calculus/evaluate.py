@@ -10,11 +10,11 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from symbackprop.calculus.deep import deep
-from symbackprop.calculus.forms import Partial
 from symbackprop.calculus.index import IndexForm
+from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import collect, tensors_in
-from symbackprop.graph.shapes import Dim, shape_of
+from symbackprop.graph.shapes import Dim, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor, as_expression
 
 # The functions of this package, by their definitions.
@@ -44,10 +44,15 @@ def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
     if isinstance(expr, sp.Lambda):
         raise UnsupportedError("a Lambda does not say how far its indices run; evaluate one of its entries, such as closed(0, 1)")
     expr = as_expression(expr, "evaluate")
-    expr = expr.xreplace({p: p.doit() for p in expr.atoms(Partial)})
+    expr = without_partials(expr)
     given = {getattr(k, "name", k): v for k, v in values.items()}
     with mpmath.workdps(digits + 10):
-        return _Point(expr, given).value(expr)
+        return Point(expr, given).value(expr)
+
+
+def without_partials(expr: sp.Expr) -> sp.Expr:
+    """The expression with its named partial derivatives evaluated."""
+    return expr.xreplace({p: p.doit() for p in expr.atoms(Partial, Factor)})
 
 
 def _is_index(symbol: sp.Symbol) -> bool:
@@ -61,43 +66,40 @@ class _Entries:
         self.array = array
 
     def __getitem__(self, index: Any) -> Any:
-        return self.array[tuple(int(i) for i in (index if isinstance(index, tuple) else (index,)))]
+        return _exact(self.array[tuple(int(i) for i in (index if isinstance(index, tuple) else (index,)))])
 
 
-class _Point:
-    """Numbers for the tensors that an expression depends on, and for the sizes of its dimensions."""
+def _exact(number: Any) -> Any:
+    return int(number) if isinstance(number, (int, np.integer)) else mpmath.mpf(number)
 
-    def __init__(self, expr: sp.Expr, given: Mapping[str, Any]) -> None:
-        self.numbers: dict[Tensor, Any] = {}
-        self.sizes: dict[sp.Basic, sp.Expr] = {}
-        for t in collect(tensors_in(expr)):
-            if t.definition is None:
-                self.read(t, given)
-            else:
-                self.numbers[t] = self.value(t.definition)
 
-    def read(self, t: Tensor, given: Mapping[str, Any]) -> None:
-        if t.name not in given:
-            raise DataError(f"no value was given for the {t.role} {t.name!r}; found {', '.join(map(repr, given)) or 'none'}")
-        array = np.asarray(given[t.name], dtype=object)
-        for size, found in zip(t.shape, array.shape, strict=True):
-            if isinstance(size, Dim):
-                self.sizes[size] = sp.Integer(found)
-        exact = np.frompyfunc(lambda v: int(v) if isinstance(v, (int, np.integer)) else mpmath.mpf(v), 1, 1)
-        self.numbers[t] = exact(array)
+class Numbers:
+    """Numbers for tensors, and for the sizes of dimensions: what expressions of them are worth."""
+
+    def __init__(self, numbers: Mapping[Tensor, Any], sizes: Mapping[Any, int]) -> None:
+        self.numbers = dict(numbers)
+        self.sizes: dict[sp.Basic, sp.Expr] = {size: sp.Integer(found) for size, found in sizes.items()}
 
     def value(self, expr: sp.Expr) -> Any:
         if expr.has(sp.Indexed):  # in index form already
             return self.function(expr, ())()
-        shape = tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in shape_of(expr))
-        symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(len(shape)))
-        entry = self.function(IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols), symbols)
+        shape = self.shape(expr)
+        entry = self.entries(expr)
         if not shape:
             return entry()
         result = np.empty(shape, dtype=object)
         for index in np.ndindex(shape):
             result[index] = entry(*index)
         return result
+
+    def shape(self, expr: sp.Expr) -> tuple[int, ...]:
+        return tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in shape_of(expr))
+
+    def entries(self, expr: sp.Expr) -> Callable[..., Any]:
+        """A tensor's entries as a function of their indices."""
+        symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(rank_of(expr)))
+        entry = IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols)
+        return self.function(entry, symbols)
 
     def function(self, expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
         """The scalar expression as a function of its free indices."""
@@ -112,5 +114,26 @@ class _Point:
         # Names of our own: what a tensor is called must not hide a function.
         expr = expr.xreplace({t: sp.Symbol(f"value_{i}") for i, t in enumerate(names)})
         compiled = sp.lambdify([*(f"value_{i}" for i in range(len(names))), *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
-        numbers = [_Entries(self.numbers[t]) if t.shape else self.numbers[t] for t in names]
+        numbers = [_Entries(self.numbers[t]) if t.shape else _exact(self.numbers[t].item()) for t in names]
         return lambda *index: compiled(*numbers, *index)
+
+
+class Point(Numbers):
+    """Numbers for everything that an expression depends on: data and weights as given, nodes computed from their definitions."""
+
+    def __init__(self, expr: sp.Expr, given: Mapping[str, Any]) -> None:
+        super().__init__({}, {})
+        for t in collect(tensors_in(expr)):
+            if t.definition is None:
+                self.read(t, given)
+            else:
+                self.numbers[t] = np.asarray(self.value(t.definition), dtype=object)
+
+    def read(self, t: Tensor, given: Mapping[str, Any]) -> None:
+        if t.name not in given:
+            raise DataError(f"no value was given for the {t.role} {t.name!r}; found {', '.join(map(repr, given)) or 'none'}")
+        array = np.asarray(given[t.name], dtype=object)
+        for size, found in zip(t.shape, array.shape, strict=True):
+            if isinstance(size, Dim):
+                self.sizes[size] = sp.Integer(found)
+        self.numbers[t] = array

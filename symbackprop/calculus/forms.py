@@ -8,9 +8,9 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.deep import deep
-from symbackprop.calculus.differentiate import Adjoints, differentiate, pull
-from symbackprop.calculus.elementwise import partial
+from symbackprop.calculus.differentiate import Adjoints, differentiate
 from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
@@ -22,46 +22,6 @@ PATHS = 64  # a chain with more paths than this stays factored
 ENTRY_PATHS = 512  # the chain of one entry, with its sums, is refused beyond
 NESTED = 80  # equations inside one another in a closed index form
 WRITTEN, INDEXED = 500_000, 60_000  # the most parts of an expression that are written out, and written with indices
-
-
-class Partial(sp.Expr):
-    """The partial derivative ∂y/∂x of the equation of y, by name and unevaluated. `doit` evaluates it where both are scalars.
-
-    It does not commute: a product of partial derivatives is kept in the order in which the chain rule writes it, which for
-    tensors is the only right one.
-    """
-
-    is_commutative = False
-
-    @property
-    def y(self) -> Any:
-        return self.args[0]
-
-    @property
-    def x(self) -> Any:
-        return self.args[1]
-
-    @property
-    def tensor(self) -> Tensor:
-        """The tensor whose derivative this is, or is an entry of."""
-        tensor: Tensor = self.y.base.label if isinstance(self.y, sp.Indexed) else self.y
-        return tensor
-
-    def doit(self, **hints: Any) -> sp.Expr:
-        y, x = self.args
-        if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
-            tensor, index = (y.base.label, y.indices) if isinstance(y, sp.Indexed) else (y, ())
-            entry = IndexForm(taken=tuple(s for s in y.free_symbols | x.free_symbols if isinstance(s, sp.Symbol))).entry(tensor.definition, index)
-            return partial(entry, x, tensor.name)
-        if y.shape == () and x.shape == ():
-            return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
-        raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
-
-    def _sympystr(self, printer: Any) -> str:
-        return f"d{printer._print(self.y)}/d{printer._print(self.x)}"
-
-    def _latex(self, printer: Any, **_: Any) -> str:
-        return rf"\frac{{\partial {printer._print(self.y)}}}{{\partial {printer._print(self.x)}}}"
 
 
 class Forms:
@@ -97,7 +57,7 @@ class Forms:
             if t in self._chains or t is loss:
                 self._chains.setdefault(t, sp.S.One)
             else:
-                parts = [sp.Mul(self._chains[y], Partial(y, t)) for y in self._users[t]]
+                parts = [sp.Mul(self._chains[y], Partial(y, t, *self._held(y, t))) for y in self._users[t]]
                 total = sp.Add(*parts)
                 self._chains[t] = total
             paths[t] = paths.get(t) or sum(paths[y] for y in self._users.get(t, ()))
@@ -125,9 +85,32 @@ class Forms:
         for y in self._users.get(x, []):
             assert y.definition is not None
             at, free = _joined(y, x, index, fresh, self._names)
-            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index)))
+            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index), *self._held(y, x)))
             total += IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
         return total
+
+    @deep
+    def chain_step(self, x: Tensor, index: tuple[sp.Expr, ...]) -> list[sp.Expr]:
+        """The chain rule one equation back, at one entry of `x`: for each node that reads x, its adjoint times its partial derivative."""
+        fresh = IndexForm(taken=self._taken(index))
+        return [self._chain_term(y, x, index, fresh) for y in self._users.get(x, [])]
+
+    def _chain_term(self, y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
+        outside = set(fresh.taken)
+        at, free = _joined(y, x, index, fresh, self._names)
+        adjoint = self.adjoints.of[y]
+        before = fresh.entry(adjoint, at) if y is not self.system.loss else sp.S.One
+        term = sp.Mul(before, Partial(_at(y, at), _at(x, index), *self._held(y, x)))
+        fresh.taken = outside  # sums beside each other use the same letters
+        return IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
+
+    def _held(self, y: Tensor, x: Tensor) -> list[Tensor]:
+        """What is held fixed in ∂y/∂x: said only for the loss, where x reaches it by other ways too and ∂C/∂x alone means all of them."""
+        if y is not self.system.loss or len(self._users[x]) == 1:
+            return []
+        assert y.definition is not None
+        others = tensors_in(y.definition) - {x}
+        return sorted((t for t in others if t.definition is not None and x in collect([t])), key=lambda t: t.order)
 
     # --- local --------------------------------------------------------------------------------------------------------
 

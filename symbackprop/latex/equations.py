@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import sympy as sp
 
-from symbackprop.calculus.forms import Forms, Partial
+from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.tensor import Equation, Tensor

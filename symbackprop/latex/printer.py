@@ -12,6 +12,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
+from symbackprop.calculus.partial import Factor
 from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
@@ -164,7 +165,7 @@ class TensorLatex(LatexPrinter):
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         if not expr.is_commutative:
-            return " ".join(self._bind(x, _POWER) for x in expr.args)
+            return (r" \cdot " if expr.has(Factor) else " ").join(self._bind(x, _POWER) for x in expr.args)
         negative, above, below = fraction(expr)
         places, self.places = self.places, None
         text = self._product(sp.Integer(-1) if negative else sp.S.One, sorted(above, key=self._by_kind if places is None else _from_the_input(places)), below)

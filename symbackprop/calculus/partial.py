@@ -1,0 +1,107 @@
+"""Partial derivatives by name: ∂y/∂x as the chain rule writes it, before and after it is evaluated."""
+
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.differentiate import pull
+from symbackprop.calculus.elementwise import partial
+from symbackprop.calculus.index import IndexForm
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.operators.base import IndexSum
+from symbackprop.graph.tensor import Tensor
+
+
+class Partial(sp.Expr):
+    """The partial derivative ∂y/∂x of the equation of y, by name and unevaluated. `doit` evaluates it, for scalars and for entries.
+
+    It does not commute: a product of partial derivatives is kept in the order in which the chain rule writes it, which for
+    tensors is the only right one. Further arguments are what is held fixed, where that must be said: the loss may depend on x by
+    its own equation and by others besides.
+    """
+
+    is_commutative = False
+
+    @property
+    def y(self) -> Any:
+        return self.args[0]
+
+    @property
+    def x(self) -> Any:
+        return self.args[1]
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        return self.args[2:]
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor whose derivative this is, or is an entry of."""
+        tensor: Tensor = self.y.base.label if isinstance(self.y, sp.Indexed) else self.y
+        return tensor
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        y, x = self.args[:2]
+        if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
+            tensor, index = (y.base.label, y.indices) if isinstance(y, sp.Indexed) else (y, ())
+            names = tuple(s for s in y.free_symbols | x.free_symbols if isinstance(s, sp.Symbol))
+            entry = IndexForm(taken=names).entry(tensor.definition, index)
+            evaluated = collapsed(partial(entry, x, tensor.name))
+            return evaluated.xreplace({entry: y}) if entry.args and not entry.is_number else evaluated  # tanh(z)^2 is a^2
+        if y.shape == () and x.shape == ():
+            return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
+        raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"d{printer._print(self.y)}/d{printer._print(self.x)}"
+
+    def _latex(self, printer: Any, **_: Any) -> str:
+        text = rf"\frac{{\partial {printer._print(self.y)}}}{{\partial {printer._print(self.x)}}}"
+        return rf"\left.{text}\right|_{{{', '.join(map(printer._print, self.held))}}}" if self.held else text
+
+
+class Factor(sp.Expr):
+    """A factor of the chain rule after its evaluation. As `Partial`, it keeps its place in the product; `doit` lets it go."""
+
+    is_commutative = False
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        return self.args[0]
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"({printer._print(self.args[0])})"
+
+    def _latex(self, printer: Any, **_: Any) -> str:
+        return str(printer.factor(self.args[0]))
+
+
+def evaluated(chain: sp.Expr) -> sp.Expr:
+    """A product or sum of products of partial derivatives, each replaced by its value and left where it stands."""
+    return chain.xreplace({p: Factor(p.doit()) for p in chain.atoms(Partial)})
+
+
+def collapsed(expr: sp.Expr) -> sp.Expr:
+    """Sums over Kronecker deltas carried out: Σ_p δ_ip f(p) is f(i). Indices run within the axes that they belong to, so i is in range."""
+    if not expr.has(sp.KroneckerDelta):
+        return expr
+    args = [collapsed(a) if isinstance(a, sp.Expr) else a for a in expr.args]
+    if not isinstance(expr, sp.Sum):
+        return expr.func(*args) if expr.args and not isinstance(expr, (sp.Indexed, sp.KroneckerDelta)) else expr
+    terms = sp.Add.make_args(sp.expand_mul(args[0]))
+    return sp.Add(*(_picked(term, list(expr.limits)) for term in terms))
+
+
+def _picked(term: sp.Expr, limits: list[Any]) -> sp.Expr:
+    for delta in [f for f in sp.Mul.make_args(term) if isinstance(f, sp.KroneckerDelta)]:
+        for limit in limits:
+            k = limit[0]
+            if k in delta.args:
+                other = next((a for a in delta.args if a != k), k)
+                if not isinstance(other, (sp.Symbol, sp.Integer)):
+                    continue  # an index that arithmetic made may lie outside
+                rest = [x for x in limits if x is not limit]
+                return _picked((term / delta).xreplace({k: other}), rest)
+    return IndexSum(term, *limits) if limits else term
+
+
+__all__ = ["Factor", "Partial", "collapsed", "evaluated"]
