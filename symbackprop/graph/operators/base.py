@@ -68,12 +68,14 @@ class CodePrinter(Printer, Protocol):
 class Operator(TensorMethods, Shaped, sp.Expr):
     """A structural operator: `parameters` (SymPy atoms and tuples) first, then `operands` (tensor expressions).
 
-    A subclass sets `n_parameters` and states `infer_shape`, `rank`, `pullback`, `entry`, `latex_form` and `numpy_form`.
+    A subclass sets `n_parameters` and `title`, what a sentence calls it, and states `infer_shape`, `rank`, `pullback`, `entry`,
+    `latex_form` and `numpy_form`.
     """
 
     is_commutative = True
     is_real = True
     n_parameters: int = 0
+    title: str = "an operator"
     is_juxtaposed: bool = False  # whether its LaTeX is a product of symbols side by side, to be bracketed beside another operation
 
     @property

@@ -24,6 +24,7 @@ LETTERS = string.ascii_lowercase[8:] + string.ascii_lowercase[:8] + string.ascii
 class Eye(Operator):
     """The identity matrix of a given size; the Kronecker delta."""
 
+    title = "the identity"
     n_parameters = 1
 
     def infer_shape(self) -> Shape:
@@ -62,6 +63,15 @@ class Einsum(Operator):
     @property
     def rank(self) -> int:
         return len(self.spec[1])
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        ins, out = self.spec
+        if len(ins) == 1:
+            return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
+        if matrix_product(self) is not None:
+            return "the inner product" if not out else "the matrix product"
+        return "the outer product" if is_outer(self) else "the contraction"
 
     @property
     def precedence(self) -> int:
@@ -147,6 +157,7 @@ class _StrAdapter:
 class Broadcast(Operator):
     """Repeat `x` over new axes: `axes[m]` is the place of x's axis m in the result, whose shape is given."""
 
+    title = "the repetition"
     n_parameters = 2  # shape, axes
 
     def infer_shape(self) -> Shape:

@@ -14,6 +14,7 @@ from symbackprop.graph.tensor import Tensor
 class Take(Operator):
     """Entries of `x` along an axis at integer positions: result[.., i.., ..] = x[.., indices[i..], ..]. Operands: x, indices."""
 
+    title = "the lookup"
     n_parameters = 1  # axis, negative
 
     @property
@@ -55,6 +56,7 @@ class Take(Operator):
 class Scatter(Operator):
     """Zeros, with the entries of `g` added at integer positions along an axis: the pullback of `Take`. Operands: g, indices."""
 
+    title = "the scattering"
     n_parameters = 2  # axis (negative, of the result), size of that axis
 
     @property
@@ -97,6 +99,7 @@ class Scatter(Operator):
 class OneHot(Operator):
     """1 where the last index equals the integer label, 0 elsewhere: shape (*labels, size). It has no derivative in its labels."""
 
+    title = "the one-hot coding"
     n_parameters = 1
 
     @property

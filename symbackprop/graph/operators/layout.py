@@ -27,6 +27,7 @@ from symbackprop.graph.shapes import Dimension, Shape, as_shape, rank_of, shape_
 class Reshape(Operator):
     """The same entries in C order under another shape."""
 
+    title = "the reshaping"
     n_parameters = 1
 
     def infer_shape(self) -> Shape:
@@ -146,6 +147,7 @@ def expand_axes(x: sp.Expr, axes: Sequence[int], rank: int) -> sp.Expr:
 class Concatenate(Operator):
     """Operands one after the other along one (negative) axis."""
 
+    title = "the concatenation"
     n_parameters = 1
 
     @property
@@ -204,6 +206,7 @@ def concatenate(tensors: Any, axis: int = 0) -> sp.Expr:
 class Slice(Operator):
     """Basic slicing; one (start, stop, step) for each axis, with non-negative bounds and a positive step."""
 
+    title = "the slice"
     n_parameters = 1
 
     @property
@@ -248,6 +251,7 @@ def _cuts(cuts: Any, shape: Shape, p: Printer) -> str:
 class Pad(Operator):
     """Zeros of the given shape with `x` put at the places that a slice names: the pullback of `Slice`."""
 
+    title = "the padding"
     n_parameters = 2  # cuts, shape
 
     def infer_shape(self) -> Shape:

@@ -129,6 +129,8 @@ class IsFirstMax(_OverIndex):
 class AxisMax(Reduction):
     """The largest entry along an axis. Where several are equal, the first one takes the whole derivative."""
 
+    title = "the maximum"
+
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [self.spread(adjoint) * FirstMax(*self.args)]
 
@@ -145,6 +147,8 @@ class AxisMax(Reduction):
 
 class FirstMax(SameShape):
     """1 at the first largest entry along an axis, 0 elsewhere. Piecewise constant: its own derivative is zero."""
+
+    title = "the place of the maximum"
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [None]
@@ -163,6 +167,8 @@ class FirstMax(SameShape):
 class LogSumExp(Reduction):
     """log of the sum of exponentials along an axis, computed without overflow. Its gradient is the softmax."""
 
+    title = "log-sum-exp"
+
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [self.spread(adjoint) * Softmax(*self.args)]
 
@@ -180,6 +186,8 @@ class LogSumExp(Reduction):
 class Softmax(SameShape):
     """exp(x)/sum(exp(x)) along an axis. Pullback: S (G - sum(G S))."""
 
+    title = "the softmax"
+
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [self * (adjoint - reduce_sum(adjoint * self, self.axis, keepdims=True))]
 
@@ -196,6 +204,8 @@ class Softmax(SameShape):
 
 class LogSoftmax(SameShape):
     """log of the softmax along an axis, computed without overflow. Pullback: G - softmax(x) sum(G)."""
+
+    title = "the log-softmax"
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [adjoint - Softmax(*self.args) * reduce_sum(adjoint, self.axis, keepdims=True)]
