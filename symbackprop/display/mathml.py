@@ -94,6 +94,12 @@ def _is_sign(box: Box) -> bool:
     return isinstance(box, Row) and not box.items
 
 
+def _is_big(box: Box) -> bool:
+    """Whether it is a sum sign or one of its kind, which is not applied to anything in brackets."""
+    base = box.base if isinstance(box, Script) else box
+    return isinstance(base, Atom) and base.big
+
+
 def _box(box: Box) -> str:
     match box:
         case Row():

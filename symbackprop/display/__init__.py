@@ -1,0 +1,1 @@
+"""Networks and derivations for the eye: MathML, HTML, Markdown and diagrams."""
