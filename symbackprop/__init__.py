@@ -31,6 +31,7 @@ from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
 from symbackprop.layers import dense, mlp
 from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
+from symbackprop.reading import load, parse
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from symbackprop.training.trainer import Trainer
@@ -75,6 +76,7 @@ __all__ = [
     "gelu",
     "half_squared_error",
     "leaky_relu",
+    "load",
     "log1p",
     "log_softmax",
     "logsumexp",
@@ -86,6 +88,7 @@ __all__ = [
     "mse",
     "node",
     "one_hot",
+    "parse",
     "relu",
     "reshape",
     "sigmoid",

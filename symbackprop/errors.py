@@ -20,7 +20,21 @@ class UnknownWeightError(NetworkError, KeyError):
 
 
 class ParseError(SymbackpropError, ValueError):
-    """A text form that does not follow the grammar."""
+    """A text form that cannot be read. `reason` is the message in one line; `line` and `column` count from 1, and are 0 where the text
+    as a whole is meant. As text it shows the line with a caret under the place: `source` and `mark` are these two lines."""
+
+    def __init__(self, reason: str, line: int = 0, column: int = 0, source: str = "", mark: str = "", file: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.line, self.column, self.source, self.mark, self.file = reason, line, column, source, mark, file
+
+    @property
+    def place(self) -> str:
+        """Where it is: "tanh.net, line 3, column 7"."""
+        return ", ".join([self.file] * bool(self.file) + [f"line {self.line}, column {self.column}"] * bool(self.line))
+
+    def __str__(self) -> str:
+        message = f"{self.place}: {self.reason}" if self.place else self.reason
+        return f"{message}\n    {self.source}\n    {self.mark}" if self.source else message
 
 
 class DataError(SymbackpropError, ValueError):

@@ -66,6 +66,8 @@ LEFT_OF = {
     "latex": {"graph", "calculus"},
     "codegen": {"graph", "calculus"},
     "training": {"graph", "calculus", "latex", "codegen"},
+    "audit": {"graph", "calculus", "latex", "codegen", "training"},
+    "text": {"graph"},
     "display": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation"},
 }
 

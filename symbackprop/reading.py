@@ -1,0 +1,76 @@
+"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses, and `dense`."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from symbackprop.errors import ParseError
+from symbackprop.layers import LOSSES, dense
+from symbackprop.network import Network
+from symbackprop.text.builder import LONGEST, Source, read
+from symbackprop.text.vocabulary import FUNCTIONS, Function, function
+
+VOCABULARY: Mapping[str, Function] = {**FUNCTIONS, **{name: function(loss) for name, loss in LOSSES.items()}, "dense": function(dense)}
+
+
+class UnreadableFileError(ParseError, OSError):
+    """A file that cannot be read: a directory, or one without permission."""
+
+
+class MissingFileError(UnreadableFileError, FileNotFoundError):
+    """A file that does not exist."""
+
+
+def parse(text: str) -> Network:
+    """The network of a text form, one equation a line:
+
+        data   x, t
+        weight w = 1, b = 0
+        y = tanh(w*x + b)
+        loss   C = (y - t)^2/2
+        output y
+
+    Shapes stand in brackets, as in `data X[n, 2]`; `#` begins a comment. Raises `ParseError`, which shows the line and the place. Nothing
+    in the text is evaluated as Python.
+    """
+    source = parse_source(text)
+    return Network(source.loss, source.output)
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """The network of a text form in a file (UTF-8). Raises `ParseError` for a file that cannot be read, too."""
+    source = load_source(path)
+    return Network(source.loss, source.output)
+
+
+def parse_source(text: str, file: str = "") -> Source:
+    """What a text form says: the loss, the output, and the columns that its data are read from."""
+    if not isinstance(text, str):
+        raise ParseError(f"parse({type(text).__name__}): expected a text such as 'weight x' and 'loss C = x^2' on two lines")
+    if "\n" not in text and "=" not in text and Path(text[:LONGEST]).suffix in (".net", ".txt"):
+        raise ParseError(f"parse({text[:100]!r}): expected a text form, found the name of a file; read it with load(...)")
+    return read(text, VOCABULARY, file)
+
+
+def load_source(path: str | os.PathLike[str]) -> Source:
+    """The same of a file; "-" is the standard input."""
+    name = os.fspath(path)
+    limit = 4 * LONGEST + 4  # bytes, of UTF-8: a device without an end is not read to its end
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read(limit)
+        else:
+            with open(name, "rb") as file:
+                content = file.read(limit)
+    except FileNotFoundError:
+        raise MissingFileError(f"the file {name!r} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(f"the file {name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
+        raise ParseError(f"byte {column} of the line, 0x{content[error.start]:02x}, is not UTF-8; save the file as UTF-8", line, column, file=name) from None
+    return parse_source(text, name)
