@@ -55,7 +55,7 @@ class Gradient:
         if form == "matrix" or form == "index":
             lines = (tex.matrix_lines if form == "matrix" else tex.index_lines)(self._forms, [self.weight])
             if len(lines) > 1:
-                return tex.align(lines).replace("align*", "aligned")
+                return tex.align(lines, "aligned")
             return " = ".join(lines[0])
         return " = ".join(tex.gradient_line(self._forms, self.weight, form))
 
@@ -133,21 +133,25 @@ class Gradients(Mapping[str, Gradient]):
     @deep
     def latex(self, form: str = "local") -> str:
         """One align* of all gradients."""
+        return tex.align(self._lines(form))
+
+    def _lines(self, form: str) -> list[tex.Line]:
         _check_form(form)
         weights = self._forms.system.weights
         if form == "matrix":
-            return tex.align(tex.matrix_lines(self._forms, weights))
+            return tex.matrix_lines(self._forms, weights)
         if form == "index":
-            return tex.align(tex.index_lines(self._forms, weights))
-        return tex.align([tex.gradient_line(self._forms, w, form) for w in weights])
+            return tex.index_lines(self._forms, weights)
+        return [tex.gradient_line(self._forms, w, form) for w in weights]
 
     @deep
     def __repr__(self) -> str:
         return "\n".join(f"d{self._forms.system.loss}/d{w} = {self[w].local}" for w in self)
 
+    @deep
     def _repr_latex_(self) -> str:
         form = "matrix" if any(w.shape for w in self._forms.system.weights) else "local"
-        return "$$" + self.latex(form).replace("align*", "aligned") + "$$"
+        return "$$" + tex.align(self._lines(form), "aligned") + "$$"
 
 
 def _check_form(form: str) -> None:

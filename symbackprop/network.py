@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from symbackprop.audit.case import Case
+from symbackprop.audit.gradients import audit_gradients
+from symbackprop.audit.report import Audit
 from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
 from symbackprop.errors import NetworkError
@@ -84,6 +87,19 @@ class Network:
         weights: dict[str, Any] = self._evaluator.module.initialize(seed)
         return weights
 
+    def audit(
+        self, gradients: Any, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, tolerance: float | None = None, **data: Any
+    ) -> Audit:
+        """What is wrong with gradients that somebody derived by hand: for every weight right or wrong, the relative error, the true formula,
+        and the mistake that explains the numbers.
+
+        `gradients` maps weights (or their names) to arrays, or is a function `f(weights, **data)` that returns such a mapping, or a pair
+        (loss, mapping). Right is what is within `tolerance`, relative to an entry or a thousandth of the largest one, or within rounding; it
+        is 1e-6, and 1e-4 for numbers in float32. With `optimizer` its learning rate is among the factors that are recognised.
+        """
+        case = Case(self.system, self._evaluator, weights, data, optimizer)
+        return audit_gradients(case, self.gradients, gradients, tolerance)
+
     @cached_property
     def _evaluator(self) -> Evaluator:
         return Evaluator(self.system)
@@ -96,6 +112,6 @@ class Network:
         return "\n".join([f"Network(loss={self.loss}, output={self.output})", *lines])
 
     def _repr_latex_(self) -> str:
-        return "$$" + self.latex("equations").replace("align*", "aligned") + "$$"
+        return "$$" + align(equation_lines(self.system.equations), "aligned") + "$$"
 
 

@@ -17,10 +17,15 @@ FORMS = ("chain", "local", "closed", "matrix", "index")
 Line = tuple[str, str]  # what stands left and right of the equals sign
 
 
-def align(lines: Sequence[Line]) -> str:
-    """An align* of (left, right) pairs."""
-    body = " \\\\\n".join(rf"  {left} &= {right}" for left, right in lines)
-    return "\\begin{align*}\n" + body + "\n\\end{align*}"
+def align(lines: Sequence[Line], environment: str = "align*") -> str:
+    """An align* (or aligned, split) of (left, right) pairs. A line without a left side goes on with the one before it: see
+    `latex.breaking`."""
+    return block([rf"  {left} &= {right}" if left else rf"  &{right}" for left, right in lines], environment)
+
+
+def block(lines: Sequence[str], environment: str = "align*") -> str:
+    """Lines in an environment."""
+    return f"\\begin{{{environment}}}\n" + " \\\\\n".join(lines) + f"\n\\end{{{environment}}}"
 
 
 def derivative(loss: Tensor, x: Tensor, index: Sequence[sp.Expr] = (), printer: TensorLatex | None = None) -> str:
@@ -141,14 +146,14 @@ def _needed(forms: Forms, weights: Sequence[Tensor], names: Mapping[Tensor, Name
     backwards, then the gradients, the last layer's first. A gradient that is a constant has no equation of its own."""
     of = forms.adjoints.of
     errors: set[Tensor] = set()
-    stack = [_inlined(of[w].definition, names) if isinstance(of[w], Tensor) else of[w] for w in weights]
+    stack = [inlined(of[w].definition, names) if isinstance(of[w], Tensor) else of[w] for w in weights]
     while stack:
         new = (tensors_in(stack.pop()) & names.keys()) - errors
         errors |= new
-        stack.extend(_inlined(t.definition, names) for t in new)
-    found = [(symbol.adjoint_of[1], symbol, _inlined(expr, names)) for symbol, expr in forms.adjoints.equations if symbol in errors and symbol.adjoint_of]
+        stack.extend(inlined(t.definition, names) for t in new)
+    found = [(symbol.adjoint_of[1], symbol, inlined(expr, names)) for symbol, expr in forms.adjoints.equations if symbol in errors and symbol.adjoint_of]
     for w in _by_layer(forms.system, weights):
-        found.append((w, of[w], _inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)))
+        found.append((w, of[w], inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)))
     return found
 
 
@@ -159,7 +164,7 @@ def _by_layer(system: System, weights: Sequence[Tensor]) -> list[Tensor]:
     return sorted(weights, key=lambda w: (-place.get(w, 0), w in added, w.name))
 
 
-def _inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
+def inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
     """The expression with the adjoints that have no name of their own replaced by theirs."""
     assert expr is not None
     while inner := {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in named}:
@@ -167,4 +172,4 @@ def _inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
     return expr
 
 
-__all__ = ["FORMS", "align", "derivative", "entry_line", "equation_lines", "gradient_line", "index_lines", "matrix_lines"]
+__all__ = ["FORMS", "align", "derivative", "entry_line", "equation_lines", "error_names", "gradient_line", "index_lines", "inlined", "matrix_lines", "places"]

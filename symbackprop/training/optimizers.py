@@ -30,6 +30,7 @@ from symbackprop.graph.names import check_name
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import rank_of
 from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.latex.equations import block
 from symbackprop.latex.printer import TensorLatex
 
 State = Callable[..., Tensor]
@@ -98,14 +99,17 @@ class Optimizer:
 
     def latex(self) -> str:
         r"""The rule as one align*, an assignment a line, in the order in which they are made: m \leftarrow 0.9 m + g."""
+        return block(self._lines())
+
+    def _lines(self) -> list[str]:
         lines = []
         for target, expr in self.equations().assignments:
             printer = TensorLatex(lead=target)
             lines.append(rf"{printer.plain(target)} &\leftarrow {printer.plain(expr)}")
-        return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
+        return lines
 
     def _repr_latex_(self) -> str:
-        return "$$" + self.latex().replace("align*", "aligned") + "$$"
+        return "$$" + block(self._lines(), "aligned") + "$$"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={_shown(v)}' for k, v in vars(self).items())})"
