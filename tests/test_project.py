@@ -66,6 +66,7 @@ LEFT_OF = {
     "latex": {"graph", "calculus"},
     "codegen": {"graph", "calculus"},
     "training": {"graph", "calculus", "latex", "codegen"},
+    "derivation": {"graph", "calculus", "latex", "codegen", "training"},
     "audit": {"graph", "calculus", "latex", "codegen", "training"},
     "text": {"graph"},
     "display": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation"},

@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints, differentiate
-from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.index import IndexForm, free_indices, relettered
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.errors import UnsupportedError
@@ -93,7 +93,7 @@ class Forms:
     def chain_step(self, x: Tensor, index: tuple[sp.Expr, ...]) -> list[sp.Expr]:
         """The chain rule one equation back, at one entry of `x`: for each node that reads x, its adjoint times its partial derivative."""
         fresh = IndexForm(taken=self._taken(index))
-        return [self._chain_term(y, x, index, fresh) for y in self._users.get(x, [])]
+        return [relettered(self._chain_term(y, x, index, fresh), self._taken(index)) for y in self._users.get(x, [])]
 
     def _chain_term(self, y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
         outside = set(fresh.taken)

@@ -80,3 +80,17 @@ class IndexForm:
                 full = shape_of(expr)[rank - len(shape) :] if len(shape) else ()
                 table[symbol] = self.entry(x, tuple(sp.S.Zero if s == 1 and f != 1 else i for i, s, f in zip(own, shape, full, strict=True)))
         return body.xreplace(table)
+
+
+def relettered(expr: sp.Expr, taken: Iterable[str] = ()) -> sp.Expr:
+    """The same expression with its summation letters in order: p, q, r ... from the left and from the outside, as `IndexForm` gives them."""
+    if not expr.has(sp.Sum):
+        return expr
+    bound = [(k, size) for part in sp.preorder_traversal(expr) if isinstance(part, sp.Sum) for k, _, size in part.limits]
+    used = {s.name for s in expr.free_symbols} | set(taken)
+    letters = (c for c in itertools.chain(_SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED)) if c not in used)
+    table: dict[sp.Basic, sp.Basic] = {}
+    for k, _ in bound:
+        if k not in table and not k.name.endswith("_"):  # a named dimension has its own letter
+            table[k] = index_symbol(next(letters))
+    return expr.xreplace(table)

@@ -1,0 +1,57 @@
+"""The closed form of a gradient, in weights and data only, as far as anybody can read it: what repeats in it gets a name, and what
+would fill pages is left out, with a sentence that says so."""
+
+from typing import NamedTuple
+
+import sympy as sp
+
+from symbackprop.calculus.forms import Forms
+from symbackprop.derivation.notation import Index, Notation
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.boxes import width
+from symbackprop.latex.equations import places
+from symbackprop.latex.printer import TensorLatex
+
+SHORT = 90.0  # em: what is written as it is, on two lines or three
+PAGE = 160.0  # em: what is written at all where it cannot be abbreviated
+
+
+class Written(NamedTuple):
+    """A closed form: its LaTeX, the expression, and the definitions of the abbreviations in it."""
+
+    right: str
+    expr: sp.Expr
+    where: tuple[tuple[str, str], ...] = ()
+
+
+def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Written | str:
+    """The closed form of one entry, or a sentence that says why there is none."""
+    name = TensorLatex().plain(w)
+    try:
+        expr = forms.closed(w) if notation.scalar else forms.entry(w, index, closed=True)
+    except UnsupportedError:
+        return f"The closed form of the gradient of ${name}$ would fill pages and is left out; the equations above determine it."
+    printer = TensorLatex(places=places(forms.system)) if notation.scalar else notation.entries(index)
+    if expr.count_ops() > 20_000:
+        return f"The closed form of the gradient of ${name}$ has {expr.count_ops()} operations and is left out; the equations above determine it."
+    text = printer.plain(expr)
+    if width(text) <= SHORT:
+        return Written(text, expr)
+    if not notation.scalar:
+        if width(text) <= PAGE:
+            return Written(text, expr)
+        return f"The closed form of the gradient of ${name}$ is {width(text):.0f} em long and is left out; the equations above determine it."
+    return _abbreviated(expr, forms, printer, {t.name for t in forms.system.tensors})
+
+
+def _abbreviated(expr: sp.Expr, forms: Forms, printer: TensorLatex, taken: set[str]) -> Written:
+    """What appears more than once is named u_1, u_2 ..."""
+    names = (sp.Symbol(f"u_{k}", real=True) for k in range(1, 10_000) if f"u_{k}" not in taken)
+    found, (short,) = sp.cse(expr, symbols=names, order="none")
+    plain = TensorLatex()
+    where = tuple((plain.plain(symbol), plain.plain(value)) for symbol, value in found)
+    return Written(printer.plain(short), expr, where)
+
+
+__all__ = ["Written", "closed_form"]

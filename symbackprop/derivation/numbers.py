@@ -1,0 +1,163 @@
+"""A random point, and what the equations are worth there: the numbers that the steps of a derivation are held against.
+
+Left of each equals sign stands a slope found without any derivation (training.slopes), right of it the printed expression, computed
+entry by entry with mpmath.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+
+from symbackprop.calculus.deep import deep
+from symbackprop.calculus.differentiate import Adjoints
+from symbackprop.calculus.evaluate import Numbers, without_partials
+from symbackprop.codegen.expressions import PythonPrinter
+from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.load import load_source
+from symbackprop.graph.equations import System, tensors_in
+from symbackprop.graph.shapes import Dim, Shape
+from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.training.evaluator import random_values
+from symbackprop.training.feed import Array
+from symbackprop.training.slopes import slope
+
+ENTRIES = 3  # of a tensor, compared one by one
+TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
+EXACT = 1e-9
+
+
+@dataclass(frozen=True)
+class Check:
+    """How an equation came out at random inputs. `error`: the largest |left - right| / max(|left|, |right|, 0.001 × the largest entry);
+    `method`: how the left side was found; `ok`: whether the error is within the tolerance."""
+
+    error: float
+    tolerance: float
+    method: str
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.error <= self.tolerance)
+
+    def __str__(self) -> str:
+        return f"{'checked' if self.ok else 'WRONG'}: relative error {self.error:.0e} against {self.method}"
+
+
+class RandomPoint:
+    """Random weights and data of one system, and the values of all its equations and adjoints there."""
+
+    @deep
+    def __init__(self, system: System, adjoints: Adjoints, seed: int = 0) -> None:
+        self.system = system
+        self.rng = np.random.default_rng(seed)
+        weights, data = random_values(system, seed)
+        self.given = {**weights, **data}
+        tensors = {t.name: t for t in system.tensors}
+        self.values: dict[Tensor, Array] = {tensors[name]: np.asarray(value) for name, value in self.given.items()}
+        self.sizes: dict[Any, int] = {}
+        for t, array in self.values.items():
+            self.sizes.update({d: s for d, s in zip(t.shape, array.shape, strict=True) if isinstance(d, Dim)})
+        self.forward = [Equation(t, t.definition) for t in adjoints.forward() if t.definition is not None]
+        equations = [*self.forward, *adjoints.equations]
+        self._functions = _functions(equations)
+        self._run(self.values, equations)
+        self._after: dict[Tensor, list[Equation]] = {}
+
+    def _run(self, values: dict[Tensor, Array], equations: Sequence[Equation]) -> None:
+        for symbol, _ in equations:
+            values[symbol] = np.asarray(self._functions[symbol](values, self.sizes))
+
+    def numbers(self) -> Numbers:
+        return Numbers(self.values, self.sizes)
+
+    def shape(self, shape: Shape) -> tuple[int, ...]:
+        return tuple(int(sp.sympify(s, strict=True).xreplace({d: sp.Integer(n) for d, n in self.sizes.items()})) for s in shape)
+
+    def entries(self, shape: Shape) -> list[tuple[int, ...]]:
+        """Some places in a tensor, at random."""
+        sizes = self.shape(shape)
+        count = int(np.prod(sizes))
+        chosen = range(count) if count <= ENTRIES else self.rng.choice(count, ENTRIES, replace=False)
+        return [tuple(map(int, np.unravel_index(k, sizes))) for k in chosen]
+
+    # --- the left sides ---------------------------------------------------------------------------------------------------
+
+    def loss_of(self, x: Tensor) -> Callable[[Array], Any]:
+        """The loss as a function of one tensor: its own equation is left out, and those that depend on it run again."""
+        if x not in self._after:
+            reached, after = {x}, []
+            for equation in self.forward:
+                if equation.symbol is not x and tensors_in(equation.expr) & reached:
+                    reached.add(equation.symbol)
+                    after.append(equation)
+            self._after[x] = after
+
+        def loss(value: Array) -> Any:
+            values = {**self.values, x: value}
+            self._run(values, self._after[x])
+            return values[self.system.loss][()]
+
+        return loss
+
+    def gradient_slope(self, x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+        return self._slope(self.loss_of(x), x, index)
+
+    def partial_slope(self, y: Tensor, at: tuple[int, ...], x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+        """∂y[at]/∂x[index] of the equation of y alone."""
+        return self._slope(lambda value: np.asarray(self._functions[y]({**self.values, x: value}, self.sizes))[at], x, index)
+
+    def _slope(self, function: Callable[[Array], Any], x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+        direction = np.zeros(self.values[x].shape)
+        direction[index] = 1.0
+        with np.errstate(all="ignore"):
+            found = slope(function, self.values[x], direction)
+        return found.value, found.exact
+
+    # --- comparing --------------------------------------------------------------------------------------------------------
+
+    @deep
+    def right(self, expr: sp.Expr, symbols: Sequence[sp.Symbol] | None) -> Callable[..., float]:
+        """The entries of a right side: of an expression in index form with the free indices `symbols`, or (None) of a tensor expression."""
+        expr = without_partials(expr)
+        numbers = self.numbers()
+        compiled = numbers.entries(expr) if symbols is None else numbers.function(expr, tuple(symbols))
+
+        def entry(*index: int) -> float:
+            with mpmath.workdps(25):
+                return float(compiled(*index))
+
+        return entry
+
+
+def compare(pairs: Sequence[tuple[float, float]], exact: bool, method: str) -> Check:
+    """The largest relative error of (left, right) pairs. An entry that is small beside the others is compared with them."""
+    scale = max((abs(v) for pair in pairs for v in pair), default=0.0)
+    errors = [abs(a - b) / max(abs(a), abs(b), 1e-3 * scale, 1e-12) if a != b else 0.0 for a, b in pairs]
+    worst = float("nan") if any(e != e for e in errors) else max(errors, default=0.0)
+    return Check(worst, EXACT if exact else TOLERANCE, method)
+
+
+def _functions(equations: Sequence[Equation]) -> dict[Tensor, Callable[[Mapping[Tensor, Array], Mapping[Any, int]], Any]]:
+    """Each equation as a function of the values of all tensors, from generated code."""
+    names = {t: f"v[{i}]" for i, t in enumerate(dict.fromkeys(t for e in equations for t in (*tensors_in(e.expr), e.symbol)))}
+    dims = {d: f"n[{d.name!r}]" for e in equations for d in e.expr.free_symbols if isinstance(d, Dim)}
+    printer = PythonPrinter(names={**names, **dims})
+    lines = [f"def f{i}(v, n):\n    return {printer.plain(expr)}" for i, (_, expr) in enumerate(equations)]
+    parts = ['"""The equations of a network, one function each."""\n\nimport numpy as np\n\nDTYPE = np.float64', *lines, *helper_source(printer.helpers)]
+    module = load_source("\n\n\n".join(part.strip("\n") for part in parts) + "\n", "equations")
+    places = {t: i for i, t in enumerate(names)}
+
+    def function(i: int, expr: sp.Expr) -> Callable[[Mapping[Tensor, Array], Mapping[Any, int]], Any]:
+        needed = [(places[t], t) for t in tensors_in(expr)]
+        run = getattr(module, f"f{i}")
+
+        def call(values: Mapping[Tensor, Array], sizes: Mapping[Any, int]) -> Any:
+            return run({k: values[t] for k, t in needed}, {str(d): n for d, n in sizes.items()})
+
+        return call
+
+    return {symbol: function(i, expr) for i, (symbol, expr) in enumerate(equations)}

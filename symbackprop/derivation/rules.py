@@ -1,0 +1,117 @@
+r"""The rules that justify a step, in words: which derivative of which function, which operator's pullback, which simplification."""
+
+from functools import lru_cache
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.elementwise import partial
+from symbackprop.calculus.evaluate import without_partials
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.shapes import postorder, rank_of
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.printer import TensorLatex
+
+_VARIABLE = sp.Symbol("u", real=True)
+
+
+def derivative_rules(expr: sp.Expr, x: Tensor) -> list[str]:
+    """The rules by which `expr` is differentiated in `x`, from the outside in, each once."""
+    needed = {part for part in postorder(expr) if x in part.free_symbols}
+    found: list[str] = []
+    stack: list[sp.Basic] = [expr]
+    while stack:
+        part = stack.pop()
+        inner = [a for a in part.args if a in needed]
+        rule = _rule(part, x, inner)
+        if rule and rule not in found:
+            found.append(rule)
+        stack.extend(reversed(inner))
+    if not found and expr == x:
+        found.append("identity")
+    return found
+
+
+def _rule(part: sp.Basic, x: Tensor, inner: list[Any]) -> str:
+    if isinstance(part, Operator):
+        return f"pullback of {part.title}"
+    if isinstance(part, sp.Add):
+        return "sum rule"
+    if isinstance(part, sp.Mul):
+        return "product rule" if len(inner) > 1 else "constant factor"
+    if isinstance(part, sp.exp) or (isinstance(part, sp.Pow) and part.base not in inner):
+        return "derivative of the exponential function"
+    if isinstance(part, sp.Pow):
+        return "power rule" if part.exp not in inner else "derivative of a power with a variable exponent"
+    if isinstance(part, sp.Piecewise):
+        return "case by case"
+    if isinstance(part, sp.Function) and len(part.args) == 1:
+        return function_rule(part.func)
+    return f"derivative of {type(part).__name__}" if isinstance(part, sp.Function) else ""
+
+
+@lru_cache(maxsize=256)
+def function_rule(function: Any) -> str:
+    r"""`derivative of tanh, $\tanh'(u) = 1 - \tanh^{2}(u)$`."""
+    printer = TensorLatex()
+    value = function(_VARIABLE)
+    try:
+        derivative = partial(value, _VARIABLE, "")
+    except UnsupportedError:
+        return f"derivative of {function.__name__}"
+    text = printer.plain(value)
+    name, _, rest = text.partition("(")
+    left = f"{name}'({rest}" if rest == "u)" else rf"\frac{{d}}{{du}} {printer.atom(value)}"
+    return f"derivative of {function.__name__}, ${left} = {printer.plain(derivative)}$"
+
+
+def forward_rule(t: Tensor) -> str:
+    """What an equation of the network does, in words."""
+    assert t.definition is not None
+    parts = [part for part in postorder(t.definition) if part.args]
+    words: list[str] = []
+    for part in parts:
+        word = part.title.removeprefix("the ") if isinstance(part, Operator) else part.func.__name__ if isinstance(part, sp.Function) else ""
+        if word and word not in words:
+            words.append(word)
+    if not words:
+        linear = all(isinstance(p, (sp.Add, sp.Mul)) for p in parts)
+        return "a weighted sum" if linear and any(isinstance(p, sp.Add) for p in parts) else "a product" if linear and parts else "elementary arithmetic"
+    return join(words)
+
+
+def broadcast_rule(y: Tensor, x: Tensor) -> str:
+    """Where x is repeated along axes of y, its derivative is summed over them."""
+    if x.rank < y.rank and x.rank > 0:
+        sizes = ", ".join(f"${s}$" for s in y.shape[: y.rank - x.rank])
+        return f"${TensorLatex().plain(x)}$ is repeated along the axis of size {sizes}, so the derivative is summed over it"
+    return ""
+
+
+def simplification(before: sp.Expr, after: sp.Expr) -> str:
+    """The name of what happened between a product of evaluated factors and its final form."""
+    plain = without_partials(before)
+    if plain == after:
+        return "factors written from the input to the loss" if not rank_of(after) else "the same, in order"
+    if _reciprocals(after) < _reciprocals(plain):
+        return "common factors cancel"
+    if _numbers(after) != _numbers(plain):
+        return "numbers collected"
+    return "terms collected"
+
+
+def _reciprocals(expr: sp.Expr) -> int:
+    return sum(1 for p in sp.preorder_traversal(expr) if isinstance(p, sp.Pow) and p.exp.is_negative)
+
+
+def _numbers(expr: sp.Expr) -> list[Any]:
+    return sorted((p for p in sp.preorder_traversal(expr) if isinstance(p, sp.Rational)), key=float)
+
+
+def join(words: list[str]) -> str:
+    """a; a and b; a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+__all__ = ["broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "simplification"]
