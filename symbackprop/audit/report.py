@@ -1,0 +1,151 @@
+"""What an audit says: a finding for each weight, and the report of all, as text, Markdown and HTML."""
+
+import html
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from symbackprop.errors import UnknownWeightError, UnsupportedError, ZeroGradientWarning
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one weight.
+
+    `right`; `relative_error` of the worst entry; `diagnosis`, a short name of the mistake ("sign", "factor", "transposed", "activation
+    derivative" ..., joined by " and "; "right" where there is none); `explanation`, a sentence or two for a learner; `factor`, by which the
+    given numbers differ, where that is the mistake; `formula` and `text`, the true gradient as LaTeX and as plain text.
+    """
+
+    name: str
+    right: bool
+    relative_error: float
+    diagnosis: str
+    explanation: str
+    factor: float | None = None
+    loss: str = "C"
+    gradient: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def wrong(self) -> bool:
+        return not self.right
+
+    @property
+    def verdict(self) -> str:
+        return "right" if self.right else "wrong"
+
+    @property
+    def formula(self) -> str:
+        """The true gradient as LaTeX: in matrix form, or for a scalar with the network's named values."""
+        try:
+            latex: str = self.gradient.latex("matrix" if self.gradient.weight.shape else "local")
+        except UnsupportedError:  # too long to be written out
+            latex = self.gradient.latex("matrix")
+        return latex
+
+    @property
+    def text(self) -> str:
+        """The true gradient as plain text."""
+        try:
+            return f"d{self.loss}/d{self.name} = {self.gradient.local}"
+        except UnsupportedError as error:
+            return f"(too long to be written out: {error})"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.verdict}" + ("" if self.right else f" ({self.diagnosis}). {self.explanation}")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The findings by weight. `ok`: whether all are right; `report["w_1"]`: one finding; `learning_rate`: what an audited update was
+    found to use, or None."""
+
+    findings: dict[str, Finding]
+    tolerance: float
+    learning_rate: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return all(f.right for f in self.findings.values())
+
+    @property
+    def wrong(self) -> list[str]:
+        """The names of the weights that are wrong."""
+        return [name for name, f in self.findings.items() if not f.right]
+
+    def __getitem__(self, key: Any) -> Finding:
+        name = getattr(key, "name", key)
+        if name not in self.findings:
+            raise UnknownWeightError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, self.findings)) or 'no weights'}")
+        return self.findings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __bool__(self) -> bool:
+        """Whether all are right: `assert net.audit(...)` says what it seems to say."""
+        return self.ok
+
+    def _head(self) -> str:
+        count, total = len(self.wrong), len(self.findings)
+        verdict = f"all {total} gradients are right" if not count else f"{count} of {total} gradients {'is' if count == 1 else 'are'} wrong"
+        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
+        return verdict + rate
+
+    def __repr__(self) -> str:
+        rows = [("weight", "verdict", "error", "diagnosis")]
+        rows += [(f.name, f.verdict, _percent(f.relative_error), "" if f.right else f.diagnosis) for f in self.findings.values()]
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        table = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        notes = [line for f in self.findings.values() if not f.right for line in ("", f"{f.name}: {f.explanation}", f"    {f.text}")]
+        return "\n".join([f"Audit: {self._head()}", *table, *notes])
+
+    def markdown(self) -> str:
+        """A table with formulas as `$...$`, as GitHub and Jupyter render it."""
+        lines = [f"**Audit:** {self._head()}", "", "| weight | verdict | relative error | true gradient | diagnosis |", "|---|---|---|---|---|"]
+        for f in self.findings.values():
+            said = "" if f.right else f"**{f.diagnosis}**: {f.explanation}"
+            lines.append(f"| `{f.name}` | {f.verdict} | {_percent(f.relative_error)} | ${_cell(f.formula)}$ | {_cell(said)} |")
+        return "\n".join(lines)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for f in self.findings.values():
+            said = "" if f.right else f"<b>{html.escape(f.diagnosis)}</b>: {html.escape(f.explanation)}"
+            colour = "#1a7f37" if f.right else "#cf222e"
+            cells = [
+                f"<code>{html.escape(f.name)}</code>",
+                f'<b style="color:{colour}">{f.verdict}</b>',
+                _percent(f.relative_error),
+                f"${html.escape(f.formula)}$",
+                said,
+            ]
+            rows.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>")
+        heads = "".join(f'<th style="text-align:left">{h}</th>' for h in ("weight", "verdict", "relative error", "true gradient", "diagnosis"))
+        return f"<p><b>Audit:</b> {html.escape(self._head())}</p><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def gradient_of(gradients: Mapping[str, Any], name: str) -> Any:
+    """One entry of `net.gradients`, without the warning that it is zero: here that is a finding like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZeroGradientWarning)
+        return gradients[name]
+
+
+def _percent(error: float) -> str:
+    return "-" if error != error or error == float("inf") else f"{error:.1e}"
+
+
+def _cell(text: str) -> str:
+    r"""Text inside a table's cell: on one line, and | written so that it does not end the cell."""
+    return " ".join(text.split()).replace("|", r"\vert " if text.startswith("\\") else r"\|")
+
+
+__all__ = ["Audit", "Finding", "gradient_of"]
