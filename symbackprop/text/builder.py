@@ -18,7 +18,7 @@ from symbackprop.text.grammar import KEYWORDS, statements
 from symbackprop.text.page import Page, Token, skeleton, suggestion
 from symbackprop.text.vocabulary import CONSTANTS, Function
 
-LONGEST = 200_000  # characters; a text of this length is no blackboard
+LONGEST = 100_000  # characters; a text of this length is no blackboard
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class _Builder:
         self.page = page
         self.expressions = Expressions(page, functions)
         self.places: dict[str, Token] = {}  # name → where it was given
+        self.looks: dict[str, str] = {}  # what a name looks like → the name
+        self.degrees: dict[Any, tuple[int, bool]] = {}
         self.columns: dict[str, syntax.Columns] = {}
         self.marked: dict[str, tuple[Token, Any]] = {}  # "loss", "output" → its line and its tensor, or the word that names it
 
@@ -82,9 +84,9 @@ class _Builder:
             raise self.page.error(f"the name {name!r} is given twice; line {self.places[name].line} has it already", token)
         if name in self.expressions.functions or name in CONSTANTS or (name in KEYWORDS and token.text != "loss" and token.text != "output"):
             raise self.page.error(f"the name {name!r} belongs to the text form; choose another, such as {name + '_1'!r}", token)
-        twin = next((other for other in self.places if skeleton(other) == skeleton(name)), None)
-        if twin is not None:
-            raise self.page.error(f"the name {name!r} cannot be told apart{suggestion(name, [twin])}", token)
+        twin = self.looks.setdefault(skeleton(name), name)
+        if twin != name:
+            raise self.page.error(f"the name {name!r} cannot be told from another{suggestion(name, [twin])}", token)
         self.places[name] = token
         return name
 
@@ -104,6 +106,8 @@ class _Builder:
         if token.kind == "number":
             if not token.text.isdigit():
                 raise self.page.error(f"the size {token.text} is not an integer", token)
+            if int(token.text) == 0:
+                raise self.page.error("a size is at least 1", token)
             return int(token.text)
         if role == "weight":
             raise self.page.error(f"a weight's sizes are integers, since it is learnt once for every batch; found {token.text!r}", token)
@@ -166,6 +170,7 @@ class _Builder:
         try:
             limits.check_number(expression)
             made = node(name, expression)
+            self.degrees[made] = limits.degree(expression, self.degrees)
         except SymbackpropError as error:
             raise self.page.located(error, token) from None
         self.expressions.tensors[name] = made

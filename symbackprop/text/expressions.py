@@ -120,14 +120,14 @@ class Expressions:
             return slice(*(None if bound is None else self.integer(bound) for bound in part.bounds))
         if isinstance(part, syntax.Name) and part.token.text == "None":
             return None
-        return self.integer(part)
+        return self.integer(part, "; positions that are data are read by take(x, positions)")
 
-    def integer(self, part: syntax.Part) -> int:
+    def integer(self, part: syntax.Part, hint: str = ", written as one number") -> int:
         if isinstance(part, syntax.Number) and part.token.text.isdigit():
             return int(part.token.text)
         if isinstance(part, syntax.Negative):
-            return -self.integer(part.operand)
-        raise self.page.error("expected an integer; positions that are data are read by take(x, positions)", part.token)
+            return -self.integer(part.operand, hint)
+        raise self.page.error(f"expected an integer{hint}", part.token)
 
     # --- calls --------------------------------------------------------------------------------------------------------------
 
@@ -186,11 +186,12 @@ class Expressions:
                 if not isinstance(part, syntax.Group):
                     raise self.page.error(f"{where} is a list of tensors, such as [a, b]", at)
                 return [self(item) for item in items]
-            case "axis":
-                if word == "None":
-                    return None
-                axes = tuple(self.axis(item, where, function) for item in items)
-                return axes if isinstance(part, syntax.Group) else axes[0]
+            case "axis" | "axes" if word == "None":
+                return None
+            case "axis" if not isinstance(part, syntax.Group):
+                return self.axis(part, where, function)
+            case "axis" | "axes":
+                return tuple(self.axis(item, where, function) for item in items)
             case "shape":
                 return tuple(self.size(item, where) for item in items)
             case "size":

@@ -27,7 +27,7 @@ from symbackprop.text.tokens import tokens
 
 DEPTH = 50  # brackets and powers inside each other
 OPERATIONS = 1000  # operators and calls in one statement
-STATEMENTS = 2000
+STATEMENTS = 2000  # and declared names
 KEYWORDS = ("data", "weight", "loss", "output")
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class _Reader:
         self.before = self.next
         self.depth = 0
         self.operations = 0
+        self.names = 0
         self.open: list[Token] = []
         self.comma = False  # whether the last list of items ended with a comma: (x,) is a group, (x) is x
 
@@ -98,20 +99,17 @@ class _Reader:
     # --- statements -------------------------------------------------------------------------------------------------------
 
     def statements(self) -> Iterator[syntax.Statement]:
-        count = 0
         while self.next.kind != "end":
             if self.next.kind == "newline":
                 self.advance()
                 continue
-            count += 1
-            if count > STATEMENTS:
-                raise self.page.error(f"more than {STATEMENTS} statements; build a network of this size in Python", self.next)
             self.operations = 0
             yield self.statement()
             if self.next.kind not in ("newline", "end"):
                 self.fail("an operator or the end of the line")
 
     def statement(self) -> syntax.Statement:
+        self.named()
         word = self.name("a name: an equation such as 'y = w*x', or one of data, weight, loss, output")
         if word.text in ("data", "weight"):
             items = [self.entry(word)]
@@ -129,6 +127,11 @@ class _Reader:
             raise self.page.error(f"only a name can be defined, not a part of it or its value; expected '=' after {word.text!r}", self.next)
         self.fail(f"'=' after {word.text!r}")
 
+    def named(self) -> None:
+        self.names += 1
+        if self.names > STATEMENTS:
+            raise self.page.error(f"more than {STATEMENTS} lines and names; build a network of this size in Python", self.next)
+
     def marked(self, word: Token) -> syntax.Definition:
         """`loss C = ...`, `loss = ...`, `loss C` or `loss mse(y, t)`; the same for the output."""
         if self.accept("="):
@@ -141,6 +144,7 @@ class _Reader:
         return syntax.Definition(word.text, word, None, expression)
 
     def entry(self, role: Token) -> syntax.Declared:
+        self.named()
         name = self.name(f"a name after {self.before.text!r}")
         shape = self.separated(self.size, "]") if self.accept("[") else ()
         if not self.accept("="):

@@ -4,19 +4,23 @@ A constant must be a number that float64 can hold, and an exact one must have fe
 """
 
 import math
+from collections.abc import Mapping
 
 import sympy as sp
 
 from symbackprop.errors import UnsupportedError
-from symbackprop.graph.shapes import Shape, show
+from symbackprop.graph.shapes import Shape, postorder, show
 
 EXPONENT = 1000
 BITS = 2048  # of a numerator or a denominator
 ENTRIES = 10**8  # of one tensor, open dimensions counted as 1
+AXES = 10
 
 
 def check_size(name: str, shape: Shape) -> None:
     """Refuse a tensor that no memory holds."""
+    if len(shape) > AXES:
+        raise UnsupportedError(f"{name} has {len(shape)} axes; expected at most {AXES}")
     entries = math.prod(size for size in shape if isinstance(size, int))
     if entries > ENTRIES:
         raise UnsupportedError(f"{name} of shape {show(shape)} has {entries:.3g} entries; expected at most {ENTRIES:.0e}")
@@ -41,12 +45,35 @@ def check_number(expr: sp.Expr) -> None:
     """Refuse a constant that is not a real number within float64, and exact numbers of too many digits anywhere."""
     for number in expr.atoms(sp.Rational, sp.Float):
         if _bits(number) > BITS or not math.isfinite(_float(number)) or (number != 0 and _float(number) == 0):
-            raise UnsupportedError(f"a number in {_shown(expr)} is too large or too small to compute with; expected at most 1.8e308")
+            raise UnsupportedError("a number here is too large or too small; expected what float64 holds, 5e-324 to 1.8e308")
     for power in expr.atoms(sp.Pow):
         if power.exp.is_Rational and max(abs(power.exp.p), power.exp.q) > EXPONENT:
             raise UnsupportedError(f"the exponent {_shown(power.exp)} is too large; expected at most {EXPONENT}")
     if expr.is_number and not math.isfinite(_float(expr)):
-        raise UnsupportedError(f"{_shown(expr)} is not a real number that can be computed with")
+        raise UnsupportedError(f"{_shown(expr)} is not a real number that float64 holds")
+
+
+def degree(expr: sp.Expr, known: Mapping[sp.Basic, tuple[int, bool]]) -> tuple[int, bool]:
+    """The largest power that SymPy could make of what an equation stands for, once every name in it is replaced by its definition, and
+    whether it is a logarithm, whose factors are powers to SymPy too. `known`: the same of the tensors in it."""
+    found: dict[sp.Basic, tuple[int, bool]] = {}
+    for part in postorder(expr, lambda p: isinstance(p, (sp.Mul, sp.Pow, sp.exp, sp.log, sp.Add))):
+        below = [found[a] for a in part.args if a in found]
+        logarithm = any(log for _, log in below)
+        if isinstance(part, sp.Pow):
+            found[part] = math.ceil(found[part.base][0] * abs(_float(part.exp))) if part.exp.is_number else 1, False
+        elif isinstance(part, sp.Mul):
+            factor = math.ceil(abs(_float(part.as_coeff_Mul()[0]))) if logarithm else 1
+            found[part] = factor * sum(d for d, _ in below), logarithm
+        elif isinstance(part, sp.Add):
+            found[part] = max(d for d, log in below if log or not logarithm) if logarithm else 1, logarithm
+        elif isinstance(part, (sp.exp, sp.log)):
+            found[part] = below[0][0] if isinstance(part, sp.log) or logarithm else 1, isinstance(part, sp.log)
+        else:
+            found[part] = known.get(part, (0 if part.is_Number else 1, False))
+    if found[expr][0] > EXPONENT:
+        raise UnsupportedError(f"the powers multiply up to {found[expr][0]:.3g}, once the names stand for their equations; expected at most {EXPONENT}")
+    return found[expr]
 
 
 def _bits(number: sp.Expr) -> int:

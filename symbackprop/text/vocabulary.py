@@ -18,7 +18,7 @@ CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi}
 # What an argument of this name is read as; all others are expressions.
 KINDS = {
     "axis": "axis",
-    "axes": "axis",
+    "axes": "axes",
     "keepdims": "flag",
     "bias": "flag",
     "spec": "text",
