@@ -9,6 +9,7 @@ from symbackprop.audit.gradients import audit_gradients
 from symbackprop.audit.report import Audit
 from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
+from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.errors import NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
@@ -99,6 +100,13 @@ class Network:
         """
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_gradients(case, self.gradients, gradients, tolerance)
+
+    def diagram(self, backward: bool = True, width: float | None = 1000, legend: bool = True) -> Diagram:
+        """The graph of the named nodes: `.svg()`, `.dot()`, `.mermaid()`, `.save(path)`; it shows itself in Jupyter.
+
+        `backward` adds the gradients, which travel against the arrows. A picture wider than `width` pixels breaks into rows; None never does.
+        """
+        return Diagram.of(self.system, backward, width, legend)
 
     @cached_property
     def _evaluator(self) -> Evaluator:

@@ -1,0 +1,1 @@
+"""Diagrams: a network's named nodes as a layered graph, in SVG, DOT and Mermaid."""

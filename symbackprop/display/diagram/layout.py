@@ -1,0 +1,207 @@
+"""Where everything stands: the boxes of all nodes, and the curves of all edges, row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from symbackprop.display.diagram.coordinates import About, heights
+from symbackprop.display.diagram.graph import Edge, Node
+from symbackprop.display.diagram.layers import Levels, breaks, columns, crossing_edges, levels, satellites
+from symbackprop.display.diagram.order import ordered
+from symbackprop.display.diagram.routes import PITCH, Gap, Point, Route, Turn, across, aside
+from symbackprop.display.diagram.shapes import Box, box
+
+GAP = 46.0  # between columns
+STEEP = 0.16  # how much wider a gap becomes for an edge that rises
+AWAY, BESIDE = 26.0, 8.0  # from a weight to its node, and between two weights
+BETWEEN = 18.0  # between things in one column
+MARGIN = 14.0
+
+
+@dataclass
+class Block:
+    """A node's box with the weights above and below it."""
+
+    box: Box
+    above: list[Box]
+    below: list[Box]
+
+    @property
+    def width(self) -> float:
+        return max(self.box.width, _row(self.above), _row(self.below))
+
+    @property
+    def up(self) -> float:
+        return self.box.height / 2 + (AWAY + max(b.height for b in self.above) if self.above else 0)
+
+    @property
+    def down(self) -> float:
+        return self.box.height / 2 + (AWAY + max(b.height for b in self.below) if self.below else 0)
+
+    def place(self, x: float, y: float) -> None:
+        self.box.x, self.box.y = x, y
+        for boxes, side in ((self.above, -1), (self.below, 1)):
+            left = x - _row(boxes) / 2
+            for b in boxes:
+                b.x, b.y = left + b.width / 2, y + side * (self.box.height / 2 + AWAY + b.height / 2)
+                left += b.width + BESIDE
+
+
+@dataclass
+class Picture:
+    """Boxes by name, routes by edge, and the size of it all."""
+
+    boxes: dict[str, Box]
+    paired: set[str] = field(default_factory=set)  # the sources to which a gradient comes back
+    routes: dict[tuple[str, str], Route] = field(default_factory=dict)
+    width: float = 0.0
+    height: float = 0.0
+
+
+def picture(nodes: Sequence[Node], edges: Sequence[Edge], limit: float | None) -> Picture:
+    """The layout, in rows no wider than about `limit` (None: one row)."""
+    boxes = {node.name: box(node) for node in nodes}
+    pairs = [(e.source, e.target) for e in edges]
+    near = satellites([n.name for n in nodes if n.kind == "weight" and not n.is_output], pairs)
+    blocks = {name: _block(boxes[name], [boxes[w] for w in near.get(name, ())]) for name in boxes}
+    for w in (w for ws in near.values() for w in ws):
+        del blocks[w]
+    inner = [(a, b) for a, b in pairs if a in blocks]
+    column = columns(list(blocks), inner)
+    widths = [0.0] * (max(column.values(), default=0) + 1)
+    for name, c in column.items():
+        widths[c] = max(widths[c], blocks[name].width)
+    cuts = breaks(widths, GAP, None if limit is None else limit - 2 * MARGIN, crossing_edges(column, inner), PITCH)
+    made = levels(column, inner, cuts)
+    made.levels = ordered(made.levels, made.before, made.after)
+    result = Picture(boxes, {e.source for e in edges if e.gradient is not None})
+    _Rows(made, blocks, result).place()
+    for e in edges:
+        if e.source in blocks:
+            continue
+        result.routes[e.source, e.target] = aside(boxes[e.source], boxes[e.target])
+    return result
+
+
+def _block(middle: Box, weights: list[Box]) -> Block:
+    """A few weights stand above their node, more on both sides. The box is made wide enough for all their arrows to be straight."""
+    split = len(weights) if _row(weights) <= max(middle.width, 150.0) else (len(weights) + 1) // 2
+    block = Block(middle, weights[:split], weights[split:])
+    for row in (block.above, block.below):
+        if row:
+            middle.width = max(middle.width, _row(row) - (row[0].width + row[-1].width) / 2 + 2 * (middle.corner + 8))
+    return block
+
+
+def _row(boxes: Sequence[Box]) -> float:
+    return sum(b.width for b in boxes) + BESIDE * max(0, len(boxes) - 1)
+
+
+class _Rows:
+    """Places row below row. An edge that goes on in the next row turns down at the right end, runs back between the rows and enters at the
+    left; the turns lie inside one another, so that they do not cross."""
+
+    def __init__(self, made: Levels, blocks: dict[str, Block], result: Picture) -> None:
+        self.made, self.blocks, self.result = made, blocks, result
+        self.y: dict[tuple[int, int], float] = {}  # (row, vertex) → height
+        self.left: dict[tuple[int, int], float] = {}  # (row, level) → where its column begins and ends
+        self.right: dict[tuple[int, int], float] = {}
+        self.gutter: dict[int, float] = {}  # the end of a row → the height of the first track below it
+
+    def place(self) -> None:
+        rows = self.made.rows()
+        tracks = max((len(self.made.levels[end]) for end in self.made.ends), default=0)
+        start, top = MARGIN + (PITCH * tracks + 8 if tracks else 0), MARGIN
+        for row, (first, last) in enumerate(rows):
+            end, bottom = self._row(row, first, last, start, top)
+            self.result.width = max(self.result.width, end + MARGIN)
+            self.result.height = bottom + MARGIN
+            if last in self.made.ends and row + 1 < len(rows):
+                count = len(self.made.levels[last])
+                self.gutter[last] = bottom + BETWEEN
+                top = bottom + BETWEEN + PITCH * (count - 1) + BETWEEN
+                self.result.width = max(self.result.width, end + 8 + PITCH * count + MARGIN)
+        self._routes()
+
+    def _row(self, row: int, first: int, last: int, start: float, top: float) -> tuple[float, float]:
+        """Place one row; returns its right end and its bottom."""
+        made = self.made
+        order = made.levels[first : last + 1]
+        local = heights(order, made.before, made.after, About(made.passes, [self._rank(v) for v in range(len(made.name))]), self._distance)
+        offset = top - min((y - self._up(v) for v, y in local.items()), default=top)
+        bottom = top
+        for v, y in local.items():
+            self.y[row, v] = y + offset
+            bottom = max(bottom, y + offset + self._down(v))
+        x = start
+        for k in range(first, last + 1):
+            here = [self.blocks[made.name[v]] for v in made.levels[k] if not made.passes[v]]
+            wide = max((b.width for b in here), default=0.0)
+            if k > first:
+                rise = max((abs(local[u] - local[v]) for v in made.levels[k] for u in made.before[v]), default=0.0)
+                x += max(GAP, min(3 * GAP, STEEP * rise))
+            self.left[row, k], self.right[row, k] = x, x + wide
+            for v in made.levels[k]:
+                if not made.passes[v]:
+                    self.blocks[made.name[v]].place(x + wide / 2, self.y[row, v])
+            x += wide
+        return x, bottom
+
+    def _rank(self, v: int) -> int:
+        """What a neighbour is aligned with first: the loss, nodes, edges that pass, data last."""
+        kind = self.result.boxes[self.made.name[v]].node.kind
+        return 0 if kind in ("data", "weight") else 1 if self.made.passes[v] else 3 if kind == "loss" else 2
+
+    def _up(self, v: int) -> float:
+        return 5.0 if self.made.passes[v] else self.blocks[self.made.name[v]].up
+
+    def _down(self, v: int) -> float:
+        return 5.0 if self.made.passes[v] else self.blocks[self.made.name[v]].down
+
+    def _distance(self, upper: int, lower: int) -> float:
+        both = self.made.passes[upper] and self.made.passes[lower]
+        return self._down(upper) + (PITCH - 10.0 if both else BETWEEN) + self._up(lower)
+
+    def _routes(self) -> None:
+        made, boxes = self.made, self.result.boxes
+        level = {v: k for k, vs in enumerate(made.levels) for v in vs}
+        row_of = {k: row for row, (first, last) in enumerate(made.rows()) for k in range(first, last + 1)}  # of a level with nodes
+        arriving: dict[str, dict[str, float]] = {}
+        for (source, target), route in made.routes.items():
+            arriving.setdefault(target, {})[source] = self.y[row_of[level[route[-1]]], route[-2]]
+        ports = {target: _ports(boxes[target], comers) for target, comers in arriving.items()}
+        for (source, target), route in made.routes.items():
+            legs: list[Gap | Turn] = []
+            row = row_of[level[route[0]]]
+            for u, v in zip(route, route[1:], strict=False):
+                if level[u] in made.ends:
+                    row += 1
+                end = self.y[row, v] if v != route[-1] else ports[target][source]
+                legs.append(Gap(Point(self.right[row, level[u]], self.y[row, u]), Point(self.left[row, level[v]], end)))
+                if level[v] in made.ends:
+                    legs.append(self._turn(row, level[v], v))
+            self.result.routes[source, target] = across(boxes[source], boxes[target], legs)
+
+    def _turn(self, row: int, end: int, v: int) -> Turn:
+        place, count = self.made.levels[end].index(v), len(self.made.levels[end])
+        right = self.right[row, end] + PITCH * (count - place)
+        left = self.left[row + 1, end] - PITCH * (place + 1)
+        return Turn(right, self.gutter[end] + PITCH * (count - 1 - place), left, self.y[row + 1, v])
+
+
+def _ports(target: Box, comers: dict[str, float]) -> dict[str, float]:
+    """Where the edges arrive at the left side of a box: each as near as possible to the height that it comes from, in their order, side by
+    side. The one that comes from straight ahead has the first choice."""
+    reach = target.height / 2 - 10
+    order = sorted(comers, key=comers.__getitem__)
+    count = len(order)
+    spacing = min(13.0, 2 * reach / max(1, count - 1))
+    low = [target.y - reach + spacing * i for i in range(count)]
+    high = [target.y + reach - spacing * (count - 1 - i) for i in range(count)]
+    wished = [min(max(comers[s], low[i]), high[i]) for i, s in enumerate(order)]
+    first = min(range(count), key=lambda i: abs(comers[order[i]] - target.y))
+    ports = list(wished)
+    for i in range(first + 1, count):
+        ports[i] = max(wished[i], ports[i - 1] + spacing)
+    for i in range(first - 1, -1, -1):
+        ports[i] = min(wished[i], ports[i + 1] - spacing)
+    return dict(zip(order, ports, strict=True))
