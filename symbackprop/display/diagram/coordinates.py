@@ -7,6 +7,7 @@ of these four layouts. The blocks are placed by longest paths instead of the pap
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 Neighbours = Sequence[Sequence[int]]
@@ -36,7 +37,7 @@ def heights(levels: list[list[int]], before: Neighbours, after: Neighbours, abou
 def _conflicts(levels: list[list[int]], before: Neighbours, passes: Sequence[bool]) -> set[tuple[int, int]]:
     """Edges that cross one that passes through both levels: the latter shall be straight."""
     conflicts = set()
-    for left, right in zip(levels, levels[1:], strict=False):
+    for left, right in pairwise(levels):
         place = {v: i for i, v in enumerate(left)}
         inner = [(place[u], i) for i, v in enumerate(right) if passes[v] for u in before[v] if passes[u]]
         for i, v in enumerate(right):
@@ -49,7 +50,7 @@ def _conflicts(levels: list[list[int]], before: Neighbours, passes: Sequence[boo
 def _blocks(levels: list[list[int]], neighbours: Neighbours, rank: Sequence[int], conflicts: set[tuple[int, int]]) -> dict[int, int]:
     """Vertex → the first vertex of its block: each is aligned with a median neighbour where that crosses no other alignment."""
     root = {v: v for level in levels for v in level}
-    for left, right in zip(levels, levels[1:], strict=False):
+    for left, right in pairwise(levels):
         place = {v: i for i, v in enumerate(left)}
         last = -1
         for v in right:
@@ -69,7 +70,7 @@ def _placed(levels: list[list[int]], root: dict[int, int], distance: Distance) -
     below: dict[int, dict[int, float]] = defaultdict(dict)
     above: dict[int, dict[int, float]] = defaultdict(dict)
     for level in levels:
-        for u, v in zip(level, level[1:], strict=False):
+        for u, v in pairwise(level):
             a, b = root[u], root[v]
             below[a][b] = above[b][a] = max(below[a].get(b, 0.0), distance(u, v))
     order = _topological(set(root.values()), above, below)

@@ -94,7 +94,7 @@ class _Formula:
     def _add(self, expr: sp.Add, depth: int) -> Printed:
         number, rest = common_factor(expr)
         if number != 1:
-            return self._product(number < 0, [*([sp.Integer(abs(number.p))] if abs(number.p) != 1 else []), rest], [sp.Integer(number.q)], depth)
+            return self._product(number < 0, [sp.Integer(abs(number.p)), rest], [sp.Integer(number.q)], depth)
         found: list[Span] = []
         for term in terms(expr):
             negative = is_negative_term(term)
@@ -116,10 +116,8 @@ class _Formula:
         if not below and q == 1:
             return (*sign, *self._factors(head, above, depth, _PRODUCT)), level
         under = ([sp.Integer(q)] if q != 1 else []) + below
-        if len(under) == 1:
-            divisor = self.bind(under[0], depth, _POWER)
-        else:
-            divisor = (Span("("), *self._factors(under, [], depth, _PRODUCT), Span(")"))
+        divisor = self._factors(under, [], depth, _POWER)
+        divisor = divisor if len(under) == 1 else (Span("("), *divisor, Span(")"))
         return (*sign, *self._factors(head, above, depth, _MATRIX), Span("/"), *divisor), level
 
     def _factors(self, head: list[sp.Expr], rest: list[sp.Expr], depth: int, lone: int) -> Text:
@@ -178,11 +176,13 @@ class _Formula:
             a, b = expr.operands if out == ins[0] + ins[1] else reversed(expr.operands)
             return (*self.bind(a, depth, _POWER), Span(" ⊗ "), *self.bind(b, depth, _POWER)), _MATRIX
         if len(ins) == 1 and sorted(out) == sorted(ins[0]):
-            return (self._turned(expr.operands[0], True, depth), _POWER) if len(out) == 2 else (self._call("transpose", expr.operands, depth), _ATOM)
+            if len(out) == 2:
+                return self._turned(expr.operands[0], True, depth), _POWER
+            return self._call("transpose", expr.operands, depth), _ATOM
         if len(ins) == 1 and out == "".join(c for c in ins[0] if c in out):
             axes = ",".join(str(i) for i, c in enumerate(ins[0]) if c not in out)
-            summed = text(axes, -1) if out else ()
-            return (Span("Σ"), *summed, *((Span("\u2009"),) if isinstance(expr.operands[0], Tensor) else ()), *self.bind(expr.operands[0], depth, _POWER)), _MATRIX
+            space = (Span("\u2009"),) if isinstance(expr.operands[0], Tensor) else ()
+            return (Span("Σ"), *(text(axes, -1) if out else ()), *space, *self.bind(expr.operands[0], depth, _POWER)), _MATRIX
         return self._call("einsum", expr.operands, depth), _ATOM
 
     def _turned(self, x: sp.Expr, turned: bool, depth: int) -> Text:

@@ -7,7 +7,7 @@ import sympy as sp
 
 from symbackprop.calculus.forms import Forms
 from symbackprop.display.diagram.formula import fitted
-from symbackprop.display.diagram.text import Text, name_text, plain, width
+from symbackprop.display.diagram.text import Span, Text, name_text, plain, width
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.tensor import Tensor
 
@@ -30,9 +30,9 @@ class Node:
     equation: str
 
     @property
-    def size(self) -> str:
+    def size(self) -> Text:
         """The shape in one line: n × 64; nothing for a scalar."""
-        return " × ".join(self.shape)
+        return tuple(span for s in self.shape for span in (Span(" × "), Span(s, 0, s.isalpha())))[1:]
 
 
 @dataclass(frozen=True)

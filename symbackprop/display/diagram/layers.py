@@ -8,6 +8,7 @@ however many equations read it, so all its edges share one trunk and leave it wh
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Pairs = Sequence[tuple[str, str]]  # (source, target)
 CLOSE = 12  # the most satellites of one node
@@ -118,7 +119,7 @@ def levels(column: Mapping[str, int], pairs: Pairs, cuts: Sequence[int]) -> Leve
         vertex(name, level[name])
     for source, target in pairs:
         route = [vertex(source, k) for k in range(level[source], level[target])] + [vertex(target, level[target])]
-        for u, v in zip(route, route[1:], strict=False):
+        for u, v in pairwise(route):
             if v not in made.after[u]:
                 made.after[u].append(v)
                 made.before[v].append(u)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from symbackprop.display.diagram.coordinates import About, heights
 from symbackprop.display.diagram.graph import Edge, Node
@@ -172,7 +173,7 @@ class _Rows:
         for (source, target), route in made.routes.items():
             legs: list[Gap | Turn] = []
             row = row_of[level[route[0]]]
-            for u, v in zip(route, route[1:], strict=False):
+            for u, v in pairwise(route):
                 if level[u] in made.ends:
                     row += 1
                 end = self.y[row, v] if v != route[-1] else ports[target][source]

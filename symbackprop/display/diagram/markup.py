@@ -16,9 +16,10 @@ def dot(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
     lines = ["digraph network {", "  rankdir=LR;", '  node [fontname="Times", style=filled];']
     for n in nodes:
         fill, frame = LIGHT[n.kind]
-        style = f', style="filled,rounded", peripheries={2 if n.is_output else 1}' if n.kind in ("node", "output") else ", peripheries=2" if n.is_output else ""
         label = r"\n".join(map(_quoted, _lines(n)))
-        lines.append(f'  "{n.name}" [label="{label}", tooltip="{_quoted(n.equation)}", shape={_DOT_SHAPES[n.kind]}, fillcolor="{fill}", color="{frame}"{style}];')
+        look = f'shape={_DOT_SHAPES[n.kind]}, peripheries={2 if n.is_output else 1}, fillcolor="{fill}", color="{frame}"'
+        look += ', style="filled,rounded"' if n.kind in ("node", "output") else ""
+        lines.append(f'  "{n.name}" [label="{label}", tooltip="{_quoted(n.equation)}", {look}];')
     for e in edges:
         lines.append(f'  "{e.source}" -> "{e.target}" [color="{FORWARD}", tooltip="{_quoted(e.forward)}"];')
         if e.gradient is not None:
@@ -49,7 +50,7 @@ def mermaid(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
 
 
 def _lines(n: Node) -> list[str]:
-    name = plain(n.label) + (f"  {n.size}" if n.size else "")
+    name = plain(n.label) + (f"  {plain(n.size)}" if n.size else "")
     return [name, plain(n.formula)] if n.formula else [name]
 
 

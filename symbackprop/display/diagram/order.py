@@ -6,6 +6,7 @@ its neighbours stand, exchanges of two vertices next to each other, and the best
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
+from itertools import pairwise
 
 Order = list[list[int]]
 Neighbours = Sequence[Sequence[int]]
@@ -15,7 +16,7 @@ EFFORT = 250_000  # vertices looked at, in all sweeps together
 
 def crossings(order: Order, after: Neighbours) -> int:
     """How many pairs of edges cross between neighbouring levels."""
-    return sum(_between(left, right, after) for left, right in zip(order, order[1:], strict=False))
+    return sum(_between(left, right, after) for left, right in pairwise(order))
 
 
 def _between(left: Sequence[int], right: Sequence[int], after: Neighbours) -> int:

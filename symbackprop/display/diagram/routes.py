@@ -54,7 +54,8 @@ def across(source: Box, target: Box, legs: Sequence[Gap | Turn]) -> Route:
 
 def _across(source: Box, target: Box, legs: Sequence[Gap | Turn], offset: float) -> Curve:
     first, last = legs[0], legs[-1]
-    assert isinstance(first, Gap) and isinstance(last, Gap)
+    assert isinstance(first, Gap)
+    assert isinstance(last, Gap)
     y = first.start.y + offset
     curve = _Curve(Point(source.right_at(y), y))
     for leg in legs:

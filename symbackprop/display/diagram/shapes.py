@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass
 
 from symbackprop.display.diagram.graph import SMALL, Node
-from symbackprop.display.diagram.text import text, width
+from symbackprop.display.diagram.text import width
 
 LARGE = 18.0  # the font size of names
 SLANT = 9.0  # of a parallelogram and of a hexagon
 PADDING = 10.0
+BESIDE = 8.0  # between a name and the shape beside it
 
 
 @dataclass
@@ -75,23 +76,21 @@ class Box:
         if self.node.kind == "loss":
             return _polygon((left + SLANT, top), (right - SLANT, top), (right, self.y), (right - SLANT, bottom), (left + SLANT, bottom), (left, self.y))
         r = (bottom - top) / 2 if self.node.kind == "weight" else 6.0 - inset
-        arc = f"a{r:.4g} {r:.4g} 0 0 1"
-        across, down = right - left - 2 * r, bottom - top - 2 * r
-        return f"M{left + r:.5g} {top:.5g}h{across:.4g}{arc} {r:.4g} {r:.4g}v{down:.4g}{arc}{-r:.4g} {r:.4g}h{-across:.4g}{arc}{-r:.4g}{-r:.4g}v{-down:.4g}{arc} {r:.4g}{-r:.4g}z"
+        corners = [(right - r, top, right, top + r), (right, bottom - r, right - r, bottom)]
+        corners += [(left + r, bottom, left, bottom - r), (left, top + r, left + r, top)]
+        return "M" + "L".join(f"{a:.5g} {b:.5g}A{r:.4g} {r:.4g} 0 0 1 {c:.5g} {d:.5g}" for a, b, c, d in corners) + "z"
 
 
 def box(node: Node) -> Box:
     """A box of the size that the node's text needs."""
-    name, size, small = width(node.label, LARGE), width(text(node.size), SMALL), width(node.formula, SMALL)
+    slant = SLANT if node.kind in ("data", "loss") else 0
+    name, size = width(node.label, LARGE), width(node.size, SMALL)
     if node.formula:
-        lines = [name + (8 + size if size else 0), small]
-    else:
-        lines = [name, size]
-    wide = max(lines) + 2 * PADDING + (SLANT if node.kind in ("data", "loss") else 0)
-    high = 48.0 if node.formula else 42.0 if size else 30.0
+        return Box(node, max(name + (BESIDE + size if size else 0), width(node.formula, SMALL)) + 2 * PADDING + slant, 48.0)
+    high = 42.0 if size else 30.0
     if node.kind == "weight":
-        wide = max(lines[0] + 2 * PADDING, size + 1.4 * PADDING)
-    return Box(node, max(wide, high if node.kind == "weight" else 44.0), high)
+        return Box(node, max(name + 2 * PADDING, size + 1.4 * PADDING, high), high)
+    return Box(node, max(name, size) + 2 * PADDING + slant, high)
 
 
 def _round(radius: float, offset: float) -> float:

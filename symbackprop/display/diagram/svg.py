@@ -7,15 +7,29 @@ from xml.sax.saxutils import escape
 from symbackprop.display.diagram.graph import KINDS, SMALL, Edge, Node
 from symbackprop.display.diagram.layout import MARGIN, Picture
 from symbackprop.display.diagram.routes import ARROW, Curve, Point
-from symbackprop.display.diagram.shapes import LARGE, Box
+from symbackprop.display.diagram.shapes import BESIDE, LARGE, Box
 from symbackprop.display.diagram.text import Text, text, tspans, width
 
 FONT = "'STIX Two Text','Times New Roman',Tinos,'Liberation Serif',serif"
 # Kind → fill and frame. The hues are those of Okabe & Ito, which colour-blind readers tell apart, on grounds of different lightness.
-LIGHT = {"data": ("#d3e8f7", "#0072b2"), "weight": ("#fbe3b0", "#9a6700"), "node": ("#ffffff", "#4a4a4a"), "output": ("#d0eee3", "#00795a"), "loss": ("#f3d3e4", "#a3386f")}
-DARK = {"data": ("#12384f", "#56b4e9"), "weight": ("#4a3508", "#e6a817"), "node": ("#24272d", "#b0b4ba"), "output": ("#0f3d30", "#2fc49a"), "loss": ("#4a1f38", "#e58fbf")}
-_COLOURS = ((LIGHT, "#ffffff", "#1a1a1a", "#5c5c5c", "#333333", "#c04a00"), (DARK, "#16181d", "#eceef1", "#a4a9b1", "#d5d8dd", "#ff9a5c"))
-_WORDS = {"data": "data", "weight": "weight", "node": "node", "output": "output", "loss": "loss"}
+LIGHT = {
+    "data": ("#d3e8f7", "#0072b2"),
+    "weight": ("#fbe3b0", "#9a6700"),
+    "node": ("#ffffff", "#4a4a4a"),
+    "output": ("#d0eee3", "#00795a"),
+    "loss": ("#f3d3e4", "#a3386f"),
+}
+DARK = {
+    "data": ("#12384f", "#56b4e9"),
+    "weight": ("#4a3508", "#e6a817"),
+    "node": ("#24272d", "#b0b4ba"),
+    "output": ("#0f3d30", "#2fc49a"),
+    "loss": ("#4a1f38", "#e58fbf"),
+}
+_COLOURS = (
+    (LIGHT, "#ffffff", "#1a1a1a", "#5c5c5c", "#333333", "#c04a00"),
+    (DARK, "#16181d", "#eceef1", "#a4a9b1", "#d5d8dd", "#ff9a5c"),
+)
 
 
 def svg(nodes: Sequence[Node], edges: Sequence[Edge], picture: Picture, title: str, description: str, legend: bool) -> str:
@@ -65,13 +79,13 @@ def _node(box: Box) -> str:
         outline += f'<path class="{node.kind}" d="{box.path(3)}"/>'
     x, y = box.x, box.y
     if node.formula:
-        beside = width(text(node.size), SMALL) + 8 if node.size else 0
+        beside = width(node.size, SMALL) + BESIDE if node.size else 0
         words = _text(x - beside / 2, y - 3.5, node.label, LARGE)
         if node.size:
-            words += _text(x + (width(node.label, LARGE) + 8) / 2, y - 3.5, text(node.size), SMALL, "small")
+            words += _text(x + (width(node.label, LARGE) + BESIDE) / 2, y - 3.5, node.size, SMALL, "small")
         words += _text(x, y + 14.5, node.formula, SMALL)
     elif node.size:
-        words = _text(x, y + 0.5, node.label, LARGE) + _text(x, y + 14.5, text(node.size), SMALL, "small")
+        words = _text(x, y + 0.5, node.label, LARGE) + _text(x, y + 14.5, node.size, SMALL, "small")
     else:
         words = _text(x, y + 5.5, node.label, LARGE)
     return f'<g class="of-{node.kind}"><title>{escape(node.equation)}</title>{outline}{words}</g>'
@@ -152,7 +166,7 @@ def _legend(nodes: Sequence[Node], edges: Sequence[Edge], wide: float, high: flo
     for kind in KINDS:
         if any(n.kind == kind for n in nodes):
             swatch = Node(kind, kind, kind == "output", (), (), (), kind)
-            entries.append((26, _WORDS[kind], lambda x, y, swatch=swatch: _node(Box(swatch, 26, 15, x + 13, y))))  # type: ignore[misc]
+            entries.append((26, kind, lambda x, y, swatch=swatch: _node(Box(swatch, 26, 15, x + 13, y))))  # type: ignore[misc]
     entries.append((34, "value", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "forward", "a value", set())))
     if any(e.gradient is not None for e in edges):
         entries.append((34, "gradient", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "backward", "a gradient", set())))

@@ -3,7 +3,7 @@
 A diagram has no TeX at hand, so names come as pieces of LaTeX from `latex.names` and leave as letters.
 """
 
-# ruff: noqa: RUF001  (mathematical signs are what this file writes)
+# ruff: noqa: RUF001, RUF002  (mathematical signs are what this file writes)
 
 import re
 import unicodedata
@@ -54,7 +54,10 @@ def name_text(symbol: sp.Symbol) -> Text:
 
 
 def _is_upright(latex: str) -> bool:
-    return latex.startswith(r"\mathrm") or _letters(latex).isdigit() or "CAPITAL" in unicodedata.name(_letters(latex)[0], "") and latex[0] == "\\"
+    """Words below or above, numbers and capital Greek letters stand upright."""
+    letters = _letters(latex)
+    is_greek = unicodedata.name(letters[0], "").startswith("GREEK CAPITAL")
+    return latex.startswith(r"\mathrm") or letters.isdigit() or is_greek
 
 
 def _letters(latex: str) -> str:
@@ -96,12 +99,11 @@ def _command(command: str, tokens: list[str]) -> str:
 
 
 def _in_alphabet(alphabet: str, letter: str) -> str:
-    """x as 𝐱. A few letters of these alphabets are older than the rest, and called otherwise."""
-    size = "CAPITAL" if letter.isupper() else "SMALL"
-    for old in ("MATHEMATICAL ", "BLACK-LETTER " if alphabet == "FRAKTUR" else ""):
-        name = f"{old}{'' if old.startswith('BLACK') else alphabet + ' '}{size} {letter.upper()}"
+    """A letter in bold, script or fraktur. A few of these are older in Unicode than the rest, and called otherwise."""
+    end = f"{'CAPITAL' if letter.isupper() else 'SMALL'} {letter.upper()}"
+    for name in (f"MATHEMATICAL {alphabet} {end}", f"{alphabet} {end}", f"BLACK-LETTER {end}"):
         try:
-            return unicodedata.lookup(name.replace("BLACK-LETTER SMALL", "MATHEMATICAL FRAKTUR SMALL"))
+            return unicodedata.lookup(name)
         except KeyError:
             continue
     return letter
