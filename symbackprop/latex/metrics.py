@@ -74,7 +74,7 @@ _UPRIGHT = dict(
         strict=True,
     )
 )
-_WIDER = {"bold": 1.15, "bold italic": 1.12, "slanted": 0.93, "sans-serif": 0.95}
+_WIDER = {"bold": 1.15, "bold italic": 1.12, "slanted": 1.02, "sans-serif": 0.95}
 _SIGNS = {symbol.character: symbol.width for symbol in (*CHARACTERS.values(), *SYMBOLS.values())}
 _FENCES = {  # at the size of a line and at the four fixed sizes
     "(": (389, 458, 597, 736, 792),
@@ -222,8 +222,9 @@ def _atom(atom: Atom, style: Style) -> Extent:
 
 def _fraction(box: Fraction, style: Style) -> Extent:
     above, below = extent(box.above, style.smaller), extent(box.below, style.smaller)
-    lift = 0.12 if style.display else 0.06
-    return Extent(max(above.width, below.width) + _RULE, _AXIS + lift + above.total, lift - _AXIS + below.total + 0.05)
+    up, down = (0.677, 0.686) if style.display else (0.394 * style.scale, 0.345 * style.scale)
+    high = max(up + above.height, _AXIS + 0.12 + above.total)
+    return Extent(max(above.width, below.width) + _RULE, high, max(down + below.depth, 0.12 - _AXIS + below.total))
 
 
 def _script(box: Script, style: Style) -> Extent:
@@ -263,5 +264,6 @@ def _grid(grid: Grid, style: Style) -> Extent:
             columns[i] = max(columns[i], cell.width)
         total += max(1.2, max(cell.total for cell in cells) + 0.3)
     between = 0.0 if aligned else 1.0
-    fences = (_FENCES[grid.left][-1] + _FENCES[grid.right][-1]) / 1000 if grid.left or grid.right else 0.0
+    size = fence_size(total)
+    fences = (_FENCES[grid.left][size] + _FENCES[grid.right][size]) / 1000 if grid.left or grid.right else 0.0
     return Extent(sum(columns) + between * (count - 1) + fences, total / 2 + _AXIS, total / 2 - _AXIS)

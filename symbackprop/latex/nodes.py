@@ -77,10 +77,6 @@ class Fraction(Box):
     below: Box
     bar: bool = True
 
-    @property
-    def ends(self) -> tuple[Kind, Kind]:
-        return ("inner", "inner") if self.bar else ("ordinary", "ordinary")
-
 
 @dataclass(frozen=True)
 class Script(Box):

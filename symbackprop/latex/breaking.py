@@ -1,0 +1,384 @@
+r"""Breaks formulas that are wider than the page, as a typesetter does.
+
+Where: before a relation first, then before + and - of the whole formula, then between factors; within brackets only where a term
+does not fit on a line by itself. Signs begin the new line. What was multiplied without a sign is multiplied with a dot across lines,
+unless matrices are. Brackets that are broken get a fixed size, since \left and \right must stand on one line; a fraction, a root or
+an exponential that no line can hold is written out with brackets.
+
+Which: not greedily, but all lines at once, so that together they are filled most evenly: the least sum of squares of what stays
+empty, with a price for every break that a reader would rather not have (Knuth & Plass 1981, with the prices of formulas).
+
+The lines are those of an align environment: the relation, or the indentation, starts the right column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from symbackprop.calculus.deep import deep
+from symbackprop.latex.boxes import read, tokens
+from symbackprop.latex.metrics import Style, extent, fence_size, gap, resolved
+from symbackprop.latex.names import brackets
+from symbackprop.latex.nodes import Atom, Box, Call, Delimited, Fraction, Root, Row, Script, Space, Text
+from symbackprop.latex.symbols import SIZES, Kind
+
+Line = tuple[str, str]  # what stands left and right in an align; the first line of a formula has an equals sign between
+
+PAGE = 40.0  # em
+_RELATION = 4 / 3  # "=" and the room around it
+_QUAD = 1.0
+
+
+@deep
+def break_lines(left: str, right: str, width: float = PAGE) -> list[Line]:
+    """The formula `left = right` on as many lines as it needs: pairs for `align`. Lines after the first have nothing on the left, and
+    start with their indentation, or with a relation."""
+    return _broken(left, [right], width)
+
+
+@deep
+def break_chain(left: str, rights: Sequence[str], width: float = PAGE) -> list[Line]:
+    """The chain `left = a = b = ...`, each part on a line of its own, or on as many as it needs."""
+    return _broken(left, rights, width)
+
+
+def _broken(left: str, rights: Sequence[str], width: float) -> list[Line]:
+    room = max(width - extent(read(left, strict=False)).width, width / 2)
+    lines: list[Line] = []
+    for i, right in enumerate(rights):
+        row = read(right, strict=False)
+        first, *rest = [right] if _RELATION + extent(row).width <= room else _best(row, room).written()
+        lines.append(("", f"= {first}") if i else (left, first))
+        lines += [("", line) for line in rest]
+    return lines
+
+
+def _best(row: Row, room: float) -> "_Lines":
+    """Within brackets a line has less room, by an indentation that is known only when the lines are. So first little is assumed, and
+    more only where a line does not fit otherwise."""
+    for share in _SHARES:
+        lines = _Lines(_Pieces(row, room, share).found, room)
+        if lines.fit:
+            break
+    return lines
+
+
+# --- where a line may end ------------------------------------------------------------------------------------------------
+
+
+class _Break(NamedTuple):
+    """A place where a line may begin: its price, in hundredths of a line that stays empty; by how many quads it is indented beyond
+    the terms around it; the sign that it begins with. A relation starts where the first one of the formula stands."""
+
+    price: float
+    quads: int = 0
+    sign: str = ""
+    is_relation: bool = False
+
+
+_IN_BRACKETS = 30.0  # the price of each level of brackets around a break, up to six of them
+_TERM, _FACTOR, _NAME, _ARGUMENT = 2.0, 15.0, 30.0, 15.0
+_SHARES = (0.85, 0.7, 0.5)
+_DOT = 0.72  # the width of a dot at the start of a line
+_MATRICES = (r"\odot", r"\otimes", r"\top")  # a formula with these has products that are no dots
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What stays on one line. `room` is the gap in front of it, `glued` whether its LaTeX touches what is in front of it. In a piece
+    that opens or closes a bracket, `fixed` is its LaTeX if a line ends within the bracket; `opened_by` is the piece with the other end."""
+
+    text: str
+    width: float
+    room: float = 0.0
+    glued: bool = True
+    before: _Break | None = None
+    fixed: str = ""
+    opens: bool = False
+    opened_by: int = -1
+
+
+class _Pieces:
+    """The pieces of a formula that is wider than its lines, which are `room` em wide; within brackets, by that `share`."""
+
+    def __init__(self, row: Row, room: float, share: float) -> None:
+        self.room = room
+        self.share = share
+        self.found: list[_Piece] = []
+        self.sign = "" if any(sign in row.source for sign in _MATRICES) else r"\cdot"
+        self._row(row, 0)
+
+    def _row(self, row: Row, depth: int) -> None:
+        items = row.items
+        kinds = resolved(items, "open" if depth else "relation")
+        widths = [extent(item).width for item in items]
+        rooms = [0.0, *(gap(kinds[i - 1][1], kinds[i][0], Style()) for i in range(1, len(items)))]
+        breaks = [self._break(items, kinds, i, depth) for i in range(len(items))]
+        room = self.room - 2 * _QUAD - _DOT if depth == 0 else self.room * self.share  # of a line
+        ends = [i for i, b in enumerate(breaks) if b is not None and b.quads == 0] + [len(items)]  # of terms
+        term = 0  # where in `ends` the term of an item ends
+        taken = 0
+        for i, item in enumerate(items):
+            term += i == ends[term]
+            start = ends[term - 1] if term else 0
+            long = sum(widths[start : ends[term]]) + sum(rooms[start + 1 : ends[term]]) > room
+            place = row.source.index(item.source, taken)
+            between = row.source[taken:place].lstrip("{")
+            taken = place + len(item.source)
+            first = len(self.found)
+            self._item(item, widths[i], depth, room if long else None)
+            self.found[first] = replace(self.found[first], room=rooms[i], glued=not between, before=breaks[i])
+
+    def _break(self, items: Sequence[Box], kinds: Sequence[tuple[Kind, Kind]], i: int, depth: int) -> _Break | None:
+        if i == 0 or isinstance(items[i], (Space, Text)) or isinstance(items[i - 1], (Space, Text)):
+            return None
+        extra = _IN_BRACKETS * min(depth, 6)
+        item, last, left, right = items[i], items[i - 1], kinds[i - 1][1], kinds[i][0]
+        if right == "relation":
+            return _Break(extra, is_relation=depth == 0)
+        if right == "binary":
+            if not isinstance(item, Atom) or item.text in ("mod", "∘"):
+                return None
+            return _Break(_TERM + extra) if item.text in "+−±∓" else _Break(_FACTOR + extra, 1)
+        if left == "punctuation":
+            return _Break(_ARGUMENT + extra)
+        if _is_sign(last) or _is_sign(item) or left not in _FACTOR_ENDS or right not in _FACTOR_STARTS:
+            return None
+        return _Break((_FACTOR if _is_large(last) or _is_large(item) else _NAME) + extra, 1, self.sign)
+
+    def _item(self, item: Box, width: float, depth: int, room: float | None) -> None:
+        """The pieces of one item. `room` is that of a line where the item's term is too long for one."""
+        if room is not None and width > 0.35 * room and (parts := _in_brackets(item)) is not None:
+            self._opened(*parts, depth)
+        elif room is not None and width > room and (linear := _linear(item, room)):
+            self._row(read(linear, strict=False), depth)
+        else:
+            self.found.append(_Piece(item.source, width))
+
+    def _opened(self, head: str, box: Delimited, tail: str, depth: int) -> None:
+        """A bracket whose content may be broken, between what touches it left and right."""
+        opening, closing = _fences(box)
+        whole = extent(box).width
+        inside = sum(extent(item).width for item in box.inside.items)
+        size = fence_size(extent(box.inside).total) if box.size is None else 0
+        place = len(self.found)
+        fence = max(whole - inside, 0.5) / 2
+        around = extent(read(head + tail, strict=False)).width if head or tail else 0.0
+        self.found.append(_Piece(head + opening, fence + around, fixed=head + _fixed(opening, size, "l"), opens=True))
+        self._row(box.inside, depth + 1)
+        self.found.append(_Piece(closing + tail, fence, fixed=_fixed(closing, size, "r") + tail, opened_by=place))
+
+
+_FACTOR_ENDS: tuple[Kind, ...] = ("ordinary", "close", "inner")
+_FACTOR_STARTS: tuple[Kind, ...] = ("ordinary", "open", "inner", "operator")
+
+
+def _is_sign(box: Box) -> bool:
+    """Whether it is no factor, though TeX takes it for a letter: a sign in front, ∂, a bar, a bracket without its other half."""
+    if isinstance(box, Row):
+        return not box.items
+    return isinstance(box, Atom) and (box.kind not in ("ordinary", "operator") or box.text in ("∂", "/", "|", "‖") or box.size > 0)
+
+
+def _is_large(box: Box) -> bool:
+    """Whether it is more than a name or a number, so that a reader sees where the factor starts or ends."""
+    base = box.base if isinstance(box, Script) else box
+    return isinstance(base, (Delimited, Call, Fraction, Root)) or (isinstance(base, Atom) and base.big)
+
+
+# --- brackets that are broken, and what is written out with brackets -----------------------------------------------------
+
+
+def _in_brackets(box: Box) -> tuple[str, Delimited, str] | None:
+    """A box that is a bracket, with what touches it left and right: a function's name, a power."""
+    if isinstance(box, Delimited):
+        return ("", box, "") if box.left and box.right and not box.source.startswith(r"\binom") else None
+    if isinstance(box, Row) and len(box.items) == 1:
+        return _in_brackets(box.items[0])
+    if isinstance(box, Call) and (parts := _in_brackets(box.arguments)):
+        return box.head.source + parts[0], parts[1], parts[2]
+    if isinstance(box, Script) and (parts := _in_brackets(box.base)):
+        return parts[0], parts[1], parts[2] + box.source[len(box.base.source) :]
+    return None
+
+
+def _fences(box: Delimited) -> tuple[str, str]:
+    """The LaTeX of the two brackets."""
+    found = tokens(box.source)
+    first = next(found)
+    opening = box.source[: next(found).end] if first.text == r"\left" or first.text[:-1] in SIZES else first.text
+    return opening, box.source[len(opening) :].lstrip()[len(box.inside.source) :].lstrip()
+
+
+def _fixed(fence: str, size: int, side: str) -> str:
+    r"""\left( as \bigl(, or as ( where nothing inside is taller than a line."""
+    sign = fence.removeprefix(r"\left").removeprefix(r"\right").lstrip()
+    if sign == fence:
+        return fence
+    return ("", *SIZES)[max(size, sign == "|")] + (side if size or sign == "|" else "") + sign
+
+
+def _linear(box: Box, room: float) -> str:
+    r"""A box that is wider than any line, written so that it can be broken: \frac{1}{b} (a), or a (b)^{-1}; (a)^{1/2}; \exp(a). Empty
+    for what cannot be written otherwise."""
+    if isinstance(box, Fraction):
+        number = box.above.items[0] if isinstance(box.above, Row) and len(box.above.items) > 1 and _is_number(box.above.items[0]) else None
+        above, below = _content(box.above), _content(box.below)
+        factors = isinstance(box.above, Row) and not any(x.ends[0] in ("binary", "relation", "operator") for x in box.above.items)
+        if extent(box.below).width > room:
+            inverse = brackets(below) + "^{-1}"
+            return inverse if above == "1" else f"{above if factors else brackets(above)} {inverse}"
+        if number is not None and factors:
+            return rf"\frac{{{number.source}}}{{{below}}} {above[len(number.source) :]}"
+        return rf"\frac{{1}}{{{below}}} " + (above if factors else brackets(above))
+    if isinstance(box, Root) and box.degree is None:
+        return brackets(_content(box.inside)) + "^{1/2}"
+    if isinstance(box, Script) and box.base.source == "e" and box.above and not box.below:
+        return r"\exp" + brackets(_content(box.above))
+    return ""
+
+
+def _is_number(box: Box) -> bool:
+    return isinstance(box, Atom) and box.is_number
+
+
+def _content(box: Box) -> str:
+    """The LaTeX of an argument without its braces."""
+    return box.source[1:-1].strip() if isinstance(box, Row) and box.source.startswith("{") else box.source
+
+
+# --- where lines do end --------------------------------------------------------------------------------------------------
+
+
+class _Indent(NamedTuple):
+    """Where lines start within a bracket: behind it, as wide as a line up to there, or some quads to the right; its width."""
+
+    width: float
+    phantom: bool = False
+    quads: int = 1
+
+
+@dataclass
+class _State:
+    """The best lines up to a break: their cost, where the last of them starts, how lines in the brackets that are open are indented."""
+
+    cost: float
+    since: int
+    start: float
+    brackets: dict[int, _Indent] = field(default_factory=dict)
+
+
+_OUTERMOST = _Indent(_QUAD)
+_TOO_WIDE = 1e6
+
+
+class _Lines:
+    def __init__(self, pieces: list[_Piece], room: float) -> None:
+        self.pieces = pieces
+        self.room = room
+        self.at = [0.0]  # where each piece starts, gap included, if all stand on one line
+        self.open: list[tuple[int, ...]] = []  # the brackets around the place in front of each piece, by the pieces that open them
+        inner: tuple[int, ...] = ()
+        for i, piece in enumerate(pieces):
+            inner = inner[:-1] if piece.opened_by >= 0 else inner
+            self.open.append(inner)
+            inner = (*inner, i) if piece.opens else inner
+            self.at.append(self.at[-1] + piece.room + piece.width)
+        self.states: dict[int, _State] = {0: _State(0.0, 0, _RELATION)}
+        for i in range(len(pieces)):
+            if i in self.states:
+                self._continue(i)
+
+    @property
+    def fit(self) -> bool:
+        return self.states[len(self.pieces)].cost < _TOO_WIDE
+
+    def _continue(self, i: int) -> None:
+        """All lines that start with piece i."""
+        state, n = self.states[i], len(self.pieces)
+        origin = state.start - self.at[i] - self.pieces[i].room
+        fitted = False
+        for j in range(i + 1, n + 1):
+            end = origin + self.at[j]
+            stop = self.pieces[j].before if j < n else _Break(0.0)
+            if end > self.room and fitted:
+                break
+            if stop is None:
+                continue
+            empty = (self.room - end) / self.room
+            cost = state.cost + stop.price + (100 * empty**2 if empty >= 0 else _TOO_WIDE * (1 - empty))
+            fitted = True
+            if j not in self.states or cost < self.states[j].cost:
+                self.states[j] = self._state(cost, i, j, origin)
+
+    def _state(self, cost: float, i: int, j: int, origin: float) -> _State:
+        if j == len(self.pieces):
+            return _State(cost, i, 0.0)
+        line = self._indent(i)
+        brackets = {}
+        for opening in self.open[j]:
+            if opening < i:
+                brackets[opening] = self.states[i].brackets[opening]
+                continue
+            behind = origin + self.at[opening + 1]
+            if behind <= _QUAD + 0.3 * self.room:
+                brackets[opening] = _Indent(behind, phantom=True)
+            else:
+                step = _QUAD if line.width + _QUAD <= 0.4 * self.room else 0.0
+                brackets[opening] = _Indent(line.width + step, quads=int(step))
+        stop = self.pieces[j].before
+        assert stop is not None
+        indent = brackets[self.open[j][-1]] if self.open[j] else _OUTERMOST
+        start = 0.0 if stop.is_relation else indent.width + stop.quads * _QUAD + (_DOT if stop.sign else 0.0)
+        return _State(cost, i, start, brackets)
+
+    def _indent(self, i: int) -> _Indent:
+        """How the terms around the break in front of piece i are indented."""
+        return self.states[i].brackets[self.open[i][-1]] if self.open[i] and i else _OUTERMOST
+
+    # --- the lines as LaTeX ---------------------------------------------------------------------------------------------
+
+    def written(self) -> list[str]:
+        stops = [len(self.pieces)]
+        while stops[-1]:
+            stops.append(self.states[stops[-1]].since)
+        stops.reverse()
+        broken = {opening for stop in stops[1:-1] for opening in self.open[stop]}
+        indents: dict[int, tuple[str, int]] = {}  # bracket → the LaTeX that indents a line within it: phantoms, and quads
+        lines = []
+        for i, j in pairwise(stops):
+            phantoms, quads = self._around(i, indents)
+            stop = self.pieces[i].before
+            shift = 0 if stop is None or stop.is_relation else quads + stop.quads
+            own = "=" if i == 0 else stop.sign if stop else ""
+            text = own
+            for k in range(i, j):
+                piece = self.pieces[k]
+                bracket = k if piece.opens else piece.opened_by
+                text += ("" if piece.glued and k > i else " ") + (piece.fixed if bracket in broken else piece.text)
+                if piece.opens and k in broken:
+                    indents[k] = self._within(k, stops, phantoms, shift, text.strip())
+            lead = "" if stop is not None and stop.is_relation else phantoms + _quads(shift)
+            lines.append(f"{lead} {text.removeprefix('=').strip() if i == 0 else text.strip()}".strip())
+        return lines
+
+    def _around(self, i: int, indents: dict[int, tuple[str, int]]) -> tuple[str, int]:
+        if i == 0:
+            return "", 0
+        return indents[self.open[i][-1]] if self.open[i] else ("", 1)
+
+    def _within(self, opening: int, stops: list[int], phantoms: str, shift: int, line: str) -> tuple[str, int]:
+        """The indentation within a bracket, opened at the end of `line`."""
+        first = next(stop for stop in stops if opening < stop)
+        indent = self.states[first].brackets[opening]
+        if indent.phantom:
+            return phantoms + _quads(shift) + rf"\hphantom{{{{}}{line}}}", 0
+        return phantoms, shift + indent.quads
+
+
+def _quads(count: int) -> str:
+    return r"\qquad" * (count // 2) + r"\quad" * (count % 2)
+
+
+__all__ = ["PAGE", "Line", "break_chain", "break_lines"]
