@@ -7,9 +7,11 @@ from typing import Any
 from symbackprop.audit.case import Case
 from symbackprop.audit.gradients import audit_gradients
 from symbackprop.audit.report import Audit
+from symbackprop.audit.updates import audit_update
 from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
 from symbackprop.display.diagram.diagram import Diagram
+from symbackprop.display.document import Derivation, derive
 from symbackprop.errors import NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
@@ -54,13 +56,30 @@ class Network:
     @cached_property
     def gradients(self) -> Gradients:
         """Weight name (or weight) → its gradient, in all forms."""
-        return Gradients(Forms(self.system))
+        return Gradients(self._forms)
+
+    @cached_property
+    def _forms(self) -> Forms:
+        return Forms(self.system)
 
     def latex(self, form: str = "local") -> str:
         """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself."""
         if form == "equations":
             return align(equation_lines(self.system.equations))
         return self.gradients.latex(form)
+
+    def derivation(self, form: str = "mixed", weights: Any = None, optimizer: Optimizer | None = None, verify: bool = True, seed: int = 0) -> Derivation:
+        """The way to the gradients, step by step: `.steps`, `.latex()`, `.html()`, `.markdown()`, `.save(path)`.
+
+        `form`: "matrix" writes whole tensors, "index" one entry with free indices, "entry" each entry of each weight, and "mixed" what a
+        textbook would: entries first, then the matrices that they make up. "chain" and "local" end a scalar weight's gradient early, before
+        its factors are evaluated or before it is closed; "closed" is "mixed". `weights`: names of those whose gradients are derived, all
+        unless given. `optimizer`: its update is the last section. `verify`: hold every equation against slopes found by numbers, at
+        random inputs drawn with `seed`.
+
+        Raises `UnsupportedError` for an unknown form, or for more entries than anybody reads; `UnknownWeightError` for an unknown weight.
+        """
+        return derive(self._forms, form, weights, optimizer, verify, seed)
 
     def generate(self, target: str = "numpy", optimizer: Optimizer | None = None, dtype: str = "float64") -> str:
         """The source of a standalone module with the network's loss, gradients and updates. `sbp.targets` lists the targets.
@@ -100,6 +119,18 @@ class Network:
         """
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_gradients(case, self.gradients, gradients, tolerance)
+
+    def audit_update(
+        self, update: Any, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, tolerance: float | None = None, **data: Any
+    ) -> Audit:
+        """What is wrong with a function `update(weights, **data)` that makes one step: it returns new weights, or changes the copies that it
+        is given.
+
+        The step is held against gradient descent, whose learning rate is found from the weights that are right (`.learning_rate` of the
+        report), or against the first step of `optimizer`.
+        """
+        case = Case(self.system, self._evaluator, weights, data, optimizer)
+        return audit_update(case, self.gradients, update, tolerance)
 
     def diagram(self, backward: bool = True, width: float | None = 1000, legend: bool = True) -> Diagram:
         """The graph of the named nodes: `.svg()`, `.dot()`, `.mermaid()`, `.save(path)`; it shows itself in Jupyter.

@@ -101,7 +101,7 @@ class Backward:
         """Weight name → the gradient that a derivation with this change arrives at."""
         with np.errstate(all="ignore"):
             values = self._forward(change) if change.definitions or change.forward else self.values
-            return self._backward(values | change.backward, self.edges | change.edges)
+            return self._backward({**values, **change.backward}, {**self.edges, **change.edges})
 
     def magnitudes(self) -> dict[str, Array]:
         """How large the numbers are that add up to each gradient: the backward pass with every sum taken of absolute values. What
@@ -110,7 +110,7 @@ class Backward:
             return self._backward(self.values, {edge: _magnitude(e) for edge, e in self.edges.items()})
 
     def _forward(self, change: Change) -> dict[sp.Symbol, Any]:
-        values = self.given | change.forward
+        values = {**self.given, **change.forward}
         for y in self.equations:
             shape = self.shape(y)
             values[y] = np.broadcast_to(self.calculate(change.definitions.get(y, y.definition), values), shape)

@@ -1,5 +1,6 @@
 """One network at the given weights and data: the true gradients, what rounding may do to them, and what each mistake would make of them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,7 @@ class Case:
         found = Factors()
         found.add(2, "the 2 that a square brings down, or that a ½ before it cancels")
         found.add(0.5, "the 2 that a square brings down, or a ½ too many")
-        sizes: dict[str, float] = {}
+        sizes: dict[str, int] = {}
         if self.feed.samples > 1:
             sizes[f"the batch size {self.feed.dimension or 'n'}"] = self.feed.samples
         for name, size in self.feed.sizes.items():
@@ -79,7 +80,7 @@ class Case:
         for size in sorted(last - {1}):
             sizes["the number of outputs"] = size
         if len(sizes) > 1:
-            sizes[f"the number of all entries, {' × '.join(f'{v:g}' for v in sizes.values())}"] = float(np.prod(list(sizes.values())))
+            sizes[f"the number of all entries, {' × '.join(f'{v:g}' for v in sizes.values())}"] = math.prod(sizes.values())
         for name, size in sizes.items():
             found.add(size, f"{name} = {size:g}: a sum where the loss takes a mean")
             found.add(1 / size, f"{name} = {size:g}: a mean where the loss takes a sum")

@@ -106,7 +106,7 @@ class Target:
             return Relation(1.0, ("sign",), "the sign is flipped", -1.0) if ratio < 0 else Relation(0.0, (), "")
         shared = int((np.abs(values) > 1e-3 * np.abs(values).max()).sum()) > 1  # several entries agree on it
         shown, meaning = show_number(ratio, self.tolerance), factors.meaning(ratio, self.tolerance)
-        nice = _is_nice(size, self.tolerance)
+        nice = is_nice(size, self.tolerance)
         if not (meaning or nice or shared):
             return None
         cost = 1.5 if meaning else 2.5 if nice and shared else 4.5 if nice else 5.5
@@ -126,7 +126,7 @@ def relative_error(given: Array, truth: Array, rounding: Array, tolerance: float
     return float(np.max(errors))
 
 
-def _is_nice(size: float, tolerance: float) -> bool:
+def is_nice(size: float, tolerance: float) -> bool:
     """Whether a person may have written it: a fraction with a small denominator, or a decimal of two digits."""
     fraction = Fraction(size).limit_denominator(12)
     decimal = float(f"{size:.1e}")
@@ -148,4 +148,4 @@ def _join(*clauses: str) -> str:
     return " and ".join(c for c in clauses if c)
 
 
-__all__ = ["Factors", "Relation", "Target", "relative_error", "show_number", "tolerance_for"]
+__all__ = ["Factors", "Relation", "Target", "is_nice", "relative_error", "show_number", "tolerance_for"]

@@ -27,10 +27,10 @@ def nearly(case: Case, target: Target) -> Explanation | None:
     if digits:
         text = f"It is the true gradient, rounded to {digits}. That is no mistake of the derivation: pass tolerance={_power_above(error):g} to accept it."
         return Explanation(0.5, "rounded", text, "rounded")
-    for kind, step in (*_too_small(case, target), *_too_large(case, target)):
-        size = "small: rounding in the loss eats the difference" if error_of_rounding(case, step) else "large: the quotient is not yet the derivative"
+    small, large = "small: rounding in the loss eats the difference", "large: the quotient is not yet the derivative"
+    for step, size in (*((s, small) for s in _too_small(case, target)), *((s, large) for s in _too_large(case, target))):
         text = (
-            f"It is a difference quotient ({kind}) with a step of {step:g}, right to {error:.0e} only. The step is too {size}. "
+            f"It is a difference quotient with a step near {step:g}, and its relative error is {error:.0e}: the step is too {size}. "
             "Use the formula; or a central difference with a step near 6e-6 times the weight's size."
         )
         return Explanation(0.5, "numeric differentiation", text, f"numeric{step}")
@@ -50,6 +50,10 @@ def last_resort(target: Target) -> Explanation:
     count = int(np.prod(target.truth.shape))
     part = f" in {len(where)} of {count} entries, first at index {tuple(map(int, where[0]))}," if 0 < len(where) < count else ""
     text = f"It is wrong{part} and by no pattern that is known here. Compare with the formula, factor by factor, from the loss backwards."
+    return unknown(text)
+
+
+def unknown(text: str) -> Explanation:
     return Explanation(9.0, "unknown", text, "unknown")
 
 
@@ -75,34 +79,25 @@ def _power_above(error: float) -> float:
     return float(10.0 ** np.ceil(np.log10(error)))
 
 
-def error_of_rounding(case: Case, step: float) -> bool:
-    """Whether the step lies below the best one, so that rounding is what spoils the quotient."""
-    return step < 1e-7
+def _too_small(case: Case, target: Target) -> Iterator[float]:
+    """The smallest step for which all differences are whole numbers of units in the last place of the loss: of quarters of a unit, since
+    units are half as large below a power of two, and central differences have twice the width."""
+    unit = float(np.spacing(abs(case.loss))) / 4
+    for power in range(16, 6, -1):
+        units = np.abs(target.given) * (10.0**-power / unit)
+        if 0.5 < units.max() < UNITS and np.abs(units - np.round(units)).max() < 1e-5:
+            yield 10.0**-power
+            return
 
 
-def _too_small(case: Case, target: Target) -> Iterator[tuple[str, float]]:
-    """The step for which all differences are whole numbers of half a unit in the last place of the loss. Of several, the one for which
-    the error is about one unit: that is what rounding does to a difference."""
-    unit = float(np.spacing(abs(case.loss))) / 2
-    found = []
-    for kind, width in (("forward", 1.0), ("central", 2.0)):
-        for power in range(7, 17):
-            units = np.abs(target.given) * (width * 10.0**-power / unit)
-            error = target.deviation * (width * 10.0**-power / unit)
-            if 0.5 < units.max() < UNITS and np.abs(units - np.round(units)).max() < 1e-5:
-                found.append((abs(np.log(error)), kind, 10.0**-power))
-    yield from ((kind, step) for _, kind, step in sorted(found)[:1])
-
-
-def _too_large(case: Case, target: Target) -> Iterator[tuple[str, float]]:
+def _too_large(case: Case, target: Target) -> Iterator[float]:
     """Steps whose quotients, computed here, are the given numbers."""
     if target.truth.size > ENTRIES:
         return
     for power in range(1, 8):
-        for kind, behind in (("forward", 0.0), ("central", -1.0), ("backward", -1.0)):
-            ahead = 0.0 if kind == "backward" else 1.0
+        for ahead, behind in ((1.0, 0.0), (1.0, -1.0), (0.0, -1.0)):  # forward, central, backward
             if target.equals(_quotients(case, target.name, 10.0**-power, ahead, behind)):
-                yield kind, 10.0**-power
+                yield 10.0**-power
                 return
 
 
@@ -118,4 +113,4 @@ def _quotients(case: Case, name: str, step: float, ahead: float, behind: float) 
     return result
 
 
-__all__ = ["last_resort", "nearly"]
+__all__ = ["last_resort", "nearly", "unknown"]
