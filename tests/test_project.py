@@ -70,6 +70,8 @@ LEFT_OF = {
     "audit": {"graph", "calculus", "latex", "codegen", "training"},
     "text": {"graph"},
     "display": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation"},
+    # The command line is on top of everything, the files that stand on top of the folders included.
+    "cli": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation", "audit", "display", "network", "reading", "check"},
 }
 
 
