@@ -1,0 +1,84 @@
+r"""Derivations as LaTeX: a fragment for a paper, or a whole article. It needs amsmath and amssymb and no more."""
+
+from collections.abc import Sequence
+
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.display.lines import groups, reasons, rows, verdict
+from symbackprop.display.prose import capital, written
+
+WIDTH = 37.0  # em: what an equation has on a page beside its number
+
+PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
+\usepackage[margin=26mm]{geometry}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage{lmodern}
+\usepackage{amsmath,amssymb}
+\usepackage{microtype}
+\allowdisplaybreaks
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{4pt plus 2pt}
+\emergencystretch=2em
+\AtBeginDocument{\abovedisplayskip=5pt plus 3pt \belowdisplayskip=7pt plus 3pt}
+
+"""
+
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "←": r"$\leftarrow$", "<": r"$<$", ">": r"$>$"}
+_SPECIAL |= {c: "\\" + c for c in "&%#_{}$"}
+
+
+def words(text: str) -> str:
+    """Plain text as LaTeX."""
+    return "".join(_SPECIAL.get(c, c) for c in text)
+
+
+def prose(sentence: str) -> str:
+    return written(sentence, words, lambda formula: f"${formula}$")
+
+
+def article(title: str, sections: Sequence[Section]) -> str:
+    """A document that pdflatex compiles."""
+    head = f"\\begin{{document}}\n\\begin{{center}}\\LARGE {prose(title)}\\end{{center}}\n"
+    return f"{PREAMBLE}{head}\n{fragment(sections)}\n\\end{{document}}\n"
+
+
+def fragment(sections: Sequence[Section]) -> str:
+    """The sections, for \\input into a paper."""
+    parts = [_section(section) for section in sections]
+    if closing := verdict(sections):
+        parts.append(f"\\medskip\\noindent\n{prose(closing)}\n")
+    return "\n".join(parts)
+
+
+def _section(section: Section) -> str:
+    parts = [f"\\section*{{{prose(section.title)}}}", *map(prose, section.text)]
+    for group in groups(section):
+        if group.title:
+            parts.append(f"\n\\paragraph{{{prose(group.title)}.}}\\leavevmode")
+        parts.append(_aligned(group.steps))  # no blank line before it: that would be a paragraph of its own
+        parts += [f"where\n{_where(step)}" for step in group.steps if step.where]
+        why = "; ".join(f"{', '.join(f'({n})' for n in numbers)}~{prose(text)}" for numbers, text in reasons(group.steps))
+        if why:
+            parts.append(f"{{\\small {why}.\\par}}")
+    parts += [f"\n{prose(capital(note))}" for note in section.notes]
+    return "\n".join(parts) + "\n"
+
+
+def _aligned(steps: Sequence[Step]) -> str:
+    lines = list(rows(steps, WIDTH))
+    text = []
+    for i, row in enumerate(lines):
+        ends = i + 1 == len(lines) or lines[i + 1].step is not None  # the number stands on the last line of an equation
+        step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
+        relation = f"{row.relation} " if row.relation else ""
+        tag = rf" \tag{{{step.number}}}" if ends else r" \notag"
+        text.append(f"  {row.left + ' ' if row.left else ''}&{relation}{row.right}{tag}")
+    return "\\begin{align}\n" + " \\\\\n".join(text) + "\n\\end{align}"
+
+
+def _where(step: Step) -> str:
+    text = " \\\\\n".join(f"  {left} &= {right}" for left, right in step.where)
+    return "\\begin{align*}\n" + text + "\n\\end{align*}"
+
+
+__all__ = ["article", "fragment"]

@@ -1,0 +1,81 @@
+"""How a section's steps stand on a page: which of them share one aligned block, where their formulas break, and what is said of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.latex.breaking import break_lines
+
+
+class Group(NamedTuple):
+    """An aligned block: its heading, or none where several blocks of one line were put together, and its steps."""
+
+    title: str
+    steps: list[Step]
+
+
+class Row(NamedTuple):
+    """A line of an aligned block. `relation` is empty on a line that goes on; `step` is given on the first line of each."""
+
+    left: str
+    relation: str
+    right: str
+    step: Step | None
+
+
+def groups(section: Section) -> Iterator[Group]:
+    """Blocks of one line that follow each other stand together."""
+    single: list[Step] = []
+    for block in section.blocks:
+        if len(block) == 1 and block[0].left and not block[0].where:
+            single += block
+            continue
+        if single:
+            yield Group("", single)
+        single = []
+        yield Group(block[0].title if block[0].title != section.title else "", block)
+    if single:
+        yield Group("", single)
+
+
+def rows(steps: Sequence[Step], width: float) -> Iterator[Row]:
+    """The lines of a block, each formula broken where it is wider than `width` (em)."""
+    head = ""
+    for step in steps:
+        head = step.left or head
+        for i, (_, part) in enumerate(break_lines(head, step.right, width)):
+            yield Row(step.left, step.relation, part, step) if i == 0 else Row("", "", part, None)
+
+
+def reason(step: Step) -> str:
+    """Why a step holds, and by which equations."""
+    by = ", ".join(f"({n})" for n in step.uses)
+    return f"{step.rule}, by {by}" if by and not step.rule.startswith("definition") else step.rule
+
+
+def reasons(steps: Sequence[Step]) -> list[tuple[list[int], str]]:
+    """The reasons of a block, each once: ([6, 9], "sum rule"). Definitions need none."""
+    found: dict[str, list[int]] = {}
+    for step in steps:
+        if not step.rule.startswith("definition"):
+            found.setdefault(reason(step), []).append(step.number)
+    return [(numbers, why) for why, numbers in found.items()]
+
+
+def verdict(sections: Sequence[Section]) -> str:
+    """One sentence on how the checks came out."""
+    steps = [s for section in sections for s in section if s.verification is not None]
+    if not steps:
+        return ""
+    wrong = [s.number for s in steps if s.verification is not None and not s.verification.ok]
+    if wrong:
+        return f"At random inputs, the numbers disagree with equation {', '.join(f'({n})' for n in wrong)}: it is WRONG there."
+    worst = max(steps, key=lambda s: s.verification.error if s.verification is not None else 0.0)
+    assert worst.verification is not None
+    return (
+        f"All {len(steps)} equations were checked at random inputs; the largest relative error is {worst.verification.error:.0e}, "
+        f"of ({worst.number}) against {worst.verification.method}."
+    )
+
+
+__all__ = ["Group", "Row", "groups", "reason", "reasons", "rows", "verdict"]

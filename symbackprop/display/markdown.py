@@ -1,0 +1,57 @@
+"""Derivations as Markdown, as GitHub and Jupyter show it: formulas between dollar signs, reasons below them."""
+
+from collections.abc import Sequence
+
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.display.lines import groups, reasons, rows, verdict
+from symbackprop.display.prose import capital, written
+
+WIDTH = 48.0  # em: what a column of a notebook holds
+
+_SPECIAL = {c: "\\" + c for c in "\\`*_[]<>#|~"}
+
+
+def words(text: str) -> str:
+    """Plain text as Markdown."""
+    return "".join(_SPECIAL.get(c, c) for c in text)
+
+
+def prose(sentence: str) -> str:
+    return written(sentence, words, lambda formula: f"${formula}$")
+
+
+def markdown(title: str, sections: Sequence[Section]) -> str:
+    parts = [f"# {prose(title)}", *(text for section in sections for text in _section(section))]
+    if closing := verdict(sections):
+        parts.append(f"*{prose(closing)}*")
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    parts = [f"## {prose(section.title)}", *map(prose, section.text)]
+    for group in groups(section):
+        if group.title:
+            parts.append(f"**{prose(group.title)}**")
+        parts.append(_aligned(group.steps))
+        for step in group.steps:
+            if step.where:
+                lines = " \\\\\n".join(f"{left} &= {right}" for left, right in step.where)
+                parts.append(f"where\n\n$$\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n$$")
+        why = [f"- {', '.join(f'({n})' for n in numbers)} {prose(text)}" for numbers, text in reasons(group.steps)]
+        if why:
+            parts.append("\n".join(why))
+    return [*parts, *(prose(capital(note)) for note in section.notes)]
+
+
+def _aligned(steps: Sequence[Step]) -> str:
+    lines = list(rows(steps, WIDTH))
+    text = []
+    for i, row in enumerate(lines):
+        ends = i + 1 == len(lines) or lines[i + 1].step is not None
+        step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
+        number = rf" && \text{{({step.number})}}" if ends else ""
+        text.append(f"{row.left + ' ' if row.left else ''}&{row.relation + ' ' if row.relation else ''}{row.right}{number}")
+    return "$$\n\\begin{aligned}\n" + " \\\\\n".join(text) + "\n\\end{aligned}\n$$"
+
+
+__all__ = ["markdown"]
