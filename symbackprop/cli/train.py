@@ -92,9 +92,13 @@ def report(trainer: Trainer, history: History, bound: Bound) -> str:
         scaled = [[name, f"{mean:.6g}", f"{scale:.6g}"] for name, (mean, scale) in bound.scales.items()]
         blocks.append(table(["standardized", "mean", "scale"], scaled, numbers=(1, 2)))
     if sum(np.size(w) for w in trainer.weights.values()) <= FEW:
-        weights = [[name, np.array2string(w, precision=6, separator=", ", max_line_width=10**6).replace("\n", "")] for name, w in trainer.weights.items()]
-        blocks.append(table(["weight", "value"], weights))
+        blocks.append(table(["weight", "value"], [[name, _digits(w.tolist())] for name, w in trainer.weights.items()]))
     return "\n\n".join(blocks)
+
+
+def _digits(value: Any) -> str:
+    """A number, or nested lists of numbers, to six digits."""
+    return f"[{', '.join(map(_digits, value))}]" if isinstance(value, list) else f"{value:.6g}"
 
 
 def save(trainer: Trainer, path: str, bound: Bound) -> None:
