@@ -11,7 +11,7 @@ from symbackprop.audit.updates import audit_update
 from symbackprop.calculus.forms import Forms
 from symbackprop.codegen import targets
 from symbackprop.display.diagram.diagram import Diagram
-from symbackprop.display.document import Derivation, derive
+from symbackprop.display.document import Derivation, derive, explain
 from symbackprop.errors import NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
@@ -80,6 +80,15 @@ class Network:
         Raises `UnsupportedError` for an unknown form, or for more entries than anybody reads; `UnknownWeightError` for an unknown weight.
         """
         return derive(self._forms, form, weights, optimizer, verify, seed)
+
+    def explain(self, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, digits: int = 6, **data: Any) -> Derivation:
+        """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
+
+        `weights` and `data` as in `value_and_gradients`, of a single sample. `optimizer` is `SGD(lr=0.01)` unless another is given;
+        `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
+        of more values than anybody follows on paper.
+        """
+        return explain(self._forms, weights, data, optimizer, digits)
 
     def generate(self, target: str = "numpy", optimizer: Optimizer | None = None, dtype: str = "float64") -> str:
         """The source of a standalone module with the network's loss, gradients and updates. `sbp.targets` lists the targets.

@@ -18,7 +18,7 @@ from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.closed import Written, closed_form
 from symbackprop.derivation.notation import Index, Notation, at, factors_in, path_key
-from symbackprop.derivation.numbers import Check, RandomPoint, compare
+from symbackprop.derivation.numbers import Check, Values, compare
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivation.update import update_section
 from symbackprop.errors import UnknownWeightError, UnsupportedError
@@ -67,7 +67,7 @@ class _Builder:
         self.weights = weights
         self.optimizer = optimizer
         self.notation = Notation(forms)
-        self.point = RandomPoint(self.system, forms.adjoints, seed) if verify else None
+        self.point = Values(self.system, forms.adjoints, seed) if verify else None
         self.numbers: dict[Any, int] = {}  # what → the number of its equation
         self.count = 0
         self._slopes: dict[tuple[Tensor, tuple[int, ...]], tuple[float, bool]] = {}
@@ -290,7 +290,7 @@ class _Builder:
             applied = [r for y in users if y.definition is not None for r in rules.derivative_rules(y.definition, x)]
             rule = rules.join(list(dict.fromkeys(applied)))
         else:
-            rule = "the same for all entries at once"
+            rule = "in matrix notation"
         short = inlined(expr, notation.large)
         if self.form == "matrix" or short == expr or not notation.named(x):
             lines.add(head, notation.matrices.plain(expr), expr, rule, ())

@@ -1,4 +1,4 @@
-"""A random point, and what the equations are worth there: the numbers that the steps of a derivation are held against.
+"""A point, random or given, and what the equations are worth there: the numbers that the steps of a derivation are held against.
 
 Left of each equals sign stands a slope found without any derivation (training.slopes), right of it the printed expression, computed
 entry by entry with mpmath.
@@ -47,17 +47,18 @@ class Check:
         return f"{'checked' if self.ok else 'WRONG'}: relative error {self.error:.0e} against {self.method}"
 
 
-class RandomPoint:
-    """Random weights and data of one system, and the values of all its equations and adjoints there."""
+class Values:
+    """Weights and data of one system, random unless `given` (name → array), and the values of all its equations and adjoints there."""
 
     @deep
-    def __init__(self, system: System, adjoints: Adjoints, seed: int = 0) -> None:
+    def __init__(self, system: System, adjoints: Adjoints, seed: int = 0, given: Mapping[str, Array] | None = None) -> None:
         self.system = system
         self.rng = np.random.default_rng(seed)
-        weights, data = random_values(system, seed)
-        self.given = {**weights, **data}
+        if given is None:
+            weights, data = random_values(system, seed)
+            given = {**weights, **data}
         tensors = {t.name: t for t in system.tensors}
-        self.values: dict[Tensor, Array] = {tensors[name]: np.asarray(value) for name, value in self.given.items()}
+        self.values: dict[Tensor, Array] = {tensors[name]: np.asarray(value) for name, value in given.items()}
         self.sizes: dict[Any, int] = {}
         for t, array in self.values.items():
             self.sizes.update({d: s for d, s in zip(t.shape, array.shape, strict=True) if isinstance(d, Dim)})
@@ -70,6 +71,12 @@ class RandomPoint:
     def _run(self, values: dict[Tensor, Array], equations: Sequence[Equation]) -> None:
         for symbol, _ in equations:
             values[symbol] = np.asarray(self._functions[symbol](values, self.sizes))
+
+    def run(self, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
+        """All equations of the network at other weights or data."""
+        found = dict(values)
+        self._run(found, self.forward)
+        return found
 
     def numbers(self) -> Numbers:
         return Numbers(self.values, self.sizes)

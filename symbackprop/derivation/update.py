@@ -7,7 +7,7 @@ import numpy as np
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.derivation.numbers import Check, RandomPoint, compare
+from symbackprop.derivation.numbers import Check, Values, compare
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -20,7 +20,7 @@ from symbackprop.training.trainer import Trainer
 
 
 def update_section(
-    system: System, optimizer: Optimizer, weights: Sequence[Tensor], forms: Forms, add: Callable[..., Step], point: RandomPoint | None
+    system: System, optimizer: Optimizer, weights: Sequence[Tensor], forms: Forms, add: Callable[..., Step], point: Values | None
 ) -> Section:
     """A rule without a state is written out for each weight; one with a state once, for every weight w with gradient g."""
     rule = optimizer.equations()
@@ -53,7 +53,7 @@ def update_section(
     return section
 
 
-def _checks(system: System, optimizer: Optimizer, rule: Rule, forms: Forms, point: RandomPoint | None) -> dict[tuple[Tensor, Tensor], Check]:
+def _checks(system: System, optimizer: Optimizer, rule: Rule, forms: Forms, point: Values | None) -> dict[tuple[Tensor, Tensor], Check]:
     """One update by the rule as printed, against the training step's generated code: (what is assigned, weight) → how it came out."""
     if point is None or not system.weights:
         return {}

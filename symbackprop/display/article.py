@@ -52,6 +52,8 @@ def fragment(sections: Sequence[Section]) -> str:
 
 def _section(section: Section) -> str:
     parts = [f"\\section*{{{prose(section.title)}}}", *map(prose, section.text)]
+    if section.text:
+        parts.append(r"\nopagebreak")
     for group in groups(section):
         if group.title:
             parts.append(f"\n\\paragraph{{{prose(group.title)}.}}\\leavevmode")
@@ -72,8 +74,9 @@ def _aligned(steps: Sequence[Step]) -> str:
         step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
         relation = f"{row.relation} " if row.relation else ""
         tag = rf" \tag{{{step.number}}}" if ends else r" \notag"
-        text.append(f"  {row.left + ' ' if row.left else ''}&{relation}{row.right}{tag}")
-    return "\\begin{align}\n" + " \\\\\n".join(text) + "\n\\end{align}"
+        ending = "" if i + 1 == len(lines) else r" \\" if ends else r" \\*"  # the lines of one equation stay on one page
+        text.append(f"  {row.left + ' ' if row.left else ''}&{relation}{row.right}{tag}{ending}")
+    return "\\begin{align}\n" + "\n".join(text) + "\n\\end{align}"
 
 
 def _where(step: Step) -> str:

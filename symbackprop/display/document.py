@@ -1,6 +1,6 @@
 """A derivation as users meet it: the steps, and the pages that are made of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ from typing import Any
 from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.build import build
 from symbackprop.derivation.steps import Section, Step
+from symbackprop.derivation.worked import worked
 from symbackprop.display import article, markdown, page, plain
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
 from symbackprop.latex.printer import TensorLatex
-from symbackprop.training.optimizers import Optimizer
+from symbackprop.training.optimizers import SGD, Optimizer
 
 
 class Derivation:
@@ -87,4 +88,13 @@ def derive(
     return Derivation(f"The gradients of the loss ${TensorLatex().plain(forms.system.loss)}$", forms.system, sections, rule)
 
 
-__all__ = ["Derivation", "derive"]
+def explain(forms: Forms, weights: Mapping[Any, Any], data: Mapping[str, Any], optimizer: Optimizer | None = None, digits: int = 6) -> Derivation:
+    """The same with numbers (see `Network.explain`)."""
+    optimizer = SGD(lr=0.01) if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise UnsupportedError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
+    sections = worked(forms, weights, data, optimizer, digits)
+    return Derivation(f"The gradients of the loss ${TensorLatex().plain(forms.system.loss)}$, by numbers", forms.system, sections, optimizer.equations())
+
+
+__all__ = ["Derivation", "derive", "explain"]

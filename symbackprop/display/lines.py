@@ -69,13 +69,18 @@ def verdict(sections: Sequence[Section]) -> str:
         return ""
     wrong = [s.number for s in steps if s.verification is not None and not s.verification.ok]
     if wrong:
-        return f"At random inputs, the numbers disagree with equation {', '.join(f'({n})' for n in wrong)}: it is WRONG there."
+        return f"The numbers disagree with equation {', '.join(f'({n})' for n in wrong)}: it is WRONG there."
     worst = max(steps, key=lambda s: s.verification.error if s.verification is not None else 0.0)
     assert worst.verification is not None
     return (
-        f"All {len(steps)} equations were checked at random inputs; the largest relative error is {worst.verification.error:.0e}, "
+        f"All {len(steps)} equations were checked by numbers; the largest relative error is {_scientific(worst.verification.error)}, "
         f"of ({worst.number}) against {worst.verification.method}."
     )
+
+
+def _scientific(error: float) -> str:
+    mantissa, _, exponent = f"{error:.0e}".partition("e")
+    return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if error else "$0$"
 
 
 __all__ = ["Group", "Row", "groups", "reason", "reasons", "rows", "verdict"]

@@ -48,6 +48,7 @@ class TensorLatex(LatexPrinter):
         lead: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.dots = False  # between all factors, as between numbers
         self.symbols = dict(symbols or {})
         self.places = places
         self.indices = None if indices is None else list(indices)
@@ -229,7 +230,7 @@ class TensorLatex(LatexPrinter):
             parts.append(r" \odot ".join(self._spread(x, full, _POWER) for x in arrays))
         elif scalars and (isinstance(scalars[-1], sp.Sum) or all(map(_is_constant, scalars[:-1]))):
             parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
-        return " ".join(rf"\cdot {p}" if i and p[0].isdigit() else p for i, p in enumerate(parts))
+        return " ".join(rf"\cdot {p}" if i and (self.dots or p[0].isdigit()) else p for i, p in enumerate(parts))
 
     def _is_square(self, expr: sp.Pow) -> bool:
         """Whether a power is printed as A ⊙ A."""

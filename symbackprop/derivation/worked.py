@@ -1,0 +1,295 @@
+"""A worked example: one sample through the network and back, every sum and product written out with its numbers, as a teacher does
+at the blackboard.
+
+Source of the manner: Mazur, A Step by Step Backpropagation Example (2015).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+
+from symbackprop.calculus.batch import batch_dimension, is_single_sample
+from symbackprop.calculus.deep import deep
+from symbackprop.calculus.evaluate import without_partials
+from symbackprop.calculus.forms import Forms
+from symbackprop.calculus.partial import Partial, evaluated
+from symbackprop.derivation import rules
+from symbackprop.derivation.notation import Index, Notation, at, path_key
+from symbackprop.derivation.numbers import Check, Values, compare
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.errors import DataError, UnsupportedError
+from symbackprop.graph.equations import System
+from symbackprop.graph.operators.reduction import BigMax
+from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT
+from symbackprop.graph.shapes import show
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.equations import derivative
+from symbackprop.latex.printer import TensorLatex
+from symbackprop.training.evaluator import Evaluator
+from symbackprop.training.feed import Array
+from symbackprop.training.optimizers import Optimizer
+
+LIMIT = 300  # values that are computed on the page
+
+
+@deep
+def worked(forms: Forms, weights: Mapping[Any, Any], data: Mapping[str, Any], optimizer: Optimizer, digits: int) -> list[Section]:
+    """The sections of a worked example. `digits`: significant digits that are shown; everything is computed in full.
+
+    Raises `DataError` for more than one sample and for data that do not fit, `UnsupportedError` for a network of more values than
+    anybody follows on paper.
+    """
+    if isinstance(digits, bool) or not isinstance(digits, int) or not 1 <= digits <= 15:
+        raise DataError(f"digits is {digits!r}; expected an integer from 1 to 15")
+    evaluator = Evaluator(forms.system)
+    given = evaluator.weights(weights)
+    sample = evaluator.data(_one_sample(forms.system, data))
+    point = Values(forms.system, forms.adjoints, given={**given, **{name: _unbatched(forms.system, name, a) for name, a in sample.items()}})
+    count = sum(int(point.values[e.symbol].size) for e in (*forms.system.equations, *forms.adjoints.equations))
+    if count > LIMIT:
+        raise UnsupportedError(
+            f"this network computes {count} values for one sample and its gradients, more than anybody follows on paper ({LIMIT}); "
+            "read net.derivation(), or explain a smaller network of the same kind"
+        )
+    return _Worked(forms, point, optimizer, digits).sections()
+
+
+def _one_sample(system: System, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data with the batch axis that one sample may lack."""
+    n = batch_dimension(system)
+    by_name = {t.name: t for t in system.data}
+    found = {}
+    for key, value in data.items():
+        name = getattr(key, "name", key)
+        array = np.asarray(value)
+        t = by_name.get(name)
+        axes = [] if t is None else [i for i, size in enumerate(t.shape) if size == n and n is not None]
+        if t is not None and axes and array.ndim == t.rank - len(axes):
+            array = np.expand_dims(array, tuple(axes))
+        samples = [array.shape[i] for i in axes if array.ndim == t.rank] if t is not None else []
+        if t is not None and not axes and is_single_sample(system) and array.ndim == t.rank + 1:
+            samples = [array.shape[0]]
+        if any(s != 1 for s in samples):
+            raise DataError(f"data {name!r} has shape {show(array.shape)}: {max(samples)} samples; explain follows one, so pass one of them, {name}={name}[0]")
+        found[name] = array
+    return found
+
+
+def _unbatched(system: System, name: str, array: Array) -> Array:
+    """A network of one sample has no batch axis."""
+    t = next(t for t in system.data if t.name == name)
+    return array[0] if array.ndim == t.rank + 1 else array
+
+
+class _Numeric(TensorLatex):
+    """Prints the values of tensors in the place of their names."""
+
+    def __init__(self, values: Mapping[Tensor, Array], digits: int) -> None:
+        super().__init__(indices=[])
+        self.values = values
+        self.digits = digits
+        self.dots = True
+
+    def number(self, value: Any) -> str:
+        """A number with the significant digits asked for."""
+        mantissa, _, exponent = f"{float(value):.{self.digits}g}".partition("e")
+        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+
+    def equals(self, value: float) -> str:
+        """`= 0.025`, or with a sign of approximation where digits were left out."""
+        shown = float(f"{value:.{self.digits}g}")
+        return rf"{'=' if abs(shown - value) <= 1e-13 * abs(value) else chr(92) + 'approx'} {self.number(value)}"
+
+    def level(self, expr: sp.Basic) -> int:
+        if isinstance(expr, (Tensor, sp.Indexed)):
+            text = self.plain(expr)
+            return 1 if text.startswith("-") else 3 if r"\cdot" in text else 6
+        return super().level(expr)
+
+    def _print_TensorSymbol(self, expr: Tensor) -> str:
+        return self.number(self.values[expr])
+
+    def _print_Indexed(self, expr: sp.Indexed) -> str:
+        return self.number(self.values[expr.base.label][tuple(map(int, expr.indices))])
+
+
+class _Worked:
+    def __init__(self, forms: Forms, point: Values, optimizer: Optimizer, digits: int) -> None:
+        self.forms = forms
+        self.system = forms.system
+        self.point = point
+        self.optimizer = optimizer
+        self.notation = Notation(forms)
+        self.numeric = _Numeric(point.values, digits)
+        self.sizes = {d: sp.Integer(n) for d, n in point.sizes.items()}
+        self.count = 0
+
+    def sections(self) -> list[Section]:
+        found = [self.given(), self.forward(), self.errors(), *(self.gradient(w) for w in self.system.weights)]
+        if self.system.weights:
+            found += [self.update()]
+        return [s for s in found if s.blocks or s.text]
+
+    # --- one line -----------------------------------------------------------------------------------------------------------
+
+    def line(self, title: str, left: str, subject: sp.Basic, expr: sp.Expr, value: float, rule: str, prefix: str = "") -> Step:
+        """`left = expression = the same in numbers = value`, checked against the value that generated code gave."""
+        expr = self.written_out(expr)
+        plain = without_partials(expr)
+        right = [*([prefix] if prefix else []), self.names(expr)]
+        numbers, result = self.in_numbers(expr), self.numeric.number(value)
+        if numbers is not None and numbers not in (result, right[-1]):
+            right.append(numbers)
+        text = " = ".join(right) + (f" {self.numeric.equals(value)}" if right[-1] != result else "")
+        self.count += 1
+        return Step(self.count, title, _equal(subject, expr), rule, left, text, verification=self.check(plain, value))
+
+    def names(self, expr: sp.Expr) -> str:
+        terms = sp.Add.make_args(expr) if expr.has(Partial) else (expr,)
+        return self.notation.sum_of_terms(sorted(terms, key=path_key, reverse=True), self.notation.entries())
+
+    def in_numbers(self, expr: sp.Expr) -> str | None:
+        """The expression with every value put in; None where an index is still open."""
+        try:
+            return self.numeric.plain(evaluated(expr))
+        except (TypeError, ValueError, KeyError):
+            return None
+
+    def written_out(self, expr: sp.Expr) -> sp.Expr:
+        """Sums term by term: the sizes are known here."""
+        expr = expr.xreplace(self.sizes)
+        if not expr.has(sp.Sum, BigMax):
+            return expr
+        args = [self.written_out(a) if isinstance(a, sp.Expr) else a for a in expr.args]
+        if isinstance(expr, (sp.Sum, BigMax)):
+            (k, low, high), *rest = expr.args[1:]
+            body = expr.func(expr.args[0], *rest) if rest else expr.args[0]
+            terms = [self.written_out(body.xreplace({k: sp.Integer(i)})) for i in range(int(low), int(high) + 1)]
+            return sp.Max(*terms, evaluate=False) if isinstance(expr, BigMax) else sp.Add(*terms)
+        return expr.func(*args)
+
+    def check(self, expr: sp.Expr, value: float) -> Check:
+        with mpmath.workdps(25):
+            right = float(self.point.numbers().function(self.written_out(expr), ())())
+        return compare([(value, right)], True, "the generated code")
+
+    def value(self, x: Any, index: Index) -> float:
+        return float(self.point.values[x][tuple(map(int, index))])
+
+    def indices(self, x: Tensor) -> list[Index]:
+        return [tuple(map(sp.Integer, place)) for place in np.ndindex(self.point.values[x].shape)]
+
+    # --- sections -------------------------------------------------------------------------------------------------------------
+
+    def given(self) -> Section:
+        """The numbers to start from."""
+        printer = TensorLatex()
+        read = [t for t in self.system.tensors if t.definition is None and t in self.point.values]
+        text = [f"${printer.plain(t)} = {self._array(self.point.values[t])}$" for t in read]
+        return Section("Given", [f"The sample and the weights: {', '.join(text)}."]) if text else Section("Given")
+
+    def _array(self, array: Array) -> str:
+        if array.ndim == 0:
+            return self.numeric.number(array)
+        if array.ndim == 1:
+            return f"({', '.join(map(self.numeric.number, array))})"
+        if array.ndim == 2:
+            rows = r" \\ ".join(" & ".join(map(self.numeric.number, row)) for row in array)
+            return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}"
+        return f"({', '.join(map(self._array, array))})"
+
+    def forward(self) -> Section:
+        section = Section("Forward")
+        printer = self.notation.entries()
+        for t, expr in self.system.equations:
+            for index in self.indices(t):
+                subject = at(t, index)
+                name = printer.plain(subject)
+                rule = f"definition: {rules.forward_rule(t)}"
+                entry = self.notation.entry_of(expr, index)
+                section.blocks.append([self.line(f"The value of ${name}$", name, subject, entry, self.value(t, index), rule)])
+        return section
+
+    def errors(self) -> Section:
+        section = Section("Backward: the errors")
+        nodes = [e.symbol.adjoint_of[1] for e in self.forms.adjoints.equations if e.symbol.adjoint_of]
+        for x in nodes:
+            if x.role != "weight":
+                section.blocks += [self.block(x, index, "error") for index in self.indices(x)]
+        return section
+
+    def gradient(self, w: Tensor) -> Section:
+        name = TensorLatex().plain(w)
+        section = Section(f"Backward: the gradient of ${name}$")
+        if isinstance(self.forms.adjoints.of[w], Tensor):
+            section.blocks = [self.block(w, index, "gradient") for index in self.indices(w)]
+        else:
+            section.text.append(f"The loss does not depend on ${name}$: its gradient is 0.")
+        return section
+
+    def block(self, x: Tensor, index: Index, what: str) -> list[Step]:
+        """The chain rule in names, and the same with its factors evaluated and their numbers."""
+        notation, printer = self.notation, self.notation.entries()
+        name = printer.plain(at(x, index))
+        adjoint = self.forms.adjoints.of[x]
+        subject, value = at(adjoint, index), self.value(adjoint, index)
+        title = f"The {what} of ${name}$"
+        head = notation.entry_left(x, index)
+        chain = sp.Add(*self.forms.chain_step(x, index))
+        final = notation.entry_of(adjoint.definition, index)
+        prefix = derivative(self.system.loss, x, index, printer) if notation.named(x) else ""
+        if isinstance(chain, Partial) and chain.y is self.system.loss:
+            return [self.line(title, head, subject, final, value, "derivative of the loss, numbers put in", prefix)]
+        written = self.written_out(chain)
+        self.count += 1
+        text = f"{prefix} = {self.names(written)}" if prefix else self.names(written)
+        check = self.check(without_partials(written), value)
+        first = Step(self.count, title, _equal(subject, written), "chain rule", head, text, verification=check)
+        return [first, self.line(title, "", subject, final, value, "factors evaluated, numbers put in")]
+
+    def update(self) -> Section:
+        """One step of the optimizer, and what it did to the loss."""
+        rule = self.optimizer.equations()
+        section = Section("Update")
+        moved = dict(self.point.values)
+        for w in self.system.weights:
+            moved[w] = np.array(self.point.values[w], dtype=float)
+            for index in self.indices(w):
+                adjoint = self.forms.adjoints.of[w]
+                gradient = self.value(adjoint, index) if isinstance(adjoint, Tensor) else float(adjoint)
+                values: dict[Tensor, float] = {WEIGHT: self.value(w, index), GRADIENT: gradient, STEP: 1.0, **rule.states}
+                for target, expr in rule.assignments:
+                    values[target] = self._assign(section, w, index, target, expr, values)
+                moved[w][tuple(map(int, index))] = values[WEIGHT]
+        before, after = (self.numeric.number(v) for v in (self.value(self.system.loss, ()), self._loss(moved)))
+        loss = TensorLatex().plain(self.system.loss)
+        section.text.append(f"One step of {type(self.optimizer).__name__}. It takes the loss from ${loss} = {before}$ to ${loss} = {after}$.")
+        return section
+
+    def _assign(self, section: Section, w: Tensor, index: Index, target: Tensor, expr: sp.Expr, values: Mapping[Tensor, float]) -> float:
+        """One assignment of the rule for one entry: the formula, the numbers, the result."""
+        printer = self.notation.entries()
+        entry = printer.plain(at(w, index))
+        numeric = _Numeric({t: np.asarray(v) for t, v in values.items()}, self.numeric.digits)
+        numeric.lead = target
+        result = float(expr.xreplace({t: sp.Float(v, 25) for t, v in values.items()}).evalf(25))
+        left = entry if target is WEIGHT else TensorLatex().plain(target)
+        text = f"{numeric.plain(expr)} {numeric.equals(result)}"
+        title = f"The update of ${entry}$"
+        self.count += 1
+        why = f"the rule of {type(self.optimizer).__name__}"
+        section.blocks.append([Step(self.count, title, _equal(target, expr), why, left, text, r"\leftarrow")])
+        return result
+
+    def _loss(self, values: dict[Tensor, Array]) -> float:
+        return float(self.point.run(values)[self.system.loss])
+
+
+def _equal(left: sp.Basic, right: sp.Basic) -> sp.Basic:
+    return sp.Eq(left, right, evaluate=False)
+
+
+__all__ = ["worked"]
