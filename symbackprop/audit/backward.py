@@ -13,6 +13,7 @@ from symbackprop.calculus.differentiate import pull
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, depends_on, tensors_in
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
@@ -48,18 +49,26 @@ class Calculator:
         if not new:
             return
         printer = PythonPrinter()
-        functions, symbols = [], []
-        for k, expr in enumerate(new):
-            symbols.append(sorted(expr.free_symbols, key=lambda s: (s.name, getattr(s, "serial", -1))))
-            printer.names = {s: f"v{i}" for i, s in enumerate(symbols[-1])}
-            functions.append(f"def f{k}({', '.join(printer.names.values())}):\n    return {printer.plain(expr)}")
+        functions: list[str] = []
+        written = []
+        for expr in new:
+            symbols = sorted(expr.free_symbols, key=lambda s: (s.name, getattr(s, "serial", -1)))
+            printer.names = {s: f"v{i}" for i, s in enumerate(symbols)}
+            try:
+                code = printer.plain(expr)
+            except UnsupportedError:  # what a mistake makes of an equation need not have a form in code
+                continue
+            written.append((expr, f"f{len(functions)}", symbols))
+            functions.append(f"def f{len(functions)}({', '.join(printer.names.values())}):\n    return {code}")
         source = "\n\n\n".join(["import numpy as np\n\nDTYPE = np.float64", *helper_source(printer.helpers), *functions])
         module = load_source(source + "\n", "audit")
-        for k, expr in enumerate(new):
-            self._known[expr] = getattr(module, f"f{k}"), symbols[k]
+        for expr, name, symbols in written:
+            self._known[expr] = getattr(module, name), symbols
 
     def __call__(self, expr: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Array:
         self.learn([expr])
+        if expr not in self._known:
+            raise UnsupportedError(f"{expr} has no form in NumPy code")
         function, symbols = self._known[expr]
         return np.asarray(function(*(values[s] for s in symbols)), dtype=float)
 

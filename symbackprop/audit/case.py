@@ -18,6 +18,7 @@ from symbackprop.training.evaluator import Evaluator
 from symbackprop.training.feed import Array
 from symbackprop.training.optimizers import Optimizer
 
+ENTRIES = 100  # of data of so many entries each is tried as mistyped
 SAMPLES = 64  # gradients of single samples are tried of the first and last ones only, where there are more
 
 
@@ -96,7 +97,10 @@ class Case:
         """The truth, and what it becomes under each mistake that changes it."""
         found = [Candidate("", 0.0, "", self.truth), *self._others(), *self._samples()]
         for m in mistakes(self.backward):
-            values = {name: g for name, g in self.backward.gradients(m.change).items() if not _same(g, self.truth[name])}
+            try:
+                values = {name: g for name, g in self.backward.gradients(m.change).items() if not _same(g, self.truth[name])}
+            except (ArithmeticError, LookupError, TypeError, ValueError):  # a mistaken formula need not make sense
+                continue
             if values:
                 found.append(Candidate(m.code, m.cost, m.text, values))
         return found
@@ -115,11 +119,23 @@ class Case:
         for k in dict.fromkeys([0, n - 1, *range(min(n, SAMPLES))] if n > 1 else []):
             data = {name: self.feed.cut(name, range(k, k + 1)) for name in self.data}
             which = "first" if k == 0 else "last" if k == n - 1 else f"{k + 1}th"
-            text = f"Only the {which} of the {n} samples is in it: the sum over the batch is missing."
+            text = f"Only the {which} of the {n} samples is in it: the sum over the batch is missing (or a `return` stands inside the loop)."
             try:
                 yield Candidate("batch sum", 2.6 + 0.2 * (0 < k < n - 1), text, self._true_gradients(data)[1])
             except (ValueError, IndexError):  # a network that fixes the number of its samples
                 return
+
+    def mistyped(self) -> Iterator[Candidate]:
+        """The gradients for data of which one number lost its sign or its decimal point."""
+        for name, array in self.data.items():
+            for index in np.ndindex(array.shape) if array.dtype.kind == "f" and array.size <= ENTRIES else ():
+                for factor in (-1.0, *(10.0**k for k in range(-9, 10) if k)):
+                    wrong = array.copy()
+                    wrong[index] *= factor
+                    where = f"{name}[{', '.join(map(str, index))}]" if index else name
+                    lost = "lost its sign" if factor < 0 else "has its decimal point in another place"
+                    text = f"The data differ: these are the gradients for {where} = {wrong[index]:g}, but it is {array[index]:g}; the number {lost}."
+                    yield Candidate("data", 3.6, text, self._true_gradients({**self.data, name: wrong})[1])
 
 
 def checked(optimizer: Any) -> Optimizer | None:

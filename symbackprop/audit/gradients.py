@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from symbackprop.audit.case import Case
+from symbackprop.audit.case import Candidate, Case
 from symbackprop.audit.explain import Explanation, choose, explanations
 from symbackprop.audit.match import Target, tolerance_for
 from symbackprop.audit.numeric import last_resort, nearly
@@ -64,9 +64,13 @@ def explain(case: Case, targets: Mapping[str, Target]) -> dict[str, Explanation]
             certain[name] = e
         else:
             found[name] = explanations(target, case.candidates, case.factors, case)
+    mistyped: list[Candidate] | None = None
     for name, options in found.items():
         if min((e.cost for e in options), default=9.0) > SIMPLE:
             options += explanations(targets[name], stale(case, targets[name]), case.factors, case)
+        if min((e.cost for e in options), default=9.0) > SIMPLE:
+            mistyped = list(case.mistyped()) if mistyped is None else mistyped
+            options += explanations(targets[name], mistyped, case.factors, case)
     chosen = choose(found)
     return {name: certain.get(name) or chosen.get(name) or last_resort(target) for name, target in targets.items()}
 

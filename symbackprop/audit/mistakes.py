@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbackprop.audit.backward import Backward, Change, is_activation
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.functions import step
 from symbackprop.graph.operators.products import transpose
@@ -217,11 +218,14 @@ def another_tensor(b: Backward) -> Iterator[Mistake]:
 
 def _forward(b: Backward, cost: float, y: Tensor, definition: sp.Expr, code: str, text: str) -> Iterator[Mistake]:
     """An equation computed wrongly: with the derivatives of the right equation, or with its own."""
-    if definition == y.definition or not b.edges or shape_of(definition) != y.shape:
+    if definition == y.definition or shape_of(definition) != y.shape:
         return
     yield Mistake(code, cost, text, Change({y: definition}))
     if y in b.active:
-        own = b.pull(y, definition)
+        try:
+            own = b.pull(y, definition)
+        except UnsupportedError:  # a mistaken equation need not have a derivative
+            return
         old = {x: sp.S.Zero for v, x in b.edges if v is y}
         yield Mistake(code, cost + 0.1, text, Change({y: definition}, {(y, x): e for x, e in (old | own).items()}))
 
@@ -242,7 +246,7 @@ def wrong_term_forward(b: Backward) -> Iterator[Mistake]:
         assert y.definition is not None
         for total in postorder(y.definition):
             for term in total.args if isinstance(total, sp.Add) else ():
-                if not tensors_in(term):
+                if not tensors_in(term) or shape_of(total - term) != shape_of(total):
                     continue
                 shown = b.written(abs(term.as_coeff_Mul()[0]) * term.as_coeff_Mul()[1])
                 flipped = y.definition.xreplace({total: total - 2 * term})

@@ -12,7 +12,7 @@ import numpy as np
 from symbackprop.audit.case import Candidate, Case
 from symbackprop.audit.explain import Explanation, choose
 from symbackprop.audit.gradients import by_name, checked_tolerance, finding, unusable
-from symbackprop.audit.match import ROUNDING, is_nice, relative_error, show_number, tolerance_for
+from symbackprop.audit.match import is_nice, relative_error, show_number, tolerance_for
 from symbackprop.audit.numeric import unknown
 from symbackprop.audit.report import Audit
 from symbackprop.audit.rule import NumericRule
@@ -164,7 +164,10 @@ class Steps:
 
     def stale(self, name: str) -> Iterator[Candidate]:
         others = [n for n in self.new if n != name]
-        sets = [s for k in range(1, len(others) + 1) for s in itertools.combinations(others, k)] if len(others) <= SUBSETS else updated_sets(list(self.new), name)
+        if len(others) <= SUBSETS:
+            sets = [s for k in range(1, len(others) + 1) for s in itertools.combinations(others, k)]
+        else:
+            sets = updated_sets(list(self.new), name)
         for updated in sets:
             for whole in (False, True):
                 value = at_values(self.case, name, {n: self.new[n] for n in updated}, whole)
@@ -224,7 +227,7 @@ class Steps:
         if abs(abs(ratio) - 1) > 10 * self.exact:
             nice = is_nice(abs(way.rate), self.exact)
             known = self.case.factors.meaning(ratio, 10 * self.exact) is not None
-            extra += 1.5 if known else 1.8 if nice else 4.5 if way.certain else UNKNOWN
+            extra += 1.5 if known else 1.8 if nice else 7.0 if way.certain else UNKNOWN
         return way.cost + extra
 
     # --- telling --------------------------------------------------------------------------------------------------------
