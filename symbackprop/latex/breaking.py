@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from symbackprop.calculus.deep import deep
 from symbackprop.latex.boxes import read, tokens
+from symbackprop.latex.equations import block
 from symbackprop.latex.metrics import Style, extent, fence_size, gap, resolved
 from symbackprop.latex.names import brackets
-from symbackprop.latex.nodes import Atom, Box, Call, Delimited, Fraction, Root, Row, Script, Space, Text
+from symbackprop.latex.nodes import Atom, Box, Call, Delimited, Fraction, Grid, Root, Row, Script, Space, Text
 from symbackprop.latex.symbols import SIZES, Kind
 
 Line = tuple[str, str]  # what stands left and right in an align; the first line of a formula has an equals sign between
@@ -28,6 +29,7 @@ Line = tuple[str, str]  # what stands left and right in an align; the first line
 PAGE = 40.0  # em
 _RELATION = 4 / 3  # "=" and the room around it
 _QUAD = 1.0
+_SURE = 0.98  # widths are estimates, a little too small for some formulas
 
 
 @deep
@@ -44,11 +46,11 @@ def break_chain(left: str, rights: Sequence[str], width: float = PAGE) -> list[L
 
 
 def _broken(left: str, rights: Sequence[str], width: float) -> list[Line]:
-    room = max(width - extent(read(left, strict=False)).width, width / 2)
+    room = max(_SURE * width - extent(read(left, strict=False)).width, width / 2)
     lines: list[Line] = []
     for i, right in enumerate(rights):
         row = read(right, strict=False)
-        first, *rest = [right] if _RELATION + extent(row).width <= room else _best(row, room).written()
+        first, *rest = [right] if _RELATION + extent(row).width <= room + (1 - _SURE) * width else _best(row, room).written()
         lines.append(("", f"= {first}") if i else (left, first))
         lines += [("", line) for line in rest]
     return lines
@@ -69,11 +71,13 @@ def _best(row: Row, room: float) -> "_Lines":
 
 class _Break(NamedTuple):
     """A place where a line may begin: its price, in hundredths of a line that stays empty; by how many quads it is indented beyond
-    the terms around it; the sign that it begins with. A relation starts where the first one of the formula stands."""
+    the terms around it; the sign that is added there. Where the formula's own sign begins the line, the room before that sign stays;
+    a relation starts where the first one of the formula stands."""
 
     price: float
     quads: int = 0
-    sign: str = ""
+    added: str = ""
+    at_sign: bool = False
     is_relation: bool = False
 
 
@@ -136,11 +140,12 @@ class _Pieces:
         extra = _IN_BRACKETS * min(depth, 6)
         item, last, left, right = items[i], items[i - 1], kinds[i - 1][1], kinds[i][0]
         if right == "relation":
-            return _Break(extra, is_relation=depth == 0)
+            return _Break(extra, at_sign=True, is_relation=depth == 0)
         if right == "binary":
             if not isinstance(item, Atom) or item.text in ("mod", "∘"):
                 return None
-            return _Break(_TERM + extra) if item.text in "+−±∓" else _Break(_FACTOR + extra, 1)
+            is_term = item.text in "+−±∓"
+            return _Break((_TERM if is_term else _FACTOR) + extra, 0 if is_term else 1, at_sign=True)
         if left == "punctuation":
             return _Break(_ARGUMENT + extra)
         if _is_sign(last) or _is_sign(item) or left not in _FACTOR_ENDS or right not in _FACTOR_STARTS:
@@ -153,21 +158,23 @@ class _Pieces:
             self._opened(*parts, depth)
         elif room is not None and width > room and (linear := _linear(item, room)):
             self._row(read(linear, strict=False), depth)
+        elif room is not None and width > room and (grid := _grid_in(item)):
+            text = item.source.replace(grid.source, _narrowed(grid, room - width + extent(grid).width))
+            self.found.append(_Piece(text, extent(read(text, strict=False)).width))
         else:
             self.found.append(_Piece(item.source, width))
 
     def _opened(self, head: str, box: Delimited, tail: str, depth: int) -> None:
         """A bracket whose content may be broken, between what touches it left and right."""
         opening, closing = _fences(box)
-        whole = extent(box).width
-        inside = sum(extent(item).width for item in box.inside.items)
-        size = fence_size(extent(box.inside).total) if box.size is None else 0
+        inside = extent(box.inside)
+        size = fence_size(inside.total) if box.size is None else 0
+        fence = (extent(box).width - inside.width) / 2
+        before, behind = (extent(read(part, strict=False)).width if part else 0.0 for part in (head, tail))
         place = len(self.found)
-        fence = max(whole - inside, 0.5) / 2
-        around = extent(read(head + tail, strict=False)).width if head or tail else 0.0
-        self.found.append(_Piece(head + opening, fence + around, fixed=head + _fixed(opening, size, "l"), opens=True))
+        self.found.append(_Piece(head + opening, before + fence, fixed=head + _fixed(opening, size, "l"), opens=True))
         self._row(box.inside, depth + 1)
-        self.found.append(_Piece(closing + tail, fence, fixed=_fixed(closing, size, "r") + tail, opened_by=place))
+        self.found.append(_Piece(closing + tail, fence + behind, fixed=_fixed(closing, size, "r") + tail, opened_by=place))
 
 
 _FACTOR_ENDS: tuple[Kind, ...] = ("ordinary", "close", "inner")
@@ -193,7 +200,8 @@ def _is_large(box: Box) -> bool:
 def _in_brackets(box: Box) -> tuple[str, Delimited, str] | None:
     """A box that is a bracket, with what touches it left and right: a function's name, a power."""
     if isinstance(box, Delimited):
-        return ("", box, "") if box.left and box.right and not box.source.startswith(r"\binom") else None
+        breakable = box.left and box.right and not box.source.startswith(r"\binom") and not _grid_in(box)
+        return ("", box, "") if breakable else None
     if isinstance(box, Row) and len(box.items) == 1:
         return _in_brackets(box.items[0])
     if isinstance(box, Call) and (parts := _in_brackets(box.arguments)):
@@ -237,6 +245,34 @@ def _linear(box: Box, room: float) -> str:
     if isinstance(box, Script) and box.base.source == "e" and box.above and not box.below:
         return r"\exp" + brackets(_content(box.above))
     return ""
+
+
+def _grid_in(box: Box) -> Grid | None:
+    """A box that is a matrix or a distinction of cases, perhaps in brackets and with a power."""
+    if isinstance(box, Delimited):
+        return _grid_in(box.inside)
+    if isinstance(box, Script):
+        return _grid_in(box.base)
+    if isinstance(box, Row) and len(box.items) == 1:
+        return _grid_in(box.items[0])
+    return box if isinstance(box, Grid) else None
+
+
+def _narrowed(grid: Grid, room: float) -> str:
+    """The LaTeX of a grid whose cells are broken, so that it is no wider than `room` if that can be."""
+    widths = [[extent(cell, Style(0, False)).width for cell in row] for row in grid.rows]
+    columns = [max(row[i] if i < len(row) else 0.0 for row in widths) for i in range(max(map(len, widths)))]
+    excess = extent(grid).width - room
+    widest = max(columns)
+    text, end = "", 0
+    for row in grid.rows:
+        for i, cell in enumerate(row):
+            start = grid.source.index(cell.source, end) if cell.source else end
+            text += grid.source[end:start]
+            end = start + len(cell.source)
+            lines = _best(cell, max(widest - excess, 8 * _QUAD)).written() if columns[i] == widest and excess > 0 else [cell.source]
+            text += cell.source if len(lines) == 1 else block([f"& {line}" for line in lines], "aligned")
+    return text + grid.source[end:]
 
 
 def _is_number(box: Box) -> bool:
@@ -297,7 +333,8 @@ class _Lines:
     def _continue(self, i: int) -> None:
         """All lines that start with piece i."""
         state, n = self.states[i], len(self.pieces)
-        origin = state.start - self.at[i] - self.pieces[i].room
+        piece = self.pieces[i]
+        origin = state.start - self.at[i] - (0.0 if piece.before and piece.before.at_sign else piece.room)
         fitted = False
         for j in range(i + 1, n + 1):
             end = origin + self.at[j]
@@ -316,7 +353,7 @@ class _Lines:
         if j == len(self.pieces):
             return _State(cost, i, 0.0)
         line = self._indent(i)
-        brackets = {}
+        brackets: dict[int, _Indent] = {}
         for opening in self.open[j]:
             if opening < i:
                 brackets[opening] = self.states[i].brackets[opening]
@@ -325,17 +362,21 @@ class _Lines:
             if behind <= _QUAD + 0.3 * self.room:
                 brackets[opening] = _Indent(behind, phantom=True)
             else:
-                step = _QUAD if line.width + _QUAD <= 0.4 * self.room else 0.0
-                brackets[opening] = _Indent(line.width + step, quads=int(step))
+                deeper = line + _QUAD <= 0.4 * self.room
+                brackets[opening] = _Indent(line + deeper * _QUAD, quads=int(deeper))
         stop = self.pieces[j].before
         assert stop is not None
         indent = brackets[self.open[j][-1]] if self.open[j] else _OUTERMOST
-        start = 0.0 if stop.is_relation else indent.width + stop.quads * _QUAD + (_DOT if stop.sign else 0.0)
+        start = 0.0 if stop.is_relation else indent.width + stop.quads * _QUAD + (_DOT if stop.added else 0.0)
         return _State(cost, i, start, brackets)
 
-    def _indent(self, i: int) -> _Indent:
-        """How the terms around the break in front of piece i are indented."""
-        return self.states[i].brackets[self.open[i][-1]] if self.open[i] and i else _OUTERMOST
+    def _indent(self, i: int) -> float:
+        """How far the line that starts with piece i is indented."""
+        stop = self.pieces[i].before
+        if stop is None or stop.is_relation:
+            return _QUAD
+        around = self.states[i].brackets[self.open[i][-1]] if self.open[i] else _OUTERMOST
+        return around.width + stop.quads * _QUAD
 
     # --- the lines as LaTeX ---------------------------------------------------------------------------------------------
 
@@ -348,33 +389,22 @@ class _Lines:
         indents: dict[int, tuple[str, int]] = {}  # bracket → the LaTeX that indents a line within it: phantoms, and quads
         lines = []
         for i, j in pairwise(stops):
-            phantoms, quads = self._around(i, indents)
-            stop = self.pieces[i].before
-            shift = 0 if stop is None or stop.is_relation else quads + stop.quads
-            own = "=" if i == 0 else stop.sign if stop else ""
-            text = own
+            stop = self.pieces[i].before or _Break(0.0, is_relation=True)
+            phantoms, quads = indents[self.open[i][-1]] if self.open[i] else ("", 1)
+            quads += stop.quads
+            lead = "" if stop.is_relation else phantoms + _quads(quads)
+            text = stop.added if i else "="
             for k in range(i, j):
                 piece = self.pieces[k]
                 bracket = k if piece.opens else piece.opened_by
                 text += ("" if piece.glued and k > i else " ") + (piece.fixed if bracket in broken else piece.text)
                 if piece.opens and k in broken:
-                    indents[k] = self._within(k, stops, phantoms, shift, text.strip())
-            lead = "" if stop is not None and stop.is_relation else phantoms + _quads(shift)
-            lines.append(f"{lead} {text.removeprefix('=').strip() if i == 0 else text.strip()}".strip())
+                    indent = self.states[j].brackets[k] if k in self.open[j] else None
+                    if indent is not None:
+                        behind = (lead + rf"\hphantom{{{{}}{text.strip()}}}", 0)
+                        indents[k] = behind if indent.phantom else (phantoms, quads + indent.quads)
+            lines.append(f"{lead} {text.strip() if i else text.removeprefix('=').strip()}".strip())
         return lines
-
-    def _around(self, i: int, indents: dict[int, tuple[str, int]]) -> tuple[str, int]:
-        if i == 0:
-            return "", 0
-        return indents[self.open[i][-1]] if self.open[i] else ("", 1)
-
-    def _within(self, opening: int, stops: list[int], phantoms: str, shift: int, line: str) -> tuple[str, int]:
-        """The indentation within a bracket, opened at the end of `line`."""
-        first = next(stop for stop in stops if opening < stop)
-        indent = self.states[first].brackets[opening]
-        if indent.phantom:
-            return phantoms + _quads(shift) + rf"\hphantom{{{{}}{line}}}", 0
-        return phantoms, shift + indent.quads
 
 
 def _quads(count: int) -> str:
