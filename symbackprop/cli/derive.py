@@ -1,11 +1,17 @@
 """`symbackprop derive`: the derivation of the gradients, as LaTeX or in a file."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from symbackprop.cli import optimizers
+from symbackprop.cli.errors import UsageError, report
 from symbackprop.cli.terminal import write, wrote
+from symbackprop.derivation.build import FORMS
+from symbackprop.errors import NetworkError
 from symbackprop.reading import load
+
+SUFFIXES = (".tex", ".html", ".htm", ".md", ".txt")
 
 EPILOG = """\
 examples:
@@ -24,7 +30,7 @@ def add(commands: Any) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("file", metavar="FILE", help='the network in its text form; "-" reads the standard input')
-    parser.add_argument("--form", metavar="F", help="how the gradients are written, such as local, closed, matrix or index (default: what suits the network)")
+    parser.add_argument("--form", choices=FORMS, default="mixed", metavar="F", help=f"one of {', '.join(FORMS)} (default: mixed, as a textbook would)")
     parser.add_argument("--weight", action="append", metavar="W", help="derive the gradient of this weight only; may be repeated")
     parser.add_argument("-o", "--output", metavar="OUT", help="write a document; its suffix decides: .tex, .html or .md")
     optimizers.add_options(parser, default=None)
@@ -32,11 +38,15 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    chosen = {"form": arguments.form, "weights": arguments.weight, "optimizer": optimizers.optimizer(arguments)}
-    derivation = load(arguments.file).derivation(**{name: value for name, value in chosen.items() if value is not None})
+    if arguments.output is not None and Path(arguments.output).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"-o {arguments.output}: the suffix decides what is written; expected one of {', '.join(SUFFIXES)}")
+    derivation = load(arguments.file).derivation(arguments.form, arguments.weight, optimizers.optimizer(arguments))
     if arguments.output is None:
         write(derivation.latex(), None)
     else:
         derivation.save(arguments.output)
         wrote(arguments.output)
+    if not derivation.ok:
+        report(NetworkError("a step of the derivation does not agree with the slopes found by numbers"), "symbackprop derive")
+        return 1
     return 0
