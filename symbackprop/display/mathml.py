@@ -9,7 +9,7 @@ from html import escape
 
 from symbackprop.calculus.deep import deep
 from symbackprop.latex.boxes import read
-from symbackprop.latex.metrics import resolved
+from symbackprop.latex.metrics import Style, extent, fence_size, gap, resolved
 from symbackprop.latex.nodes import Accent, Atom, Box, Call, Delimited, Fraction, Grid, Phantom, Root, Row, Script, Space, Text
 from symbackprop.latex.symbols import Kind
 
@@ -31,6 +31,10 @@ _ALPHABETS = {
     "sans-serif": ("MATHEMATICAL SANS-SERIF",),
     "monospace": ("MATHEMATICAL MONOSPACE",),
 }
+
+
+_ROOM = {"lspace": "0em", "rspace": "0em"}  # none: within scripts signs stand close to their operands
+_BESIDE_FRACTION = 0.12  # em, so that the lines of two fractions do not touch
 
 
 @deep
@@ -59,19 +63,21 @@ def _one(elements: list[str]) -> str:
     return elements[0] if len(elements) == 1 else _element("mrow", *elements)
 
 
-def _row(row: Box, index: bool = False, before: Kind | None = None) -> list[str]:
-    """The elements of boxes side by side. `index`: what stands side by side is listed, not multiplied."""
+def _row(row: Box, script: bool = False, index: bool = False, before: Kind | None = None) -> list[str]:
+    """The elements of boxes side by side. `script`: within a script. `index`: what stands side by side is listed, not multiplied."""
     items = row.items if isinstance(row, Row) else (row,)
+    kinds = resolved(items, before)
     elements: list[str] = []
-    previous: Box | None = None
-    for item, (left, _) in zip(items, resolved(items, before), strict=True):
-        if previous is not None and (joint := _joint(previous, item, index)):
-            elements.append(_leaf("mo", joint))
-        if isinstance(item, Atom) and item.kind in ("binary", "relation"):
-            elements.append(_operator(item, "infix" if item.kind == "relation" or left == "binary" else "prefix"))
+    for i, (item, (left, _)) in enumerate(zip(items, kinds, strict=True)):
+        if i and (joint := _joint(items[i - 1], item, index)):
+            room = gap(kinds[i - 1][1], left, Style(int(script)))
+            room += _BESIDE_FRACTION * (isinstance(item, Fraction) + isinstance(items[i - 1], Fraction))
+            elements.append(_leaf("mo", joint, lspace="0em", rspace=f"{room:.4g}em") if room else _leaf("mo", joint))
+        if isinstance(item, Atom) and item.kind in ("binary", "relation") and not item.size:
+            form = "infix" if item.kind == left else "prefix"
+            elements.append(_operator(item, script, form=form))
         else:
-            elements.append(_box(item))
-        previous = item
+            elements.append(_box(item, script))
     return elements
 
 
@@ -81,7 +87,7 @@ def _joint(left: Box, right: Box, index: bool) -> str:
         return ""
     a, b = left.ends[1], right.ends[0]
     if a == "operator":
-        return "" if _is_big(left) or b not in ("ordinary", "open", "inner") else APPLY
+        return "" if _is_big(left) or b not in ("ordinary", "open", "inner", "operator") else APPLY
     if a in ("ordinary", "close", "inner") and b in ("ordinary", "open", "inner", "operator"):
         return COMMA if index else TIMES
     return ""
@@ -100,30 +106,30 @@ def _is_big(box: Box) -> bool:
     return isinstance(base, Atom) and base.big
 
 
-def _box(box: Box) -> str:
+def _box(box: Box, script: bool = False) -> str:
     match box:
         case Row():
-            return _one(_row(box))
+            return _one(_row(box, script))
         case Atom():
-            return _atom(box)
+            return _atom(box, script)
         case Call(head=head, arguments=arguments):
-            return _element("mrow", _box(head), _leaf("mo", APPLY), _box(arguments))
+            return _element("mrow", _box(head, script), _leaf("mo", APPLY), _box(arguments, script))
         case Delimited():
-            return _delimited(box)
+            return _element("mrow", *_delimited(box, script))
         case Fraction(above=above, below=below, bar=bar):
-            parts = _box(above), _box(below)
+            parts = _box(above, script), _box(below, script)
             return _element("mfrac", *parts) if bar else _element("mfrac", *parts, linethickness="0")
         case Script():
-            return _script(box)
+            return _script(box, script)
         case Root(inside=inside, degree=None):
-            return _element("msqrt", *_row(inside))
+            return _element("msqrt", *_row(inside, script))
         case Root(inside=inside, degree=degree):
             assert degree is not None
-            return _element("mroot", _box(inside), _box(degree))
+            return _element("mroot", _box(inside, script), _box(degree, True))
         case Accent(mark=mark, base=base, under=under):
-            attributes = {"accentunder" if under else "accent": "true"}
             stretchy = "true" if mark in ("‾", "_") else "false"
-            return _element("munder" if under else "mover", _box(base), _leaf("mo", mark, stretchy=stretchy), **attributes)
+            accent = _leaf("mo", mark, stretchy=stretchy)
+            return _element("munder", _box(base, script), accent, accentunder="true") if under else _element("mover", _box(base, script), accent, accent="true")
         case Grid():
             return _grid(box)
         case Text(text=text):
@@ -131,39 +137,41 @@ def _box(box: Box) -> str:
         case Space(width=width):
             return _element("mspace", width=f"{width:.4g}em")
         case Phantom(inside=inside):
-            return _element("mphantom", *_row(inside))
+            return _element("mphantom", *_row(inside, script, before="ordinary"))
     raise TypeError(f"no MathML is known for {type(box).__name__}")
 
 
 # --- signs ---------------------------------------------------------------------------------------------------------------
 
 
-def _atom(atom: Atom) -> str:
+def _atom(atom: Atom, script: bool) -> str:
     if atom.size:
-        size = f"{atom.size:g}em"
-        return _leaf("mo", atom.text, stretchy="true", minsize=size, maxsize=size)
+        return _leaf("mo", atom.text, **_fixed(atom.size), **_ROOM)
     if atom.text[:1].isalpha() or (atom.kind == "operator" and not _is_big(atom)):
         return _identifier(atom)
     if atom.is_number:
         return _leaf("mn", _lettered(atom.text, atom.style))
     if atom.kind == "ordinary" and atom.text not in _BARS and "PRIME" not in unicodedata.name(atom.text[0]):
         return _identifier(atom)
-    return _operator(atom)
+    return _operator(atom, script)
 
 
 def _identifier(atom: Atom) -> str:
     text = _lettered(atom.text, atom.style)
     if len(atom.text) == 1 and atom.style == "upright":
         return _leaf("mi", text, mathvariant="normal")
-    return _leaf("mi", text.replace(" ", "\u2009"))
+    return _leaf("mi", text.replace(" ", "\N{THIN SPACE}"))
 
 
-def _operator(atom: Atom, form: str = "") -> str:
-    attributes = {"form": form} if form else {}
-    if atom.kind == "binary" and atom.text == "mod":
+def _operator(atom: Atom, script: bool, **attributes: str) -> str:
+    if atom.text == "mod":
         return _leaf("mo", "mod", lspace="0.2222em", rspace="0.2222em")
     if atom.text in _FENCES:
         attributes |= {"stretchy": "false"}
+    if atom.big:
+        attributes |= {"lspace": "0em"}
+    elif script:
+        attributes |= _ROOM
     return _leaf("mo", atom.text, **attributes)
 
 
@@ -184,34 +192,50 @@ def _letter(character: str, style: str) -> str:
     return "\N{PLANCK CONSTANT}" if (character, style) == ("h", "slanted") else character
 
 
-def _delimited(box: Delimited) -> str:
-    if box.size is None:
-        attributes = {"stretchy": "true"}
-    elif box.size:
-        attributes = {"stretchy": "true", "minsize": f"{box.size:g}em", "maxsize": f"{box.size:g}em"}
+# --- brackets and scripts ------------------------------------------------------------------------------------------------
+
+
+def _delimited(box: Delimited, script: bool) -> list[str]:
+    if box.size:
+        attributes = _fixed(box.size)
     else:
-        attributes = {"stretchy": "false"}
+        tall = box.size is None and fence_size(extent(box.inside, Style(int(script), not script)).total) > 0
+        attributes = {"stretchy": "true" if tall else "false"}
     left = [_leaf("mo", box.left, fence="true", form="prefix", **attributes)] if box.left else []
     right = [_leaf("mo", box.right, fence="true", form="postfix", **attributes)] if box.right else []
-    return _element("mrow", *left, *_row(box.inside), *right)
+    return [*left, *_row(box.inside, script), *right]
 
 
-def _script(box: Script) -> str:
-    base = _limited(box.base) if box.limits else _box(box.base)
-    below = None if box.below is None else _one(_row(box.below, index=True))
-    above = None if box.above is None else _box(box.above)
-    names = ("munder", "mover", "munderover") if box.limits else ("msub", "msup", "msubsup")
+def _fixed(size: float) -> dict[str, str]:
+    return {"stretchy": "true", "minsize": f"{size:g}em", "maxsize": f"{size:g}em"}
+
+
+def _script(box: Script, script: bool) -> str:
+    below = None if box.below is None else _one(_row(box.below, True, index=True))
+    above = None if box.above is None else _box(box.above, True)
+    if isinstance(box.base, Delimited) and box.base.size == 0.0 and extent(box.base).height > _LINE:
+        # As high as at a bracket of its size, as in TeX, not as high as at what is in the bracket.
+        *inside, last = _delimited(box.base, script)
+        return _element("mrow", *inside, _scripted(last, below, above, box.limits))
+    return _scripted(_limited(box.base) if box.limits else _box(box.base, script), below, above, box.limits)
+
+
+_LINE = 0.75  # the height of a bracket at the size of a line
+
+
+def _scripted(base: str, below: str | None, above: str | None, limits: bool) -> str:
+    under, over, both = ("munder", "mover", "munderover") if limits else ("msub", "msup", "msubsup")
     if above is None:
         assert below is not None
-        return _element(names[0], base, below)
-    return _element(names[1], base, above) if below is None else _element(names[2], base, below, above)
+        return _element(under, base, below)
+    return _element(over, base, above) if below is None else _element(both, base, below, above)
 
 
 def _limited(base: Box) -> str:
     """A sum sign, or max: what stands below it moves to its side within a line of text."""
     if isinstance(base, Atom) and not _is_big(base):
         return _leaf("mo", base.text, movablelimits="true", lspace="0em", rspace="0.1667em")
-    return _leaf("mo", base.text, movablelimits="true") if isinstance(base, Atom) else _box(base)
+    return _leaf("mo", base.text, movablelimits="true", lspace="0em") if isinstance(base, Atom) else _box(base)
 
 
 # --- rows and columns ----------------------------------------------------------------------------------------------------
@@ -244,12 +268,10 @@ def _grid(grid: Grid) -> str:
 
 
 def _cell_style(grid: Grid, column: int, columns: int, side: str) -> str:
-    if grid.is_aligned:
-        room = "0.3em 0"
-    else:
-        half = "0.5em"
-        room = f"0.1em {half if column < columns - 1 else '0'} 0.1em {half if column else '0'}"
-    return f"text-align: {side}; padding: {room}"
+    """Browsers take what is in a cell for a block, which only the second alignment moves."""
+    left, right = "0.5em" if column else "0", "0.5em" if column < columns - 1 else "0"
+    room = "0.3em 0" if grid.is_aligned else f"0.1em {right} 0.1em {left}"
+    return f"text-align: {side}; text-align: -webkit-{side}; padding: {room}"
 
 
 __all__ = ["NAMESPACE", "mathml"]
