@@ -17,6 +17,7 @@ NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 APPLY, TIMES, COMMA = "\N{FUNCTION APPLICATION}", "\N{INVISIBLE TIMES}", "\N{INVISIBLE SEPARATOR}"
 
 _SILENT = (Space, Text, Phantom)
+_LINES = {"‾", "_"}
 _BARS = {"/", "|", "‖", "!", "\\"}
 _FENCES = set("()[]{}⌊⌋⌈⌉⟨⟩") | _BARS
 
@@ -127,9 +128,11 @@ def _box(box: Box, script: bool = False) -> str:
             assert degree is not None
             return _element("mroot", _box(inside, script), _box(degree, True))
         case Accent(mark=mark, base=base, under=under):
-            stretchy = "true" if mark in ("‾", "_") else "false"
-            accent = _leaf("mo", mark, stretchy=stretchy)
-            return _element("munder", _box(base, script), accent, accentunder="true") if under else _element("mover", _box(base, script), accent, accent="true")
+            if mark in _LINES:  # few fonts have a line that grows: its own border is one
+                side = "bottom" if under else "top"
+                return _element("mrow", *_row(base, script), style=f"border-{side}: 0.05em solid; padding-{side}: 0.1em")
+            size = {"mathsize": "60%"} if mark == "→" else {}
+            return _element("mover", _box(base, script), _leaf("mo", mark, stretchy="true" if mark in "^~" else "false", **size), accent="true")
         case Grid():
             return _grid(box)
         case Text(text=text):
@@ -234,7 +237,7 @@ def _scripted(base: str, below: str | None, above: str | None, limits: bool) -> 
 def _limited(base: Box) -> str:
     """A sum sign, or max: what stands below it moves to its side within a line of text."""
     if isinstance(base, Atom) and not _is_big(base):
-        return _leaf("mo", base.text, movablelimits="true", lspace="0em", rspace="0.1667em")
+        return _leaf("mo", base.text, movablelimits="true", **_ROOM)
     return _leaf("mo", base.text, movablelimits="true", lspace="0em") if isinstance(base, Atom) else _box(base)
 
 

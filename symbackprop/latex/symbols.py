@@ -133,16 +133,16 @@ SPACES = {
 
 # Marks above (or below) what they stand on.
 ACCENTS = {
-    r"\hat": "^",
+    r"\hat": "ˆ",
     r"\widehat": "^",
     r"\check": "ˇ",
-    r"\tilde": "~",
+    r"\tilde": "˜",
     r"\widetilde": "~",
     r"\acute": "´",
     r"\grave": "`",
     r"\breve": "˘",
     r"\mathring": "˚",
-    r"\bar": "¯",
+    r"\bar": "ˉ",
     r"\overline": "‾",
     r"\vec": "→",
     r"\overrightarrow": "→",
