@@ -4,6 +4,7 @@ Describe a network with `data`, `weight` and `node`; `Network(loss)` derives its
 writes standalone update code and trains.
 """
 
+from symbackprop.audit.report import Audit, Finding
 from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
@@ -42,9 +43,11 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Audit",
     "DataError",
     "Dim",
     "Equation",
+    "Finding",
     "Gradient",
     "GradientReport",
     "Gradients",

@@ -29,7 +29,8 @@ def explanations(target: Target, candidates: Iterable[Candidate], factors: Facto
         if values is None:
             continue
         for relation in target.relations(values, factors):
-            if candidate.code or relation.codes:
+            # Of so many candidates one will be a single number's nice fraction by chance.
+            if (relation.codes if not candidate.code else relation.certain):
                 found.append(_told(target, candidate, relation, case))
     return found
 

@@ -60,10 +60,9 @@ def explain(case: Case, targets: Mapping[str, Target]) -> dict[str, Explanation]
     for name, target in targets.items():
         if not target.given.any():
             certain[name] = zero(case, name)
-        elif (e := nearly(case, target)) is not None:
-            certain[name] = e
         else:
-            found[name] = explanations(target, case.candidates, case.factors, case)
+            close = nearly(case, target)
+            found[name] = [*([close] if close else []), *explanations(target, case.candidates, case.factors, case)]
     mistyped: list[Candidate] | None = None
     for name, options in found.items():
         if min((e.cost for e in options), default=9.0) > SIMPLE:

@@ -24,12 +24,14 @@ def tolerance_for(arrays: list[Array]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Relation:
-    """How the given numbers follow from a candidate. `codes` are short names; `text` is a clause for each."""
+    """How the given numbers follow from a candidate. `codes` are short names; `text` is a clause for each; `certain` is false of a factor
+    that only is a nice number, of one entry."""
 
     cost: float
     codes: tuple[str, ...]
     text: str
     ratio: float = 1.0
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Target:
                 if relation is not None:
                     codes = (*(("transposed",) if turned else ()), *relation.codes)
                     text = _join("it is transposed" if turned else "", relation.text)
-                    yield Relation(relation.cost + 1.5 * turned, codes, text, ratio)
+                    yield Relation(relation.cost + 1.5 * turned, codes, text, ratio, relation.certain)
 
     def scaled(self, ratio: float, values: Array, factors: Factors) -> Relation | None:
         """What the ratio is called, or None where any number would have had some ratio."""
@@ -111,7 +113,7 @@ class Target:
             return None
         cost = 1.5 if meaning else 2.5 if nice and shared else 4.5 if nice else 5.5
         text = f"it is {shown} times that" + (f" ({meaning})" if meaning else "")
-        return Relation(cost + 0.3 * (ratio < 0), ("sign", "factor") if ratio < 0 else ("factor",), text, ratio)
+        return Relation(cost + 0.3 * (ratio < 0), ("sign", "factor") if ratio < 0 else ("factor",), text, ratio, shared or meaning is not None)
 
 
 def relative_error(given: Array, truth: Array, rounding: Array, tolerance: float) -> float:

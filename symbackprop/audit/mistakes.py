@@ -143,6 +143,15 @@ def derivative_of_another_function(b: Backward) -> Iterator[Mistake]:
         )
 
 
+def another_convention(b: Backward) -> Iterator[Mistake]:
+    """relu'(0) = 1 or ½: at a kink there is no derivative, and a convention decides."""
+    for value, jump in (("1", lambda u: 1 - step(-u)), ("1/2", lambda u: (1 + step(u) - step(-u)) / 2)):
+        edges = {edge: back.replace(step, jump) for edge, back in b.edges.items() if back.has(step)}
+        text = f"It differs only at a kink, as of relu at 0, where there is no derivative: {value} was taken there, and here it is 0, as usual."
+        if edges:
+            yield Mistake("kink", 1.0, text, Change(edges=edges))
+
+
 # --- the chain rule ------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +286,7 @@ GENERATORS: tuple[Generator, ...] = (
     derivative_at_wrong_point,
     derivative_twice,
     derivative_of_another_function,
+    another_convention,
     missing_path,
     wrong_sign,
     missing_factor,

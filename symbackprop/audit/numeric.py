@@ -33,7 +33,7 @@ def nearly(case: Case, target: Target) -> Explanation | None:
             f"It is a difference quotient with a step near {step:g}, and its relative error is {error:.0e}: the step is too {size}. "
             "Use the formula; or a central difference with a step near 6e-6 times the weight's size."
         )
-        return Explanation(0.5, "numeric differentiation", text, f"numeric{step}")
+        return Explanation(1.5, "numeric differentiation", text, f"numeric{step}")
     return None
 
 

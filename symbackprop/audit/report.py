@@ -59,11 +59,12 @@ class Finding:
 @dataclass(frozen=True)
 class Audit:
     """The findings by weight. `ok`: whether all are right; `report["w_1"]`: one finding; `learning_rate`: what an audited update was
-    found to use, or None."""
+    found to use, or None; `what` was audited, "gradient" or "update"."""
 
     findings: dict[str, Finding]
     tolerance: float
     learning_rate: float | None = None
+    what: str = "gradient"
 
     @property
     def ok(self) -> bool:
@@ -92,7 +93,7 @@ class Audit:
 
     def _head(self) -> str:
         count, total = len(self.wrong), len(self.findings)
-        verdict = f"all {total} gradients are right" if not count else f"{count} of {total} gradients {'is' if count == 1 else 'are'} wrong"
+        verdict = f"all {total} {self.what}s are right" if not count else f"{count} of {total} {self.what}s {'is' if count == 1 else 'are'} wrong"
         rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
         return verdict + rate
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from symbackprop.audit.backward import Change
 from symbackprop.audit.case import Candidate, Case
-from symbackprop.audit.match import Target, show_number
+from symbackprop.audit.match import Target
 from symbackprop.training.feed import Array
 
-STEPS, CONVERGED = 12, 4
+STEPS, PROMISING = 12, 2
 DIGITS = 1e-6  # how exactly a step must be a number that a person writes
 
 
@@ -38,7 +38,7 @@ def stale(case: Case, target: Target) -> Iterator[Candidate]:
 def told(name: str, updated: tuple[str, ...], values: dict[str, Array], step: float | None, whole: bool) -> Candidate:
     """The candidate with its sentence."""
     which = updated[0] if len(updated) == 1 else f"{', '.join(updated[:-1])} and {updated[-1]}"
-    rate = "" if step is None else f" (with the step {show_number(step, 1e-6)})"
+    rate = "" if step is None else f" (with the step {step:g})"
     part = "Everything was computed again" if whole else "The backward pass was computed"
     text = f"{part} with the already updated {which}{rate}: compute all gradients first, from the old weights, and update afterwards."
     return Candidate("stale weights", 3.4 + 0.1 * len(updated) + 0.1 * whole, text, values)
@@ -61,10 +61,11 @@ def _fitted(case: Case, target: Target, given: Array, updated: tuple[str, ...], 
     if known is not None:
         return known if _explains(target, given, moved(case, target.name, updated, known, whole)) else None
     step, unit = 0.0, 1e-4
+    start = case.truth[target.name]
     for count in range(STEPS):
         here = moved(case, target.name, updated, step, whole)
-        if count == CONVERGED and np.abs(given - here).max() > 1e-2 * np.abs(given).max():
-            return None  # Newton's method would be there by now
+        if count == PROMISING and np.abs(given - here).max() > 0.3 * np.abs(given - start).max():
+            return None  # Newton's method would be nearer by now
         slope = (moved(case, target.name, updated, step + unit, whole) - here) / unit
         size = float((slope * slope).sum())
         if not np.isfinite(size) or size == 0:

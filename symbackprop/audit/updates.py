@@ -73,7 +73,7 @@ def audit_update(case: Case, gradients: Mapping[str, Any], update: Any, toleranc
     for name in case.truth:
         error = steps.error(name, rate) if name in steps.new else float("inf")
         findings[name] = finding(case, gradients, name, error, told_.get(name))
-    return Audit(findings, tolerance, rate)
+    return Audit(findings, tolerance, rate, "update")
 
 
 def run(case: Case, update: Any) -> dict[str, Array]:
@@ -246,9 +246,9 @@ class Steps:
             meaning = self.case.factors.meaning(ratio, 10 * self.exact)
             codes.append("factor" if meaning else "learning rate")
             says.append(
-                f"The step is {show_number(abs(ratio))} times too large ({meaning}), if the learning rate is {show_number(rate)}."
+                f"The step is {show_number(abs(ratio))} times too large ({meaning}), if the learning rate is {rate:g}."
                 if meaning
-                else f"The learning rate is {show_number(abs(way.rate))} here and {show_number(rate)} elsewhere: use one for all weights."
+                else f"The learning rate is {abs(way.rate):g} here and {rate:g} elsewhere: use one for all weights."
             )
         diagnosis = " and ".join(dict.fromkeys(c for c in codes if c))
         factor = ratio if abs(ratio - 1) > 10 * self.exact else None
