@@ -73,7 +73,7 @@ class _Builder:
 
     # --- lines --------------------------------------------------------------------------------------------------------------
 
-    def take_name(self, token: Token, what: str) -> str:
+    def take_name(self, token: Token, what: str, keyword: bool = False) -> str:
         """A name that is new, and can be told from all others."""
         name = token.text
         try:
@@ -82,7 +82,7 @@ class _Builder:
             raise self.page.located(error, token) from None
         if name in self.places:
             raise self.page.error(f"the name {name!r} is given twice; line {self.places[name].line} has it already", token)
-        if name in self.expressions.functions or name in CONSTANTS or (name in KEYWORDS and token.text != "loss" and token.text != "output"):
+        if name in self.expressions.functions or name in CONSTANTS or (name in KEYWORDS and not keyword):
             raise self.page.error(f"the name {name!r} belongs to the text form; choose another, such as {name + '_1'!r}", token)
         twin = self.looks.setdefault(skeleton(name), name)
         if twin != name:
@@ -166,7 +166,7 @@ class _Builder:
             return
         token = line.name or line.keyword
         expression = self.expressions(line.expression)
-        name = self.take_name(token, "node")
+        name = self.take_name(token, "node", keyword=token is line.keyword)
         try:
             limits.check_number(expression)
             made = node(name, expression)

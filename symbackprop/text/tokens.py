@@ -47,26 +47,16 @@ def tokens(page: Page) -> Iterator[Token]:
             token = _token(page, line, number, at)
             yield token
             at += len(token.text)
-            if token.kind == "operator" and token.text in _BRACKETS:
+            if token.text in _BRACKETS:
                 open_brackets.append(token)
-            elif token.text in _BRACKETS.values() and token.kind == "operator":
-                _close(page, open_brackets, token)
+            elif token.text in _BRACKETS.values() and open_brackets:
+                open_brackets.pop()  # whether it fits is the grammar's question
         if not open_brackets:
             yield Token("newline", "", number, len(line) + 1)
     if open_brackets:
         last = open_brackets[-1]
         raise page.error(f"{last.text!r} is never closed; expected {_BRACKETS[last.text]!r} before the text ends", last)
     yield Token("end", "", len(page.lines), len(page.lines[-1]) + 1)
-
-
-def _close(page: Page, open_brackets: list[Token], token: Token) -> None:
-    if not open_brackets:
-        raise page.error(f"{token.text!r} closes nothing: no bracket is open here", token)
-    opened = open_brackets.pop()
-    if _BRACKETS[opened.text] != token.text:
-        raise page.error(
-            f"{token.text!r} does not close {opened.text!r} of line {opened.line}, column {opened.column}; expected {_BRACKETS[opened.text]!r}", token
-        )
 
 
 def _token(page: Page, line: str, number: int, at: int) -> Token:
