@@ -7,57 +7,76 @@ of these four layouts. The blocks are placed by longest paths instead of the pap
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 Neighbours = Sequence[Sequence[int]]
 Distance = Callable[[int, int], float]  # of an upper vertex and the one below it in the same level
 
 
-class About(NamedTuple):
-    """What is known of the vertices: whether an edge passes there, and the rank as a neighbour; only the highest counts."""
+class Graph(NamedTuple):
+    """The neighbours to the left of each vertex, whether an edge passes there, and the neighbours on either side that it may be aligned with."""
 
+    before: Neighbours
     passes: Sequence[bool]
-    rank: Sequence[int]
+    left: Neighbours
+    right: Neighbours
 
 
-def heights(levels: list[list[int]], before: Neighbours, after: Neighbours, about: About, distance: Distance) -> dict[int, float]:
-    """Vertex → height. Any two neighbours in a level are at least their `distance` apart."""
-    conflicts = _conflicts(levels, before, about.passes)
+def graph(before: Neighbours, after: Neighbours, passes: Sequence[bool], rank: Sequence[int]) -> Graph:
+    """A graph whose vertices are aligned with those neighbours that rank highest."""
+    return Graph(before, passes, _best(before, after, passes, rank), _best(after, before, passes, rank))
+
+
+def heights(levels: list[list[int]], graph: Graph, distance: Distance) -> dict[int, float]:
+    """Vertex → height, for some levels of a graph. Any two neighbours in a level are at least their `distance` apart."""
+    conflicts = _conflicts(levels, graph)
     layouts = []
     for down in (False, True):
         for right in (False, True):
             turned = [level[::-1] if down else level for level in (levels[::-1] if right else levels)]
-            root = _blocks(turned, after if right else before, about.rank, conflicts)
+            root = _blocks(turned, graph.right if right else graph.left, conflicts)
             found = _placed(turned, root, (lambda u, v: distance(v, u)) if down else distance)
             layouts.append({v: -y for v, y in found.items()} if down else found)
     return _balanced(layouts)
 
 
-def _conflicts(levels: list[list[int]], before: Neighbours, passes: Sequence[bool]) -> set[tuple[int, int]]:
+def _conflicts(levels: list[list[int]], graph: Graph) -> set[tuple[int, int]]:
     """Edges that cross one that passes through both levels: the latter shall be straight."""
+    before, passes = graph.before, graph.passes
     conflicts = set()
     for left, right in pairwise(levels):
         place = {v: i for i, v in enumerate(left)}
-        inner = [(place[u], i) for i, v in enumerate(right) if passes[v] for u in before[v] if passes[u]]
+        inner = [[place[u] for u in before[v] if passes[v] and passes[u]] for v in right]
+        above = list(accumulate((max(ends, default=-1) for ends in inner), max, initial=-1))
+        below = list(accumulate((min(ends, default=len(left)) for ends in reversed(inner)), min, initial=len(left)))[::-1]
         for i, v in enumerate(right):
             for u in before[v]:
-                if not (passes[u] and passes[v]) and any((a < place[u]) != (b < i) and a != place[u] and b != i for a, b in inner):
+                if not (passes[u] and passes[v]) and (above[i] > place[u] or below[i + 1] < place[u]):
                     conflicts.add((u, v))
     return conflicts
 
 
-def _blocks(levels: list[list[int]], neighbours: Neighbours, rank: Sequence[int], conflicts: set[tuple[int, int]]) -> dict[int, int]:
+def _best(neighbours: Neighbours, back: Neighbours, passes: Sequence[bool], rank: Sequence[int]) -> list[list[int]]:
+    """Vertex → the neighbours that it may be aligned with: those of the highest rank that have nothing of a higher rank to be aligned with
+    in turn. Edges that pass both stay straight."""
+    highest = [max((rank[v] for v in vs), default=0) for vs in back]
+    found = []
+    for v, us in enumerate(neighbours):
+        best = max((rank[u] for u in us), default=0)
+        found.append([u for u in us if rank[u] == best and (rank[v] == highest[u] or (passes[v] and passes[u]))])
+    return found
+
+
+def _blocks(levels: list[list[int]], near: Neighbours, conflicts: set[tuple[int, int]]) -> dict[int, int]:
     """Vertex → the first vertex of its block: each is aligned with a median neighbour where that crosses no other alignment."""
     root = {v: v for level in levels for v in level}
     for left, right in pairwise(levels):
         place = {v: i for i, v in enumerate(left)}
         last = -1
         for v in right:
-            near = sorted((u for u in neighbours[v] if u in place), key=place.__getitem__)
-            highest = max((rank[u] for u in near), default=0)
-            near = [u for u in near if rank[u] == highest]
-            for u in near[(len(near) - 1) // 2 : len(near) // 2 + 1]:
+            order = sorted((u for u in near[v] if u in place), key=place.__getitem__)
+            for u in order[(len(order) - 1) // 2 : len(order) // 2 + 1]:
                 if place[u] > last and (u, v) not in conflicts and (v, u) not in conflicts:
                     root[v] = root[u]
                     last = place[u]

@@ -29,7 +29,7 @@ _NAMES |= {AxisMax: "max", LogSoftmax: "log softmax", OneHot: "one-hot", LogSumE
 _RELATIONS = {"<": " < ", ">": " > ", "<=": " ≤ ", ">=": " ≥ ", "==": " = ", "!=": " ≠ "}
 _CONSTANTS = {sp.pi: "π", sp.E: "e", sp.oo: "∞", sp.true: "true", sp.false: "false"}
 _ELIDED: Printed = (text("…"), _ATOM)
-_TRIED = 60  # parts of a long expression that may be hidden
+_TRIED, _MOST = 60, 300  # parts of a long expression that may be hidden; of one of which only the operation is named
 
 
 def formula(expr: sp.Basic, depth: int = 40, hidden: sp.Basic | None = None) -> Text:
@@ -39,14 +39,21 @@ def formula(expr: sp.Basic, depth: int = 40, hidden: sp.Basic | None = None) -> 
 
 def fitted(expr: sp.Basic, fits: Callable[[Text], bool]) -> Text:
     """The most complete text of the expression that `fits`; at the least, its outermost operation."""
+    name = {sp.Add: "sum", sp.Mul: "product", sp.Pow: "power", sp.Piecewise: "cases"}.get(expr.func, _name(expr))
+    parts = list(islice(sp.preorder_traversal(expr), _MOST))
+    if len(parts) == _MOST:
+        return text(name)
     whole = formula(expr)
     if fits(whole):
         return whole
-    parts = [part for part in islice(sp.preorder_traversal(expr), 1, _TRIED) if part.args and not part.is_number]
+    parts = [part for part in parts[1:_TRIED] if part.args and not part.is_number]
     shorter = [formula(expr, hidden=part) for part in dict.fromkeys(parts)] + [formula(expr, depth) for depth in range(1, 6)]
-    shorter = [found for found in shorter if fits(found) and any(c.isalnum() for c in plain(found))]
-    name = {sp.Add: "sum", sp.Mul: "product", sp.Pow: "power", sp.Piecewise: "cases"}.get(expr.func, _name(expr))
+    shorter = [found for found in shorter if fits(found) and _tells(plain(found))]
     return max(shorter, key=lambda found: len(plain(found)), default=text(name))
+
+
+def _tells(shortened: str) -> bool:
+    return shortened.count("…") <= 2 and any(c.isalnum() for c in shortened)
 
 
 def _name(expr: sp.Basic) -> str:
@@ -69,7 +76,7 @@ class _Formula:
     def of(self, expr: sp.Basic, depth: int) -> Printed:
         if isinstance(expr, Tensor) and expr.adjoint_of is not None:
             loss, z = expr.adjoint_of
-            return (Span("∂"), *name_text(loss), Span("/∂"), *name_text(z)), _POWER
+            return (Span("∂"), *name_text(loss), Span("/∂"), *name_text(z)), _PRODUCT
         if isinstance(expr, (sp.Symbol, Dim)):
             return name_text(expr), _ATOM
         if expr in _CONSTANTS:

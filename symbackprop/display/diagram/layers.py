@@ -8,7 +8,6 @@ however many equations read it, so all its edges share one trunk and leave it wh
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 Pairs = Sequence[tuple[str, str]]  # (source, target)
 CLOSE = 12  # the most satellites of one node
@@ -83,7 +82,8 @@ def crossing_edges(column: Mapping[str, int], pairs: Pairs) -> list[int]:
 
 @dataclass
 class Levels:
-    """`levels[k]` lists the vertices of level k, each a number; `name[v]` is the tensor that stands there, or passes through (`passes[v]`);
+    """`levels[k]` lists the vertices of level k, each a number; `name[v]` is the tensor that stands there (`home`: the
+    other way round) or passes through (`passes[v]`);
     `before` and `after` are the neighbours in the levels next to it. `ends` are the levels where a row ends and the next begins: everything there passes."""
 
     levels: list[list[int]]
@@ -92,7 +92,8 @@ class Levels:
     before: list[list[int]]
     after: list[list[int]]
     ends: list[int]
-    routes: dict[tuple[str, str], list[int]]  # edge → its vertices
+    home: dict[str, int]
+    last: dict[tuple[str, str], int]  # edge → its last vertex before the target; where an edge passes, `before` has one vertex
 
     def rows(self) -> list[tuple[int, int]]:
         """The first and the last level of each row."""
@@ -102,7 +103,7 @@ class Levels:
 def levels(column: Mapping[str, int], pairs: Pairs, cuts: Sequence[int]) -> Levels:
     """The columns as levels, one more for each row that ends, with a vertex wherever an edge passes through a level."""
     level = {name: c + sum(cut < c for cut in cuts) for name, c in column.items()}
-    made = Levels([[] for _ in range(max(level.values(), default=-1) + 1)], [], [], [], [], [cut + 1 + i for i, cut in enumerate(cuts)], {})
+    made = Levels([[] for _ in range(max(level.values(), default=-1) + 1)], [], [], [], [], [cut + 1 + i for i, cut in enumerate(cuts)], {}, {})
     places: dict[tuple[str, int], int] = {}
 
     def vertex(name: str, at: int) -> int:
@@ -115,15 +116,18 @@ def levels(column: Mapping[str, int], pairs: Pairs, cuts: Sequence[int]) -> Leve
             made.after.append([])
         return places[name, at]
 
-    for name in column:
-        vertex(name, level[name])
+    def join(u: int, v: int) -> None:
+        made.after[u].append(v)
+        made.before[v].append(u)
+
+    made.home |= {name: vertex(name, level[name]) for name in column}
+    reach = level.copy()  # how far to the right each tensor's trunk goes
     for source, target in pairs:
-        route = [vertex(source, k) for k in range(level[source], level[target])] + [vertex(target, level[target])]
-        for u, v in pairwise(route):
-            if v not in made.after[u]:
-                made.after[u].append(v)
-                made.before[v].append(u)
-        made.routes[source, target] = route
+        for k in range(reach[source] + 1, level[target]):
+            join(vertex(source, k - 1), vertex(source, k))
+            reach[source] = k
+        made.last[source, target] = vertex(source, level[target] - 1)
+        join(made.last[source, target], vertex(target, level[target]))
     return made
 
 

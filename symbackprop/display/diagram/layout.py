@@ -1,14 +1,14 @@
 """Where everything stands: the boxes of all nodes, and the curves of all edges, row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import NamedTuple
 
-from symbackprop.display.diagram.coordinates import About, heights
+from symbackprop.display.diagram.coordinates import graph, heights
 from symbackprop.display.diagram.graph import Edge, Node
 from symbackprop.display.diagram.layers import Levels, breaks, columns, crossing_edges, levels, satellites
 from symbackprop.display.diagram.order import ordered
-from symbackprop.display.diagram.routes import PITCH, Gap, Point, Route, Turn, across, aside
+from symbackprop.display.diagram.routes import ARROW, PITCH, Gap, Point, Route, Turn, aside, offsets, segment
 from symbackprop.display.diagram.shapes import Box, box
 
 GAP = 46.0  # between columns
@@ -47,15 +47,37 @@ class Block:
                 left += b.width + BESIDE
 
 
+Key = tuple[int, int] | tuple[str, str]  # a segment: between two vertices, or from a weight to the node beside it
+
+
+class Place(NamedTuple):
+    """The level of a vertex, the row in which edges arrive there, and the one in which they go on."""
+
+    level: int
+    row: int
+    onward: int
+
+
 @dataclass
 class Picture:
-    """Boxes by name, routes by edge, and the size of it all."""
+    """The boxes by name, the segments of which the routes of the edges are made, and the size of it all."""
 
     boxes: dict[str, Box]
     paired: set[str] = field(default_factory=set)  # the sources to which a gradient comes back
-    routes: dict[tuple[str, str], Route] = field(default_factory=dict)
+    segments: dict[Key, Route] = field(default_factory=dict)
+    previous: dict[Key, Key | None] = field(default_factory=dict)  # None: the segment begins at a box
+    last: dict[tuple[str, str], Key] = field(default_factory=dict)  # edge → the segment that ends at its target
     width: float = 0.0
     height: float = 0.0
+
+    def way(self, source: str, target: str, drawn: Container[Key] = ()) -> list[Key]:
+        """The segments of an edge from its source, or from where it leaves what is drawn already."""
+        way: list[Key] = []
+        key: Key | None = self.last[source, target]
+        while key is not None and key not in drawn:
+            way.append(key)
+            key = self.previous[key]
+        return way[::-1]
 
 
 def picture(nodes: Sequence[Node], edges: Sequence[Edge], limit: float | None) -> Picture:
@@ -79,7 +101,9 @@ def picture(nodes: Sequence[Node], edges: Sequence[Edge], limit: float | None) -
     for e in edges:
         if e.source in blocks:
             continue
-        result.routes[e.source, e.target] = aside(boxes[e.source], boxes[e.target])
+        key = result.last[e.source, e.target] = (e.source, e.target)
+        result.previous[key] = None
+        result.segments[key] = aside(boxes[e.source], boxes[e.target], e.source in result.paired)
     return result
 
 
@@ -106,6 +130,8 @@ class _Rows:
         self.y: dict[tuple[int, int], float] = {}  # (row, vertex) → height
         self.left: dict[tuple[int, int], float] = {}  # (row, level) → where its column begins and ends
         self.right: dict[tuple[int, int], float] = {}
+        self.graph = graph(made.before, made.after, made.passes, [self._rank(v) for v in range(len(made.name))])
+        self.place_of: dict[int, Place] = {}
         self.gutter: dict[int, float] = {}  # the end of a row → the height of the first track below it
 
     def place(self) -> None:
@@ -127,7 +153,7 @@ class _Rows:
         """Place one row; returns its right end and its bottom."""
         made = self.made
         order = made.levels[first : last + 1]
-        local = heights(order, made.before, made.after, About(made.passes, [self._rank(v) for v in range(len(made.name))]), self._distance)
+        local = heights(order, self.graph, self._distance)
         offset = top - min((y - self._up(v) for v, y in local.items()), default=top)
         bottom = top
         for v, y in local.items():
@@ -163,24 +189,40 @@ class _Rows:
         return self._down(upper) + (PITCH - 10.0 if both else BETWEEN) + self._up(lower)
 
     def _routes(self) -> None:
-        made, boxes = self.made, self.result.boxes
-        level = {v: k for k, vs in enumerate(made.levels) for v in vs}
-        row_of = {k: row for row, (first, last) in enumerate(made.rows()) for k in range(first, last + 1)}  # of a level with nodes
-        arriving: dict[str, dict[str, float]] = {}
-        for (source, target), route in made.routes.items():
-            arriving.setdefault(target, {})[source] = self.y[row_of[level[route[-1]]], route[-2]]
-        ports = {target: _ports(boxes[target], comers) for target, comers in arriving.items()}
-        for (source, target), route in made.routes.items():
-            legs: list[Gap | Turn] = []
-            row = row_of[level[route[0]]]
-            for u, v in pairwise(route):
-                if level[u] in made.ends:
-                    row += 1
-                end = self.y[row, v] if v != route[-1] else ports[target][source]
-                legs.append(Gap(Point(self.right[row, level[u]], self.y[row, u]), Point(self.left[row, level[v]], end)))
-                if level[v] in made.ends:
-                    legs.append(self._turn(row, level[v], v))
-            self.result.routes[source, target] = across(boxes[source], boxes[target], legs)
+        made, result = self.made, self.result
+        for row, (first, last) in enumerate(made.rows()):
+            for k in range(first, last + 1):
+                for v in made.levels[k]:
+                    self.place_of[v] = Place(k, self.place_of[v].row if v in self.place_of else row, row)
+        comers: dict[str, dict[str, float]] = {}
+        for (source, target), u in made.last.items():
+            comers.setdefault(target, {})[source] = self.y[self.place_of[u].onward, u]
+            result.last[source, target] = (u, made.home[target])
+        ports = {target: _ports(result.boxes[target], heights) for target, heights in comers.items()}
+        for v, us in enumerate(made.before):
+            for u in us:
+                port = ports[made.name[v]][made.name[u]] if not made.passes[v] else None
+                result.segments[u, v] = self._segment(u, v, port)
+                result.previous[u, v] = (made.before[u][0], u) if made.passes[u] else None
+
+    def _segment(self, u: int, v: int, port: float | None) -> Route:
+        """The piece of a route between two vertices; it ends at a `port` of v's box, or goes on."""
+        here, there = self.place_of[u], self.place_of[v]
+        row, name, boxes = here.onward, self.made.name, self.result.boxes
+        gap = Gap(Point(self.right[row, here.level], self.y[row, u]), Point(self.left[row, there.level], self.y[row, v] if port is None else port))
+        turn = self._turn(row, there.level, v) if there.onward != there.row else None
+        paired = name[u] in self.result.paired
+        curves = []
+        for offset in offsets(paired):
+            y, end = gap.start.y + offset, None
+            back = 0.0 if here.onward != here.row else ARROW
+            start = Point(self.left[row, here.level] - back if self.made.passes[u] else boxes[name[u]].right_at(y), y)
+            if turn is not None:
+                end = Point(self.left[there.onward, there.level], turn.to + offset)
+            elif port is not None:
+                end = Point(boxes[name[v]].left_at(port + offset), port + offset)
+            curves.append(segment(start, gap, turn, end, offset))
+        return Route(curves[0], curves[1] if paired else [])
 
     def _turn(self, row: int, end: int, v: int) -> Turn:
         place, count = self.made.levels[end].index(v), len(self.made.levels[end])

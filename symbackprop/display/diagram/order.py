@@ -4,7 +4,7 @@ Source: Gansner, Koutsofios, North & Vo, "A technique for drawing directed graph
 its neighbours stand, exchanges of two vertices next to each other, and the best order met on the way is kept.
 """
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -78,16 +78,12 @@ def _sorted(level: list[int], fixed: list[int], neighbours: Neighbours) -> list[
 def _exchange(order: Order, before: Neighbours, after: Neighbours) -> None:
     """Exchange two vertices next to each other wherever that saves crossings, until it does not."""
     place = {v: i for level in order for i, v in enumerate(level)}
-    for _ in range(4):
+    for _ in range(max(1, min(4, EFFORT // (4 * len(place) + 1)))):
         improved = False
         for level in order:
             for i in range(len(level) - 1):
                 u, v = level[i], level[i + 1]
-                saved = 0
-                for neighbours in (before, after):
-                    a, b = sorted(place[x] for x in neighbours[u]), sorted(place[x] for x in neighbours[v])
-                    saved += _inversions(a, b) - _inversions(b, a)
-                if saved > 0:
+                if _saved(before[u], before[v], place) + _saved(after[u], after[v], place) > 0:
                     level[i], level[i + 1] = v, u
                     place[u], place[v] = i + 1, i
                     improved = True
@@ -95,6 +91,9 @@ def _exchange(order: Order, before: Neighbours, after: Neighbours) -> None:
             return
 
 
-def _inversions(upper: list[int], lower: list[int]) -> int:
-    """Crossings between the edges of an upper vertex and of a lower one."""
-    return sum(len(upper) - bisect_right(upper, end) for end in lower)
+def _saved(upper: Sequence[int], lower: Sequence[int], place: dict[int, int]) -> int:
+    """How many crossings the exchange of two vertices saves on one side, from the neighbours of each."""
+    if len(upper) * len(lower) < 9:
+        return sum((place[a] > place[b]) - (place[a] < place[b]) for a in upper for b in lower)
+    ends = sorted(place[a] for a in upper)
+    return sum(len(ends) - bisect_right(ends, place[b]) - bisect_left(ends, place[b]) for b in lower)

@@ -1,7 +1,6 @@
 """The curves of the edges: level at both ends of every gap between two columns, with the way back beside the way forth."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from symbackprop.display.diagram.shapes import Box
@@ -36,36 +35,29 @@ Curve = list[tuple[Point, ...]]  # pieces of two points (a line) or four (a cubi
 
 
 class Route(NamedTuple):
-    """The way of a value, and beside it the way that its gradient takes; both are given from the source to the target. `alone` is the way of a
-    value without gradient."""
+    """The way of a value, and beside it the way that its gradient takes, if there is one; both are given from the source to the target."""
 
     forward: Curve
     backward: Curve
-    alone: Curve
+
+    def joined(self, other: "Route") -> "Route":
+        return Route(self.forward + other.forward, self.backward + other.backward)
 
 
-_OFFSETS = (-3.0, 3.0, 0.0)  # to the right, as one travels with the value
+def offsets(paired: bool) -> list[float]:
+    """How far to the right of the middle value and gradient go, as one travels with the value."""
+    return [-3.0, 3.0] if paired else [0.0]
 
 
-def across(source: Box, target: Box, legs: Sequence[Gap | Turn]) -> Route:
-    """From the right side of a box to the left side of another, through gaps and turns."""
-    return Route(*(_across(source, target, legs, offset) for offset in _OFFSETS))
-
-
-def _across(source: Box, target: Box, legs: Sequence[Gap | Turn], offset: float) -> Curve:
-    first, last = legs[0], legs[-1]
-    assert isinstance(first, Gap)
-    assert isinstance(last, Gap)
-    y = first.start.y + offset
-    curve = _Curve(Point(source.right_at(y), y))
-    for leg in legs:
-        if isinstance(leg, Gap):
-            curve.line(Point(leg.start.x + ARROW, leg.start.y + offset))
-            curve.rise(Point(leg.end.x - ARROW, leg.end.y + offset), offset)
-        else:
-            curve.turn(leg, offset)
-    y = last.end.y + offset
-    curve.line(Point(target.left_at(y), y))
+def segment(start: Point, gap: Gap, turn: Turn | None, end: Point | None, offset: float) -> Curve:
+    """From a box or from where the last segment ended, through a gap, and on: through a turn, or to a box."""
+    curve = _Curve(start)
+    curve.line(Point(gap.start.x + ARROW, gap.start.y + offset))
+    curve.rise(Point(gap.end.x - ARROW, gap.end.y + offset), offset)
+    if turn is not None:
+        curve.turn(turn, offset)
+    if end is not None:
+        curve.line(end)
     return curve.pieces
 
 
@@ -114,9 +106,10 @@ def _towards(a: Point, b: Point, distance: float) -> Point:
     return Point(a.x, a.y + math.copysign(distance, b.y - a.y))
 
 
-def aside(weight: Box, target: Box) -> Route:
+def aside(weight: Box, target: Box, paired: bool) -> Route:
     """Straight down or up, from a weight above or below its node."""
-    return Route(*(_aside(weight, target, offset) for offset in _OFFSETS))
+    curves = [_aside(weight, target, offset) for offset in offsets(paired)]
+    return Route(curves[0], curves[1] if paired else [])
 
 
 def _aside(weight: Box, target: Box, offset: float) -> Curve:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from xml.sax.saxutils import escape
 
 from symbackprop.display.diagram.graph import KINDS, SMALL, Edge, Node
-from symbackprop.display.diagram.layout import MARGIN, Picture
+from symbackprop.display.diagram.layout import MARGIN, Key, Picture
 from symbackprop.display.diagram.routes import ARROW, Curve, Point
 from symbackprop.display.diagram.shapes import BESIDE, LARGE, Box
 from symbackprop.display.diagram.text import Text, text, tspans, width
@@ -34,7 +34,7 @@ _COLOURS = (
 
 def svg(nodes: Sequence[Node], edges: Sequence[Edge], picture: Picture, title: str, description: str, legend: bool) -> str:
     """The whole document. Its id is made from its content: the same picture has the same id, and two on one page do not mix."""
-    trunks: set[object] = set()
+    trunks: dict[str, set[Key]] = {"forward": set(), "backward": set()}
     drawn = [_edge(e, picture, trunks) for e in edges] + [_node(picture.boxes[n.name]) for n in nodes]
     high, wide = picture.height, picture.width
     if legend:
@@ -44,7 +44,7 @@ def svg(nodes: Sequence[Node], edges: Sequence[Edge], picture: Picture, title: s
     name = "d" + sha256((title + description + body).encode()).hexdigest()[:10]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{name}" role="img" aria-labelledby="{name}-t {name}-d" width="{wide:.0f}" height="{high:.0f}" '
-        f'viewBox="0 0 {wide:.0f} {high:.0f}" style="max-width:100%;height:auto" font-family="{FONT}">\n'
+        f'viewBox="0 0 {wide:.0f} {high:.0f}" style="max-width:100%;min-width:{0.6 * wide:.0f}px;height:auto" font-family="{FONT}">\n'
         f'<title id="{name}-t">{escape(title)}</title>\n<desc id="{name}-d">{escape(description)}</desc>\n<style>\n{_style(name)}\n</style>\n'
         f'<rect class="page" width="{wide:.0f}" height="{high:.0f}" rx="6"/>\n{body}\n</svg>\n'
     )
@@ -99,21 +99,28 @@ def _text(x: float, y: float, content: Text, size: float, style: str = "", ancho
 # --- edges ---------------------------------------------------------------------------------------------------------------
 
 
-def _edge(edge: Edge, picture: Picture, trunks: set[object]) -> str:
-    route = picture.routes[edge.source, edge.target]
-    drawn = _arrow(route.forward if edge.source in picture.paired else route.alone, "forward", edge.forward, trunks)
-    return drawn + (_arrow(route.backward, "backward", edge.gradient, trunks) if edge.gradient is not None else "")
+def _edge(edge: Edge, picture: Picture, drawn: dict[str, set[Key]]) -> str:
+    """The value's arrow, and beside it the gradient's. The edges of one tensor share a trunk: it belongs to the first of them, and the others
+    are drawn from where they leave it."""
+    arrows = ""
+    for i, (kind, title) in enumerate((("forward", edge.forward), ("backward", edge.gradient))):
+        if title is None:
+            continue
+        way = picture.way(edge.source, edge.target, drawn[kind])
+        drawn[kind].update(way)
+        curve = [piece for key in way for piece in picture.segments[key][i]]
+        arrows += _arrow(curve, kind, title, kind == "forward" or picture.previous[way[0]] is None)
+    return arrows
 
 
-def _arrow(curve: Curve, kind: str, title: str, trunks: set[object]) -> str:
-    """A curve with its head: at its end, or at its beginning where the gradient comes back. The edges of one tensor share a trunk: it belongs
-    to the first of them, and the others are drawn from where they leave it."""
-    tip, after = (curve[0][0], curve[0][-1]) if kind == "backward" else (curve[-1][-1], curve[-1][0])
-    head = "" if kind == "backward" and (kind, curve[0]) in trunks else _head(tip, after, kind)
-    own = [piece for piece in curve if (kind, piece) not in trunks]
-    trunks.update((kind, piece) for piece in own)
-    own = _shortened(own, tip)
-    return f'<g class="edge"><title>{escape(title)}</title><path class="{kind}" d="{_path(own)}"/>{head}</g>'
+def _arrow(curve: Curve, kind: str, title: str, has_head: bool = True) -> str:
+    """A curve with its head: at its end, or at its beginning where a gradient comes back."""
+    head = ""
+    if has_head:
+        tip, after = (curve[0][0], curve[0][-1]) if kind == "backward" else (curve[-1][-1], curve[-1][0])
+        head = _head(tip, after, kind)
+        curve = _shortened(curve, tip)
+    return f'<g class="edge"><title>{escape(title)}</title><path class="{kind}" d="{_path(curve)}"/>{head}</g>'
 
 
 def _head(tip: Point, after: Point, kind: str) -> str:
@@ -167,9 +174,9 @@ def _legend(nodes: Sequence[Node], edges: Sequence[Edge], wide: float, high: flo
         if any(n.kind == kind for n in nodes):
             swatch = Node(kind, kind, kind == "output", (), (), (), kind)
             entries.append((26, kind, lambda x, y, swatch=swatch: _node(Box(swatch, 26, 15, x + 13, y))))  # type: ignore[misc]
-    entries.append((34, "value", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "forward", "a value", set())))
+    entries.append((34, "value", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "forward", "a value")))
     if any(e.gradient is not None for e in edges):
-        entries.append((34, "gradient", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "backward", "a gradient", set())))
+        entries.append((34, "gradient", lambda x, y: _arrow([(Point(x, y), Point(x + 34, y))], "backward", "a gradient")))
     wide = max(wide, 2 * MARGIN + 260)
     x, y = MARGIN, high + 16
     drawn = []

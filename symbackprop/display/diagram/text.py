@@ -8,6 +8,7 @@ A diagram has no TeX at hand, so names come as pieces of LaTeX from `latex.names
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
@@ -43,6 +44,7 @@ _SIGNS |= {"aleph": "ℵ", "beth": "ℶ", "gimel": "ℷ", "daleth": "ℸ"}
 _SIGNS |= {"varepsilon": "ε", "epsilon": "ϵ", "varkappa": "ϰ", "varphi": "φ", "phi": "ϕ", "varpi": "ϖ", "varrho": "ϱ", "varsigma": "ς", "vartheta": "ϑ"}
 
 
+@lru_cache(maxsize=4096)
 def name_text(symbol: sp.Symbol) -> Text:
     """A tensor's name: w_1 as w with the subscript 1, alpha as α, a word as one slanted word."""
     name = name_of(symbol)
@@ -147,8 +149,8 @@ def tspans(spans: Sequence[Span], size: float) -> str:
 _ADVANCES = {
     0.30: "ijl.,:;'′|! \u2009",
     0.38: "ftrs()[]{}-/",
-    0.80: "mwMW…Σ",
-    0.74: "ABCDEFGHKNOQRSTUVXYZΓΔΘΛΞΠΥΦΨΩ⊙∂√½⅓⅔¼¾→",
+    0.92: "mwMW…",
+    0.74: "ABCDEFGHKNOQRSTUVXYZΓΔΘΛΞΠΥΦΨΩΣ⊙∂√½⅓⅔¼¾→",
     0.62: "+−=<>≤≥≠×∞",
 }
 _ADVANCE = {c: advance for advance, characters in _ADVANCES.items() for c in characters}
