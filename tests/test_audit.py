@@ -540,9 +540,28 @@ def test_right_updates_are_never_accused(seed):
     weights, data = next(points(sizes, rng))
     rate = [0.1, 0.001, 0.5, 0.01234567][seed % 4]
     gradients = torch_gradients(weights, data, sizes, "tanh", "mse")
-    report = net.audit_update(lambda w, **d: {n: w[n] - rate * gradients[n] for n in w}, weights, **data)
+
+    def update(w, **d):
+        return {n: w[n] - rate * gradients[n] for n in w}
+
+    report = net.audit_update(update, weights, **data)
     assert report.ok, report
     assert report.learning_rate == pytest.approx(rate, rel=1e-8)
+
+
+def test_steps_too_small_to_be_seen():
+    """A gradient that is zero, or is lost beside its weight, needs no new value; one that is not, does."""
+    w, v, u = sbp.weight("w v u")
+    net = sbp.Network(sbp.node("C", w**2 + v * sp.Rational(1, 10**20) + sp.tanh(u) ** 2))
+
+    def update(weights, skip=()):
+        g = {"w": 2 * weights["w"], "v": 1e-20, "u": 2 * np.tanh(weights["u"]) * (1 - np.tanh(weights["u"]) ** 2)}
+        return {n: weights[n] - (0 if n in skip else 0.1) * g[n] for n in weights}
+
+    assert net.audit_update(update, {"w": 1.5, "v": 1.0, "u": 0.0}).ok
+    assert net.audit_update(update, {"w": 0.0, "v": 0.0, "u": 0.0}).ok
+    assert diagnoses(net.audit_update(lambda x: update(x, "w"), {"w": 1.5, "v": 1.0, "u": 0.7})) == {"w": "not updated", "v": "right", "u": "right"}
+    assert net.audit_update(lambda x: x, {"w": 1.5, "v": 0.0, "u": 0.7})["w"].diagnosis == "not updated"
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,6 @@ def audit_update(case: Case, gradients: Mapping[str, Any], update: Any, toleranc
         problem = unusable(name, new[name], w)
         if problem is not None:
             told_[name] = problem
-        elif np.array_equal(new[name], w) and case.truth[name].any():
-            text = f"{name} is as it was before: the update computes no new value for it, or does not store it (a local variable, or no return)."
-            told_[name] = Explanation(0.0, "not updated", text, "not updated")
     steps = Steps(case, {n: np.asarray(a, dtype=float) for n, a in new.items() if n not in told_}, tolerance, eps)
     rate, wrong = steps.explained()
     told_ |= wrong
@@ -110,10 +107,14 @@ class Steps:
     def error(self, name: str, rate: float | None) -> float:
         """The relative error of the step that was made."""
         w = self.case.weights[name]
-        if self.rule is None and rate is None:
-            return float("nan")
-        right = self.expected(w, self.case.truth[name], rate)
+        truth = self.case.truth[name]
+        if self.rule is None and rate is None and (np.abs(truth) > self.magnitude[name]).any():
+            return float("inf")
+        right = self.expected(w, truth, rate)
         return relative_error(w - self.new[name], w - right, self.rounding(name, w, rate), self.tolerance)
+
+    def is_unchanged(self, name: str) -> bool:
+        return np.array_equal(self.new[name], self.case.weights[name])
 
     def rounding(self, name: str, base: Array, rate: float | None) -> Array:
         """What rounding may have done to the step: the last places of the weights, and of the gradient."""
@@ -126,11 +127,11 @@ class Steps:
             wrong = [n for n in names if not self.error(n, None) <= self.tolerance]
             options = {n: list(self.by_rule(n)) for n in wrong}
             return self.case.learning_rate, self.chosen(wrong, options)
-        ways = {n: list(self.ways(n, self.simple(n))) for n in names}
+        ways = {n: [] if self.is_unchanged(n) else list(self.ways(n, self.simple(n))) for n in names}
         rate = self.case.learning_rate or self.common_rate(ways)
         wrong = [n for n in names if not self.error(n, rate) <= self.tolerance]
         for n in wrong:
-            if min((self.price(way, rate) for way in ways[n]), default=UNKNOWN) > 4:
+            if not self.is_unchanged(n) and min((self.price(way, rate) for way in ways[n]), default=UNKNOWN) > 4:
                 ways[n] += self.ways(n, ((b, c) for b in self.bases(n, own=True) for c in self.case.candidates if c.code))
         if rate is None:
             rate = self.common_rate(ways)
@@ -139,6 +140,9 @@ class Steps:
 
     def chosen(self, wrong: list[str], options: Mapping[str, list[Explanation]]) -> dict[str, Explanation]:
         found = choose({n: [e for e in options[n] if e.diagnosis] for n in wrong})
+        for n in filter(self.is_unchanged, wrong):
+            text = f"{n} is as it was before: the update computes no new value for it, or does not store it (a local variable, or no return)."
+            found[n] = Explanation(0.0, "not updated", text, "not updated")
         return {n: found.get(n) or unknown("The step follows no pattern that is known here. Compare it with the formula, factor by factor.") for n in wrong}
 
     # --- taking a step apart --------------------------------------------------------------------------------------------
