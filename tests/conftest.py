@@ -1,9 +1,16 @@
-"""What the tests share: the profiles of the random tests, float64 in JAX, random values, and comparisons of arrays.
+"""What the tests share: the profiles of the random tests, float64 in JAX, random values, comparisons of arrays, and
+the programs that set formulas.
 
 The random tests run a short, fixed set of examples; `pytest --hypothesis-profile=fuzz` searches for new ones.
 """
 
+import importlib.util
+import json
 import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -87,3 +94,64 @@ def agrees(close, run_module):
             close(trainer.weights[name], weights[name] - lr * g, tolerance, f"{name} after the training step")
 
     return compare
+
+
+# --- formulas, and the programs that set them ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def latex_tests():
+    """tests/test_latex.py as a module: its networks, and its reader of LaTeX, which computes what a formula says."""
+    spec = importlib.util.spec_from_file_location("latex_tests", Path(__file__).with_name("test_latex.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def printed(latex_tests):
+    """What those networks print: "layers: closed" → its align*; update rules by their names."""
+    networks = {name: build() for name, build in latex_tests.ALL.items()}
+    rules = [sbp.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01), sbp.Adam(amsgrad=True), sbp.AdamW(), sbp.RMSprop(centered=True), sbp.Adagrad()]
+    forms = {f"{name}: {form}": net.latex(form) for name, net in networks.items() for form in latex_tests.FORMS}
+    return forms | {type(rule).__name__: rule.latex() for rule in rules}
+
+
+@pytest.fixture(scope="session")
+def set_widths(tmp_path_factory):
+    """`set_widths(formulas)`: how wide pdflatex sets each displayed formula, in em of its ten point font."""
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed")
+
+    def widths(formulas):
+        folder = tmp_path_factory.mktemp("widths")
+        boxes = [rf"\sbox0{{$\displaystyle {text}$}}\typeout{{[width \the\wd0]}}" for text in formulas]
+        source = ["\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n\\begin{document}", *boxes, "\\end{document}\n"]
+        (folder / "widths.tex").write_text("\n".join(source), encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "widths.tex"]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+        assert run.returncode == 0, run.stdout[-2000:]
+        found = [float(points) / 10 for points in re.findall(r"\[width ([\d.]+)pt\]", run.stdout)]
+        assert len(found) == len(formulas)
+        return found
+
+    return widths
+
+
+@pytest.fixture(scope="session")
+def katex():
+    """`katex(formulas, **options)`: what KaTeX makes of each formula, or the message of its error."""
+    if not shutil.which("node") or subprocess.run(["node", "-e", 'require("katex")'], capture_output=True).returncode:
+        pytest.skip("node or its package katex is not installed (NODE_PATH)")
+    script = """
+        const [formulas, options] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        const set = text => { try { return require("katex").renderToString(text, options); } catch (error) { return "ERROR " + error.message; } };
+        console.log(JSON.stringify(formulas.map(set)));
+    """
+
+    def render(formulas, **options):
+        given = json.dumps([list(formulas), {"displayMode": True, "throwOnError": True, "strict": "error", **options}])
+        run = subprocess.run(["node", "-e", script], input=given, capture_output=True, text=True, check=True)
+        return json.loads(run.stdout)
+
+    return render

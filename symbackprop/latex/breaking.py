@@ -17,12 +17,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from symbackprop.calculus.deep import deep
-from symbackprop.latex.boxes import read, tokens
+from symbackprop.latex.boxes import read
 from symbackprop.latex.equations import block
 from symbackprop.latex.metrics import Style, extent, fence_size, gap, resolved
 from symbackprop.latex.names import brackets
 from symbackprop.latex.nodes import Atom, Box, Call, Delimited, Fraction, Grid, Root, Row, Script, Space, Text
 from symbackprop.latex.symbols import SIZES, Kind
+from symbackprop.latex.tokens import tokens
 
 Line = tuple[str, str]  # what stands left and right in an align; the first line of a formula has an equals sign between
 

@@ -216,8 +216,7 @@ def _atom(atom: Atom, style: Style) -> Extent:
         return Extent(width * (1.0 if style.display else 0.73) * style.scale, 0.95, 0.45) if style.display else Extent(width * 0.73 * style.scale, 0.75, 0.25)
     if atom.style == "italic":
         width += _SLOPE.get(atom.text, 0) / 1000
-    room = 2 * _MEDIUM if atom.text == "mod" and not style.size else 0.0
-    return Extent((width + room) * style.scale, 0.7 * style.scale, (0.2 if atom.text[:1] in "gjpqyQ()[]" else 0.0) * style.scale)
+    return Extent(width * style.scale, 0.7 * style.scale, (0.2 if atom.text[:1] in "gjpqyQ()[]" else 0.0) * style.scale)
 
 
 def _fraction(box: Fraction, style: Style) -> Extent:
