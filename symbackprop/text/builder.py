@@ -114,7 +114,8 @@ class _Builder:
         if token.text in self.places and token.text not in self.expressions.dims:
             raise self.page.error(f"{token.text!r} is a tensor of line {self.places[token.text].line}; expected an integer or the name of a dimension", token)
         if token.text not in self.expressions.dims:
-            self.expressions.dims[self.take_name(token, "dimension")] = Dim(token.text)
+            name = self.take_name(token, "dimension")
+            self.expressions.dims[name] = Dim(name)
         return self.expressions.dims[token.text]
 
     def initial(self, item: syntax.Declared, shape: tuple[int, ...]) -> Any:
