@@ -282,8 +282,8 @@ def planted(name):
         boxes["x"].x = -5
         return picture, "x is outside"
     edge = ("z_1", "a_1") if name != "through" else ("a_1", "z_2")
-    (key,) = picture.way(*edge)
-    start, end = picture.segments[key].forward[0][0], picture.segments[key].forward[-1][-1]
+    first, last = picture.way(*edge)
+    start, end = picture.segments[first].forward[0][0], picture.segments[last].forward[-1][-1]
     if name == "untouched":
         curve, words = [(start, Point(end.x - 3, end.y))], "does not touch a_1"
     elif name == "torn":
@@ -296,7 +296,8 @@ def planted(name):
     else:
         over = Point(boxes["w_2"].x, boxes["w_2"].y)
         curve, words = [(start, over), (over, end)], "passes through w_2"
-    picture.segments[key] = picture.segments[key]._replace(forward=curve)
+    picture.segments[first] = picture.segments[first]._replace(forward=[])
+    picture.segments[last] = picture.segments[last]._replace(forward=curve)
     return picture, words
 
 
@@ -730,9 +731,9 @@ def test_time(count, seconds):
     net = big(count)
     times = []
     for _ in range(3 if count < 1000 else 1):
-        start = time.perf_counter()
+        start = time.process_time()  # others may use the machine
         net.diagram().svg()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < seconds
 
 

@@ -13,7 +13,7 @@ from symbackprop.graph.tensor import Tensor
 
 KINDS = ("data", "weight", "node", "output", "loss")
 SMALL = 12.0  # the font size of formulas and shapes
-FORMULA_WIDTH, TITLE_LENGTH = 145, 400
+FORMULA_WIDTH, TITLE_LENGTH = 165, 400
 
 
 @dataclass(frozen=True)

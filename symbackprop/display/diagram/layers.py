@@ -8,6 +8,7 @@ however many equations read it, so all its edges share one trunk and leave it wh
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 Pairs = Sequence[tuple[str, str]]  # (source, target)
 CLOSE = 12  # the most satellites of one node
@@ -47,9 +48,11 @@ def columns(names: Sequence[str], pairs: Pairs) -> dict[str, int]:
 
 def breaks(widths: Sequence[float], gap: float, limit: float | None, crossing: Sequence[int], pitch: float) -> list[int]:
     """The columns after which the picture breaks into rows no wider than `limit`: rows of about one width, and few edges from one to the
-    next (`crossing[k]` of them leave column k to the right, and each needs `pitch` to turn)."""
+    next (`crossing[k]` of them leave column k to the right, and each needs `pitch` to turn).
+    Where the turns would fill the rows, the rows are wider."""
     if limit is None or sum(widths) + gap * (len(widths) - 1) <= limit:
         return []
+    limit = max(limit, 6 * pitch * median(crossing))
     best = [0.0] + [float("inf")] * len(widths)
     start_of = [0] * (len(widths) + 1)
     for end in range(1, len(widths) + 1):

@@ -8,7 +8,7 @@ from symbackprop.display.diagram.coordinates import graph, heights
 from symbackprop.display.diagram.graph import Edge, Node
 from symbackprop.display.diagram.layers import Levels, breaks, columns, crossing_edges, levels, satellites
 from symbackprop.display.diagram.order import ordered
-from symbackprop.display.diagram.routes import ARROW, PITCH, Gap, Point, Route, Turn, aside, offsets, segment
+from symbackprop.display.diagram.routes import ARROW, PITCH, Gap, Point, Route, Turn, aside, offsets, route, segment
 from symbackprop.display.diagram.shapes import Box, box
 
 GAP = 46.0  # between columns
@@ -203,26 +203,36 @@ class _Rows:
             for u in us:
                 port = ports[made.name[v]][made.name[u]] if not made.passes[v] else None
                 result.segments[u, v] = self._segment(u, v, port)
-                result.previous[u, v] = (made.before[u][0], u) if made.passes[u] else None
+                result.previous[u, v] = (made.before[u][0], u) if made.passes[u] else (u, u)
+            if not made.passes[v]:
+                result.segments[v, v] = self._stub(v)
+                result.previous[v, v] = None
+
+    def _stub(self, v: int) -> Route:
+        """The beginning that all edges of a node share."""
+        place, box = self.place_of[v], self.result.boxes[self.made.name[v]]
+        end = self.right[place.row, place.level] + ARROW
+        heights = [self.y[place.row, v] + offset for offset in self._offsets(v)]
+        return route([[(Point(box.right_at(y), y), Point(end, y))] for y in heights])
 
     def _segment(self, u: int, v: int, port: float | None) -> Route:
-        """The piece of a route between two vertices; it ends at a `port` of v's box, or goes on."""
+        """The piece of a route between two vertices, from behind the column of u to a `port` of v's box, or behind v's column."""
         here, there = self.place_of[u], self.place_of[v]
-        row, name, boxes = here.onward, self.made.name, self.result.boxes
-        gap = Gap(Point(self.right[row, here.level], self.y[row, u]), Point(self.left[row, there.level], self.y[row, v] if port is None else port))
+        row, box = here.onward, self.result.boxes[self.made.name[v]]
+        start = Point(self.right[row, here.level], self.y[row, u])
+        gap = Gap(start, Point(self.left[row, there.level], self.y[row, v] if port is None else port))
         turn = self._turn(row, there.level, v) if there.onward != there.row else None
-        paired = name[u] in self.result.paired
         curves = []
-        for offset in offsets(paired):
-            y, end = gap.start.y + offset, None
-            back = 0.0 if here.onward != here.row else ARROW
-            start = Point(self.left[row, here.level] - back if self.made.passes[u] else boxes[name[u]].right_at(y), y)
-            if turn is not None:
-                end = Point(self.left[there.onward, there.level], turn.to + offset)
-            elif port is not None:
-                end = Point(boxes[name[v]].left_at(port + offset), port + offset)
-            curves.append(segment(start, gap, turn, end, offset))
-        return Route(curves[0], curves[1] if paired else [])
+        for offset in self._offsets(u):
+            if port is not None:
+                end = Point(box.left_at(port + offset), port + offset)
+            else:
+                end = Point(self.right[there.onward, there.level] + ARROW, self.y[there.onward, v] + offset)
+            curves.append(segment(gap, turn, end, offset))
+        return route(curves)
+
+    def _offsets(self, v: int) -> list[float]:
+        return offsets(self.made.name[v] in self.result.paired)
 
     def _turn(self, row: int, end: int, v: int) -> Turn:
         place, count = self.made.levels[end].index(v), len(self.made.levels[end])

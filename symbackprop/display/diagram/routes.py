@@ -40,8 +40,10 @@ class Route(NamedTuple):
     forward: Curve
     backward: Curve
 
-    def joined(self, other: "Route") -> "Route":
-        return Route(self.forward + other.forward, self.backward + other.backward)
+
+def route(curves: list[Curve]) -> Route:
+    """A route from one curve or from two."""
+    return Route(curves[0], curves[1] if len(curves) > 1 else [])
 
 
 def offsets(paired: bool) -> list[float]:
@@ -49,15 +51,13 @@ def offsets(paired: bool) -> list[float]:
     return [-3.0, 3.0] if paired else [0.0]
 
 
-def segment(start: Point, gap: Gap, turn: Turn | None, end: Point | None, offset: float) -> Curve:
-    """From a box or from where the last segment ended, through a gap, and on: through a turn, or to a box."""
-    curve = _Curve(start)
-    curve.line(Point(gap.start.x + ARROW, gap.start.y + offset))
+def segment(gap: Gap, turn: Turn | None, end: Point, offset: float) -> Curve:
+    """Through a gap between two columns, through a turn if there is one, and straight to the end."""
+    curve = _Curve(Point(gap.start.x + ARROW, gap.start.y + offset))
     curve.rise(Point(gap.end.x - ARROW, gap.end.y + offset), offset)
     if turn is not None:
         curve.turn(turn, offset)
-    if end is not None:
-        curve.line(end)
+    curve.line(end)
     return curve.pieces
 
 
@@ -108,8 +108,7 @@ def _towards(a: Point, b: Point, distance: float) -> Point:
 
 def aside(weight: Box, target: Box, paired: bool) -> Route:
     """Straight down or up, from a weight above or below its node."""
-    curves = [_aside(weight, target, offset) for offset in offsets(paired)]
-    return Route(curves[0], curves[1] if paired else [])
+    return route([_aside(weight, target, offset) for offset in offsets(paired)])
 
 
 def _aside(weight: Box, target: Box, offset: float) -> Curve:

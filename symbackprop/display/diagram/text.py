@@ -150,7 +150,7 @@ _ADVANCES = {
     0.30: "ijl.,:;'′|! \u2009",
     0.38: "ftrs()[]{}-/",
     0.92: "mwMW…",
-    0.74: "ABCDEFGHKNOQRSTUVXYZΓΔΘΛΞΠΥΦΨΩΣ⊙∂√½⅓⅔¼¾→",
+    0.74: "ABCDEFGHKNOPQRSTUVXYZΓΔΘΛΞΠΥΦΨΩΣ⊙∂√½⅓⅔¼¾→",
     0.62: "+−=<>≤≥≠×∞",
 }
 _ADVANCE = {c: advance for advance, characters in _ADVANCES.items() for c in characters}
