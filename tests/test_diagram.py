@@ -56,7 +56,7 @@ def residual(blocks=4):
 def attention():
     X, T = sbp.data("X T", ("n", 8))
     Q, K, V = (sbp.node(name, X @ sbp.weight(f"W_{name}", (8, 8))) for name in "QKV")
-    O = sbp.node("O", sbp.node("P", sbp.softmax(sbp.node("S", Q @ K.T / 2))) @ V)
+    O = sbp.node("O", sbp.node("P", sbp.softmax(sbp.node("S", Q @ K.T / 2))) @ V)  # noqa: E741  (as papers call it)
     H = sbp.node("H", X + O @ sbp.weight("W_O", (8, 8)))
     return sbp.Network(sbp.node("C", sbp.mse(H, T)), output=H)
 
@@ -74,7 +74,9 @@ def without_data():
 
 def many_weights():
     x = sbp.data("x")
-    return sbp.Network(sbp.node("C", sum(w * x**k for k, w in enumerate(sbp.weight(" ".join(f"w_{i}" for i in range(30)))))))
+    return sbp.Network(
+        sbp.node("C", sum(w * x**k for k, w in enumerate(sbp.weight(" ".join(f"w_{i}" for i in range(30))))))
+    )
 
 
 def classifier():
@@ -94,7 +96,14 @@ def scalar_network(steps):
     pool = [*sbp.data("x_1 x_2"), *sbp.weight("w_1 w_2")]
     for k, (kind, i, j) in enumerate(steps):
         a, b = pool[-1 - i % len(pool)], pool[-1 - j % len(pool)]
-        expr = [sp.tanh(a), a * sp.sin(b) + 1, a - 2 * b, sp.sign(a) * b, a * sbp.weight(f"v_{k}") + sbp.weight(f"b_{k}"), sp.cos(a) ** 2][kind]
+        expr = [
+            sp.tanh(a),
+            a * sp.sin(b) + 1,
+            a - 2 * b,
+            sp.sign(a) * b,
+            a * sbp.weight(f"v_{k}") + sbp.weight(f"b_{k}"),
+            sp.cos(a) ** 2,
+        ][kind]
         pool.append(sbp.node(f"h_{k}", expr + sp.Rational(1, 3)))
     mentioned = {s for t in pool if t.definition is not None for s in t.definition.free_symbols}
     ends = [t for t in pool if t.definition is not None and t not in mentioned]
@@ -119,7 +128,13 @@ def reachable(net):
 
 
 def dependencies(net):
-    return {(s.name, t.name) for t in reachable(net) if t.definition is not None for s in t.definition.free_symbols if hasattr(s, "role")}
+    return {
+        (s.name, t.name)
+        for t in reachable(net)
+        if t.definition is not None
+        for s in t.definition.free_symbols
+        if hasattr(s, "role")
+    }
 
 
 @every_network
@@ -134,7 +149,15 @@ def test_every_tensor_is_a_node_once_and_every_dependency_an_edge_once(make):
 def test_kinds(make):
     net = make()
     for n in net.diagram().nodes:
-        expected = "loss" if n.name == net.loss.name else n.kind if n.name in net.data or n.name in net.weights else "output" if n.is_output else "node"
+        expected = (
+            "loss"
+            if n.name == net.loss.name
+            else n.kind
+            if n.name in net.data or n.name in net.weights
+            else "output"
+            if n.is_output
+            else "node"
+        )
         assert n.kind == expected
         assert (n.kind == "data") == (n.name in net.data)
         assert (n.kind == "weight") == (n.name in net.weights)
@@ -186,11 +209,25 @@ def test_titles_name_the_equation_and_the_gradient():
 
 def outline(box):
     """The corners of a node's outline, by its kind."""
-    left, right, top, bottom, s, r = box.x - box.width / 2, box.x + box.width / 2, box.y - box.height / 2, box.y + box.height / 2, 9, box.height / 2
+    left, right, top, bottom, s, r = (
+        box.x - box.width / 2,
+        box.x + box.width / 2,
+        box.y - box.height / 2,
+        box.y + box.height / 2,
+        9,
+        box.height / 2,
+    )
     if box.node.kind == "data":
         return [(left + s, top), (right, top), (right - s, bottom), (left, bottom)]
     if box.node.kind == "loss":
-        return [(left + s, top), (right - s, top), (right, box.y), (right - s, bottom), (left + s, bottom), (left, box.y)]
+        return [
+            (left + s, top),
+            (right - s, top),
+            (right, box.y),
+            (right - s, bottom),
+            (left + s, bottom),
+            (left, box.y),
+        ]
     if box.node.kind == "weight":
         angles = np.linspace(-np.pi / 2, np.pi / 2, 60)
         arc = [(right - r + r * math.cos(a), box.y + r * math.sin(a)) for a in angles]
@@ -214,7 +251,10 @@ def sampled(curve, count=12):
         degree = len(piece) - 1
         for t in np.linspace(0, 1, count):
             share = [math.comb(degree, i) * t**i * (1 - t) ** (degree - i) for i in range(degree + 1)]
-            yield sum(b * p.x for b, p in zip(share, piece, strict=True)), sum(b * p.y for b, p in zip(share, piece, strict=True))
+            yield (
+                sum(b * p.x for b, p in zip(share, piece, strict=True)),
+                sum(b * p.y for b, p in zip(share, piece, strict=True)),
+            )
 
 
 def flaws(picture, wrapped):
@@ -256,7 +296,9 @@ def route_flaws(picture, source, target, curve, wrapped):
     if any(not (0 <= x <= picture.width and 0 <= y <= picture.height) for x, y in points):
         yield f"{edge} leaves the picture"
     for name, box in picture.boxes.items():
-        if name not in (source, target) and any(abs(x - box.x) < box.width / 2 + 1 and abs(y - box.y) < box.height / 2 + 1 for x, y in points):
+        if name not in (source, target) and any(
+            abs(x - box.x) < box.width / 2 + 1 and abs(y - box.y) < box.height / 2 + 1 for x, y in points
+        ):
             yield f"{edge} passes through {name}"
 
 
@@ -290,7 +332,14 @@ def planted(name):
         middle = Point((start.x + end.x) / 2, start.y)
         curve, words = [(start, middle), (middle._replace(y=middle.y + 5), end)], "is torn"
     elif name == "back":
-        curve, words = [(start, Point(start.x + 30, start.y)), (Point(start.x + 30, start.y), Point(start.x + 10, start.y)), (Point(start.x + 10, start.y), end)], "turns back"
+        curve, words = (
+            [
+                (start, Point(start.x + 30, start.y)),
+                (Point(start.x + 30, start.y), Point(start.x + 10, start.y)),
+                (Point(start.x + 10, start.y), end),
+            ],
+            "turns back",
+        )
     elif name == "left":
         curve, words = [(start, Point(start.x, 900)), (Point(start.x, 900), end)], "leaves the picture"
     else:
@@ -329,13 +378,23 @@ def test_a_wide_picture_breaks_into_rows():
 def brute_force(levels, after):
     """The fewest crossings of any order of the levels."""
     return min(
-        sum((i - k) * (places[b] - places[d]) < 0 for left in ordered for i, a in enumerate(left) for k, c in enumerate(left[:i]) for b in after[a] for d in after[c])
+        sum(
+            (i - k) * (places[b] - places[d]) < 0
+            for left in ordered
+            for i, a in enumerate(left)
+            for k, c in enumerate(left[:i])
+            for b in after[a]
+            for d in after[c]
+        )
         for ordered in itertools.product(*map(itertools.permutations, levels))
         for places in [{v: i for level in ordered for i, v in enumerate(level)}]
     )
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8, unique=True), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=8, unique=True))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8, unique=True),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=8, unique=True),
+)
 @settings(max_examples=10)
 def test_the_order_has_few_crossings(first, second):
     levels = [list(range(4)), list(range(4, 8)), list(range(8, 12))]
@@ -346,14 +405,20 @@ def test_the_order_has_few_crossings(first, second):
         before[b].append(a)
     found = order.ordered(levels, before, after)
     assert [sorted(level) for level in found] == levels
-    count = sum((found[k].index(a) - found[k].index(c)) * (found[k + 1].index(b) - found[k + 1].index(d)) < 0
-                for (a, b), (c, d) in itertools.combinations(pairs, 2) for k in [a // 4] if a // 4 == c // 4)  # fmt: skip
+    count = sum(
+        (found[k].index(a) - found[k].index(c)) * (found[k + 1].index(b) - found[k + 1].index(d)) < 0
+        for (a, b), (c, d) in itertools.combinations(pairs, 2)
+        for k in [a // 4]
+        if a // 4 == c // 4
+    )
     assert order.crossings(found, after) == count
     assert count <= brute_force(levels, after) + 2
 
 
 def test_crossings_of_a_full_graph():
-    assert order.crossings([[0, 1, 2], [3, 4, 5]], [[3, 4, 5]] * 3 + [[]] * 3) == 9  # Zarankiewicz's K(3,3) on two lines
+    assert (
+        order.crossings([[0, 1, 2], [3, 4, 5]], [[3, 4, 5]] * 3 + [[]] * 3) == 9
+    )  # Zarankiewicz's K(3,3) on two lines
 
 
 # --- text ----------------------------------------------------------------------------------------------------------------
@@ -362,41 +427,78 @@ def test_crossings_of_a_full_graph():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("w_1", "w₁"), ("W_out", "Wₒᵤₜ"), ("z_bias", "z_bias"), ("alpha_1", "α₁"), ("Delta", "Δ"), ("lambda_", "λ"), ("σ_1", "σ₁"), ("xhat", "x̂"), ("xbar_i", "x̄ᵢ"),
-        ("loss", "loss"), ("h_1_2", "h₁,₂"), ("x__2_3", "x²₃"), ("xprime", "x′"), ("varepsilon", "ε"), ("étage", "étage"), ("xnorm", "‖x‖"), ("xbold", "𝒙"), ("Bcal", "ℬ"),
+        ("w_1", "w₁"),
+        ("W_out", "Wₒᵤₜ"),
+        ("z_bias", "z_bias"),
+        ("alpha_1", "α₁"),
+        ("Delta", "Δ"),
+        ("lambda_", "λ"),
+        ("σ_1", "σ₁"),
+        ("xhat", "x̂"),
+        ("xbar_i", "x̄ᵢ"),
+        ("loss", "loss"),
+        ("h_1_2", "h₁,₂"),
+        ("x__2_3", "x²₃"),
+        ("xprime", "x′"),
+        ("varepsilon", "ε"),
+        ("étage", "étage"),
+        ("xnorm", "‖x‖"),
+        ("xbold", "𝒙"),
+        ("Bcal", "ℬ"),
     ],
-)  # fmt: skip
+)
 def test_names_are_written_as_letters(name, expected):
     assert plain(name_text(sp.Symbol(name))) == expected.replace("𝒙", "𝐱")
 
 
 def test_no_name_leaves_a_trace_of_latex():
-    names = [*tex_greek_dictionary, *("x" + modifier for modifier in modifier_dict), *("w_" + greek for greek in tex_greek_dictionary), "hbar", "ell", "aleph"]
+    names = [
+        *tex_greek_dictionary,
+        *("x" + modifier for modifier in modifier_dict),
+        *("w_" + greek for greek in tex_greek_dictionary),
+        "hbar",
+        "ell",
+        "aleph",
+    ]
     for name in names:
         assert not set(plain(name_text(sp.Symbol(name)))) & set("\\{}"), name
 
 
 def as_sympy(words, names):
     """The expression that a formula says, read by SymPy's parser."""
-    words = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: f"**({m[0].translate(str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻', '0123456789-'))})", words)
+    words = re.sub(
+        "[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: f"**({m[0].translate(str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻', '0123456789-'))})", words
+    )
     words = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_" + m[0].translate(str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")), words)
     words = re.sub(r"√(\w+)", r"sqrt(\1)", words).replace("√", "sqrt").replace("\u2009", "*").replace("−", "-")
     words = re.sub(r"([½⅓¼⅔¾])(?=[\w(])", r"\1*", words)
     for sign, value in {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "⅔": "(2/3)", "¾": "(3/4)", "σ(": "sigma("}.items():
         words = words.replace(sign, value)
-    return parse_expr(words, names | {"sigma": sbp.sigmoid, "e": sp.E}, (*standard_transformations, implicit_multiplication))
+    return parse_expr(
+        words, names | {"sigma": sbp.sigmoid, "e": sp.E}, (*standard_transformations, implicit_multiplication)
+    )
 
 
 SCALARS = {t.name: t for t in (*sbp.data("x y"), *sbp.weight("w_1 w_2 b"))}
-NUMBERS = st.sampled_from([sp.Integer(2), sp.Rational(1, 2), sp.Integer(-1), sp.Rational(-3, 4), sp.Rational(5, 7), sp.Integer(10)])
+NUMBERS = st.sampled_from(
+    [sp.Integer(2), sp.Rational(1, 2), sp.Integer(-1), sp.Rational(-3, 4), sp.Rational(5, 7), sp.Integer(10)]
+)
 
 
 def combined(inner):
     one, two = st.tuples(inner), st.tuples(inner, inner)
     return st.one_of(
-        one.map(lambda t: sp.tanh(t[0])), one.map(lambda t: sbp.sigmoid(t[0])), one.map(lambda t: sp.exp(-t[0])), one.map(lambda t: t[0] ** 2), one.map(lambda t: sp.sqrt(1 + t[0] ** 2)),
-        one.map(lambda t: 1 / (2 + sp.sin(t[0]))), two.map(lambda t: t[0] + t[1]), two.map(lambda t: t[0] - t[1]), two.map(lambda t: t[0] * t[1]), two.map(lambda t: t[0] / (1 + t[1] ** 2)),
-    )  # fmt: skip
+        one.map(lambda t: sp.tanh(t[0])),
+        one.map(lambda t: sbp.sigmoid(t[0])),
+        one.map(lambda t: sp.exp(-t[0])),
+        one.map(lambda t: t[0] ** 2),
+        one.map(lambda t: sp.sqrt(1 + t[0] ** 2)),
+        one.map(lambda t: 1 / (2 + sp.sin(t[0]))),
+        two.map(lambda t: t[0] + t[1]),
+        two.map(lambda t: t[0] - t[1]),
+        two.map(lambda t: t[0] * t[1]),
+        two.map(lambda t: t[0] / (1 + t[1] ** 2)),
+    )
 
 
 @given(st.recursive(st.one_of(st.sampled_from(list(SCALARS.values())), NUMBERS), combined, max_leaves=6))
@@ -413,11 +515,27 @@ X, Y, W, U = *sbp.data("X Y", ("n", 3)), *sbp.weight("W U", (3, 3))
 @pytest.mark.parametrize(
     ("expr", "expected"),
     [
-        (X @ W, "X W"), (X @ W.T, "X Wᵀ"), ((X * Y) @ W, "(X ⊙ Y) W"), (X * (Y @ W), "X ⊙ (Y W)"), (sbp.sum(X), "Σ X"), (sbp.sum(X, axis=1), "Σ₁ X"), (sbp.mean((X - Y) ** 2), "Σ(X − Y)²/(3 n)"),
-        (sbp.softmax(X), "softmax(X)"), (sbp.max(X, axis=0), "max(X)"), (sp.Abs(X) + 1e-7, "|X| + 10⁻⁷"), (sbp.relu(-X) / 2, "½relu(−X)"), ((X @ W) @ U, "X W U"),
-        (X**sp.Rational(3, 2), "X^(3/2)"), (2 * (X - Y), "2 (X − Y)"), (-X / 3, "−⅓X"), (X / 3 - 1, "⅓X − 1"), (X[:, 0], "X[…]"), (1 / X, "1/X"), (X / (2 * Y), "X/(2 Y)"),
+        (X @ W, "X W"),
+        (X @ W.T, "X Wᵀ"),
+        ((X * Y) @ W, "(X ⊙ Y) W"),
+        (X * (Y @ W), "X ⊙ (Y W)"),
+        (sbp.sum(X), "Σ X"),
+        (sbp.sum(X, axis=1), "Σ₁ X"),
+        (sbp.mean((X - Y) ** 2), "Σ(X − Y)²/(3 n)"),
+        (sbp.softmax(X), "softmax(X)"),
+        (sbp.max(X, axis=0), "max(X)"),
+        (sp.Abs(X) + 1e-7, "|X| + 10⁻⁷"),
+        (sbp.relu(-X) / 2, "½relu(−X)"),
+        ((X @ W) @ U, "X W U"),
+        (X ** sp.Rational(3, 2), "X^(3/2)"),
+        (2 * (X - Y), "2 (X − Y)"),
+        (-X / 3, "−⅓X"),
+        (X / 3 - 1, "⅓X − 1"),
+        (X[:, 0], "X[…]"),
+        (1 / X, "1/X"),
+        (X / (2 * Y), "X/(2 Y)"),
     ],
-)  # fmt: skip
+)
 def test_formulas(expr, expected):
     assert plain(formula(expr)).replace("\u2009", " ") == expected
 
@@ -444,7 +562,9 @@ def advance(span, size, face):
 @every_network
 def test_text_fits_its_box_in_a_face_like_times(make):
     """STIX, which comes with Matplotlib, has the widths of Times."""
-    upright, slanted = (font_manager.FontProperties(family="STIXGeneral", style=style) for style in ("normal", "italic"))
+    upright, slanted = (
+        font_manager.FontProperties(family="STIXGeneral", style=style) for style in ("normal", "italic")
+    )
     for box in make().diagram().picture.boxes.values():
         for words, size in ((box.node.label, LARGE), (box.node.formula, 12)):
             real = sum(advance(span, size, slanted if span.slanted else upright) for span in words)
@@ -509,7 +629,15 @@ def test_ids_are_unique_to_the_picture_and_the_same_on_every_run():
     ids = [e.get("id") for d in (first, second) for e in ElementTree.fromstring(d.svg()).iter() if e.get("id")]
     assert len(ids) == len(set(ids)) == 6
     code = "import symbackprop as sbp; d = sbp.mlp([3, 4, 2]).diagram(); print(d.svg(), d.dot(), d.mermaid())"
-    outputs = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, check=True).stdout for seed in ("1", "2")}
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert len(outputs) == 1
 
 
@@ -545,12 +673,18 @@ def test_kinds_differ_in_shape():
     for g in root.iter(SVG + "g"):
         if g.get("class").startswith("of-"):
             paths = [p.get("d") for p in g.findall(SVG + "path")]
-            drawn[g.get("class")] = (len(paths), re.sub(r"[^A-Za-z]", "", paths[0]), len(set(re.findall(r"A([\d.]+)", paths[0]))) and float(re.findall(r"A([\d.]+)", paths[0])[0]) > 8)
+            drawn[g.get("class")] = (
+                len(paths),
+                re.sub(r"[^A-Za-z]", "", paths[0]),
+                len(set(re.findall(r"A([\d.]+)", paths[0]))) and float(re.findall(r"A([\d.]+)", paths[0])[0]) > 8,
+            )
     assert len(drawn) == len(set(drawn.values())) == 5
 
 
 def test_the_legend_names_what_is_there():
-    words = "".join(ElementTree.fromstring(without_data().diagram().svg()).find(f".//{SVG}g[@class='legend']").itertext())
+    words = "".join(
+        ElementTree.fromstring(without_data().diagram().svg()).find(f".//{SVG}g[@class='legend']").itertext()
+    )
     assert all(word in words for word in ("weight", "loss", "value", "gradient"))
     assert "data" not in words
     assert "legend" not in without_data().diagram(legend=False).svg()
@@ -569,7 +703,13 @@ def read_dot(source):
         assert match, f"not DOT: {source[at : at + 20]!r}"
         at = match.end()
         if not match[4]:
-            tokens.append(("text", re.sub(r'\\(["\\])', r"\1", match[1])) if match[1] is not None else ("sign", match[2]) if match[2] else ("word", match[3]))
+            tokens.append(
+                ("text", re.sub(r'\\(["\\])', r"\1", match[1]))
+                if match[1] is not None
+                else ("sign", match[2])
+                if match[2]
+                else ("word", match[3])
+            )
     assert tokens[:3] == [("word", "digraph"), ("word", "network"), ("sign", "{")]
     assert tokens[-1] == ("sign", "}")
     nodes, edges, statement = {}, [], []
@@ -634,9 +774,13 @@ def test_mermaid_says_the_graph(make):
     nodes, edges = read_mermaid(diagram.mermaid())
     assert [kind for _, kind in nodes.values()] == [n.kind for n in diagram.nodes]
     place = {n.name: f"n{i}" for i, n in enumerate(diagram.nodes)}
-    assert [(a, b) for a, way, b in edges if way == "-->"] == [(place[e.source], place[e.target]) for e in diagram.edges]
+    assert [(a, b) for a, way, b in edges if way == "-->"] == [
+        (place[e.source], place[e.target]) for e in diagram.edges
+    ]
     back = [i for i, (_, way, _) in enumerate(edges) if way == "-.->"]
-    assert [(edges[i][2], edges[i][0]) for i in back] == [(place[e.source], place[e.target]) for e in diagram.edges if e.gradient is not None]
+    assert [(edges[i][2], edges[i][0]) for i in back] == [
+        (place[e.source], place[e.target]) for e in diagram.edges if e.gradient is not None
+    ]
     assert f"linkStyle {','.join(map(str, back))} " in diagram.mermaid()
 
 
@@ -650,8 +794,16 @@ def test_signs_of_the_languages_are_only_text_in_labels():
     assert nodes["C"]["tooltip"] == NASTY
     root = ElementTree.fromstring(diagram.svg())
     assert [t.text for t in root.iter(SVG + "title")].count(NASTY) == 1
-    (label, _), = read_mermaid(diagram.mermaid())[0].values()
-    for code, sign in {"#quot;": '"', "#lt;": "<", "#gt;": ">", "#amp;": "&", "#92;": "\\", "#96;": "`", "#35;": "#"}.items():
+    ((label, _),) = read_mermaid(diagram.mermaid())[0].values()
+    for code, sign in {
+        "#quot;": '"',
+        "#lt;": "<",
+        "#gt;": ">",
+        "#amp;": "&",
+        "#92;": "\\",
+        "#96;": "`",
+        "#35;": "#",
+    }.items():
         assert code in label
         assert sign not in re.sub(r"#\w+;|<br/>", "", label)
 
@@ -676,11 +828,18 @@ def mermaid(request):
     folder = request.config.cache.mkdir("mermaid")
     if not (folder / "node_modules" / "mermaid").exists():
         try:
-            subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "mermaid", "jsdom"], check=True, capture_output=True, timeout=180)
+            subprocess.run(
+                ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "mermaid", "jsdom"],
+                check=True,
+                capture_output=True,
+                timeout=180,
+            )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             pytest.skip("mermaid could not be installed")
     (folder / "parse.mjs").write_text(MERMAID)
-    return lambda files: subprocess.run(["node", folder / "parse.mjs", *files], capture_output=True, timeout=120).returncode == 0
+    return lambda files: (
+        subprocess.run(["node", folder / "parse.mjs", *files], capture_output=True, timeout=120).returncode == 0
+    )
 
 
 def test_mermaid_takes_it(mermaid, tmp_path):
@@ -697,7 +856,13 @@ def test_mermaid_takes_it(mermaid, tmp_path):
 
 def test_save_follows_the_suffix(tmp_path):
     diagram = two_neurons().diagram()
-    for suffix, content in ((".svg", diagram.svg()), (".dot", diagram.dot()), (".gv", diagram.dot()), (".mmd", diagram.mermaid()), (".md", f"```mermaid\n{diagram.mermaid()}```\n")):
+    for suffix, content in (
+        (".svg", diagram.svg()),
+        (".dot", diagram.dot()),
+        (".gv", diagram.dot()),
+        (".mmd", diagram.mermaid()),
+        (".md", f"```mermaid\n{diagram.mermaid()}```\n"),
+    ):
         diagram.save(tmp_path / f"net{suffix}")
         assert (tmp_path / f"net{suffix}").read_text(encoding="utf-8") == content
     diagram.save(str(tmp_path / "NET.SVG"))
