@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -129,6 +130,13 @@ def test_a_wrong_derivative_is_found(run, monkeypatch):
     assert status == 1
     assert out.splitlines()[-1] == "WRONG"
     assert 5e-4 < float(out.splitlines()[1].split()[1]) < 2e-3
+
+
+def test_where_nothing_can_be_said_nothing_is_called_right(run):
+    Path("log.net").write_text("weight w = 1\nloss C = log(-w^2)*w\n")
+    status, out, _ = run("check", "log.net")
+    assert status == 1
+    assert out.splitlines()[-1].startswith("UNKNOWN")
 
 
 # --- train ----------------------------------------------------------------------------------------------------------------
@@ -352,6 +360,7 @@ def test_a_mistake_is_one_line_in_a_pipe_and_has_a_caret_on_a_terminal():
 def on_terminal(*arguments, **environment):
     """Exit status, and what a terminal shows."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
     plain = {name: value for name, value in ENVIRONMENT.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
     with subprocess.Popen([sys.executable, "-m", "symbackprop", *map(str, arguments)], env=plain | environment, stdout=follower, stderr=follower) as started:
         os.close(follower)
@@ -376,6 +385,15 @@ def test_colours_are_for_terminals():
     assert "\033" not in piped.communicate(timeout=60)[0]
 
 
+def test_long_work_shows_its_progress_on_a_terminal():
+    pytest.importorskip("tqdm")
+    status, shown = on_terminal("train", EXAMPLES / "parabola.net", "--epochs", "50")
+    assert status == 0
+    assert "50/50" in shown
+    piped = process("train", EXAMPLES / "parabola.net", "--epochs", "50", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert piped.communicate(timeout=60)[1] == b""
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     with process("derive", EXAMPLES / "classification.net", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
         started.stdout.close()
@@ -384,9 +402,11 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 def test_an_interrupt_ends_quietly():
-    arguments = ["train", EXAMPLES / "parabola.net", "--epochs", str(10**9)]
-    with process(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
-        time.sleep(4)
+    os.mkfifo("parabola.net")
+    with process("train", "parabola.net", "--epochs", 10**9, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        with open("parabola.net", "w") as file:  # waits until the command opens it
+            file.write((EXAMPLES / "parabola.net").read_text())
+        time.sleep(0.5)
         started.send_signal(signal.SIGINT)
         assert started.communicate(timeout=60) == (b"", b"")
         assert started.returncode == 130
