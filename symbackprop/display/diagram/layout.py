@@ -1,5 +1,6 @@
 """Where everything stands: the boxes of all nodes, and the curves of all edges, row by row."""
 
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -89,6 +90,8 @@ def picture(nodes: Sequence[Node], edges: Sequence[Edge], limit: float | None) -
     for w in (w for ws in near.values() for w in ws):
         del blocks[w]
     inner = [(a, b) for a, b in pairs if a in blocks]
+    for name, count in Counter(b for _, b in inner).items():
+        boxes[name].height = max(boxes[name].height, 20 + 9.0 * (count - 1))
     column = columns(list(blocks), inner)
     widths = [0.0] * (max(column.values(), default=0) + 1)
     for name, c in column.items():

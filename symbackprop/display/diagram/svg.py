@@ -92,6 +92,8 @@ def _node(box: Box) -> str:
 
 
 def _text(x: float, y: float, content: Text, size: float, style: str = "", anchor: str = "middle") -> str:
+    if not content:
+        return ""
     style = f' class="{style}"' if style else ""
     return f'<text{style} x="{x:.5g}" y="{y:.5g}" font-size="{size:g}" text-anchor="{anchor}">{tspans(content, size)}</text>'
 
