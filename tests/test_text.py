@@ -136,6 +136,14 @@ def test_arithmetic_is_that_of_paper(text, value, close):
     close(net.value_and_gradients({"w": 1.0})[1]["w"], value, 1e-15)
 
 
+def test_a_constant_may_get_an_axis(close):
+    """Numbers that are repeated along an axis are arrays in the code, functions of them too."""
+    net = sbp.parse("data X[n, 2]\nweight w\nloss C = sum(w*X*tanh(0.5[..., None]) + maximum(0.25[None], 0.125))")
+    loss, gradients = net.value_and_gradients({"w": 3.0}, X=[[1, 2], [3, 4]])
+    close(loss, 30 * math.tanh(0.5) + 4 * 0.25, 1e-14)
+    close(gradients["w"], 10 * math.tanh(0.5), 1e-14)
+
+
 def test_integers_and_fractions_are_exact_and_decimals_are_pythons():
     assert expression("w*2/3").as_coeff_Mul()[0] == sp.Rational(2, 3)
     assert expression("0.1*w").as_coeff_Mul()[0] == 0.1 * sp.S.One

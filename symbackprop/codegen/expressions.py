@@ -104,7 +104,9 @@ class PythonPrinter:
 
     def _is_plain_number(self, expr: sp.Basic) -> bool:
         """Whether the code computes it from Python numbers alone. It must stay one: a NumPy scalar would widen float32."""
-        return not self.scalar and not any(isinstance(s, Tensor) and s not in self.plain_numbers for s in expr.free_symbols)
+        if self.scalar or expr.has(Operator):  # a number repeated along an axis is an array too
+            return False
+        return not any(isinstance(s, Tensor) and s not in self.plain_numbers for s in expr.free_symbols)
 
     def _symbol(self, expr: sp.Symbol) -> Spelling:
         return self.names.get(expr, expr.name), _ATOM
