@@ -202,7 +202,7 @@ def _delimited(box: Delimited, script: bool) -> list[str]:
     if box.size:
         attributes = _fixed(box.size)
     else:
-        tall = box.size is None and fence_size(extent(box.inside, Style(int(script), not script)).total) > 0
+        tall = box.size is None and fence_size(extent(box.inside, Style(int(script), not script))) > 0
         attributes = {"stretchy": "true" if tall else "false"}
     left = [_leaf("mo", box.left, fence="true", form="prefix", **attributes)] if box.left else []
     right = [_leaf("mo", box.right, fence="true", form="postfix", **attributes)] if box.right else []

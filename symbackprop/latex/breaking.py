@@ -83,6 +83,7 @@ class _Break(NamedTuple):
 
 
 _IN_BRACKETS = 30.0  # the price of each level of brackets around a break, up to six of them
+_WITHIN_LINK = 60.0  # the price of a break between two relations, which are where a chain is broken first
 _TERM, _FACTOR, _NAME, _ARGUMENT = 2.0, 15.0, 30.0, 15.0
 _SHARES = (0.85, 0.7, 0.5)
 _DOT = 0.72  # the width of a dot at the start of a line
@@ -117,9 +118,11 @@ class _Pieces:
     def _row(self, row: Row, depth: int) -> None:
         items = row.items
         kinds = resolved(items, "open" if depth else "relation")
+        chain = _WITHIN_LINK * (depth == 0 and any(left == "relation" for left, _ in kinds))
         widths = [extent(item).width for item in items]
         rooms = [0.0, *(gap(kinds[i - 1][1], kinds[i][0], Style()) for i in range(1, len(items)))]
         breaks = [self._break(items, kinds, i, depth) for i in range(len(items))]
+        breaks = [b._replace(price=b.price + chain) if b and not b.is_relation else b for b in breaks]
         room = self.room - 2 * _QUAD - _DOT if depth == 0 else self.room * self.share  # of a line
         ends = [i for i, b in enumerate(breaks) if b is not None and b.quads == 0] + [len(items)]  # of terms
         term = 0  # where in `ends` the term of an item ends
@@ -169,7 +172,7 @@ class _Pieces:
         """A bracket whose content may be broken, between what touches it left and right."""
         opening, closing = _fences(box)
         inside = extent(box.inside)
-        size = fence_size(inside.total) if box.size is None else 0
+        size = fence_size(inside) if box.size is None else 0
         fence = (extent(box).width - inside.width) / 2
         before, behind = (extent(read(part, strict=False)).width if part else 0.0 for part in (head, tail))
         place = len(self.found)
@@ -235,7 +238,7 @@ def _linear(box: Box, room: float) -> str:
         number = box.above.items[0] if isinstance(box.above, Row) and len(box.above.items) > 1 and _is_number(box.above.items[0]) else None
         above, below = _content(box.above), _content(box.below)
         factors = isinstance(box.above, Row) and not any(x.ends[0] in ("binary", "relation", "operator") for x in box.above.items)
-        if extent(box.below).width > room:
+        if extent(box.below).width + _QUAD > room:  # 1 over it would not fit either
             inverse = brackets(below) + "^{-1}"
             return inverse if above == "1" else f"{above if factors else brackets(above)} {inverse}"
         if number is not None and factors:

@@ -96,9 +96,10 @@ _FENCES = {  # at the size of a line and at the four fixed sizes
 HEIGHTS = (1.0, 1.2, 1.8, 2.4, 3.0)  # of those fences
 
 
-def fence_size(height: float) -> int:
-    """Which of the five sizes covers a height, as nearly as TeX wants it: nine tenths of it, or all but half an em."""
-    return next((i for i, size in enumerate(HEIGHTS) if size >= min(0.901 * height, max(height - 0.5, 0.0))), len(HEIGHTS) - 1)
+def fence_size(inside: Extent) -> int:
+    """Which of the five sizes covers the content, as nearly as TeX wants it: nine tenths of it, and all but half an em."""
+    height = 2 * max(inside.height - _AXIS, inside.depth + _AXIS)
+    return next((i for i, size in enumerate(HEIGHTS) if size >= max(0.901 * height, height - 0.5)), len(HEIGHTS) - 1)
 
 
 def _letters(text: str, style: str) -> float:
@@ -241,11 +242,7 @@ def _script(box: Script, style: Style) -> Extent:
 
 def _delimited(box: Delimited, style: Style) -> Extent:
     inside = _row(box.inside.items, style)
-    if box.size is None:
-        half = max(inside.height - _AXIS, inside.depth + _AXIS)
-        size = fence_size(2 * half)
-    else:
-        size = HEIGHTS.index(box.size) if box.size else 0
+    size = fence_size(inside) if box.size is None else HEIGHTS.index(box.size or 1.0)
     fences = (_FENCES.get(box.left, _FENCES["|"])[size] + _FENCES.get(box.right, _FENCES["|"])[size]) / 1000
     half = HEIGHTS[size] / 2
     return Extent(inside.width + fences * (style.scale if not size else 1.0), max(inside.height, half + _AXIS), max(inside.depth, half - _AXIS))
@@ -263,6 +260,6 @@ def _grid(grid: Grid, style: Style) -> Extent:
             columns[i] = max(columns[i], cell.width)
         total += max(1.2, max(cell.total for cell in cells) + 0.3)
     between = 0.0 if aligned else 1.0
-    size = fence_size(total)
+    size = fence_size(Extent(0.0, total / 2 + _AXIS, total / 2 - _AXIS))
     fences = (_FENCES[grid.left][size] + _FENCES[grid.right][size]) / 1000 if grid.left or grid.right else 0.0
     return Extent(sum(columns) + between * (count - 1) + fences, total / 2 + _AXIS, total / 2 - _AXIS)
