@@ -20,10 +20,9 @@ from symbackprop.calculus.deep import deep
 from symbackprop.latex.boxes import read
 from symbackprop.latex.equations import block
 from symbackprop.latex.metrics import Style, extent, fence_size, gap, resolved
-from symbackprop.latex.names import brackets
 from symbackprop.latex.nodes import Atom, Box, Call, Delimited, Fraction, Grid, Root, Row, Script, Space, Text
-from symbackprop.latex.symbols import SIZES, Kind
-from symbackprop.latex.tokens import tokens
+from symbackprop.latex.openings import fences, fixed, grid_in, in_brackets, linear
+from symbackprop.latex.symbols import Kind
 
 Line = tuple[str, str]  # what stands left and right in an align; the first line of a formula has an equals sign between
 
@@ -158,27 +157,32 @@ class _Pieces:
 
     def _item(self, item: Box, width: float, depth: int, room: float | None) -> None:
         """The pieces of one item. `room` is that of a line where the item's term is too long for one."""
-        if room is not None and width > 0.35 * room and (parts := _in_brackets(item)) is not None:
+        if room is not None and width > 0.35 * room and (parts := in_brackets(item)) is not None:
             self._opened(*parts, depth)
-        elif room is not None and width > room and (linear := _linear(item, room)):
-            self._row(read(linear, strict=False), depth)
-        elif room is not None and width > room and (grid := _grid_in(item)):
+        elif room is not None and width > room and (written := self._written_out(item, width, room)):
+            self._row(written, depth)
+        elif room is not None and width > room and (grid := grid_in(item)):
             text = item.source.replace(grid.source, _narrowed(grid, room - width + extent(grid).width))
             self.found.append(_Piece(text, extent(read(text, strict=False)).width))
         else:
             self.found.append(_Piece(item.source, width))
 
+    def _written_out(self, item: Box, width: float, room: float) -> Row | None:
+        """A box written with brackets, if that gives narrower ones."""
+        row = read(linear(item, room), strict=False)
+        return row if row.items and all(extent(part).width < width or in_brackets(part) for part in row.items) else None
+
     def _opened(self, head: str, box: Delimited, tail: str, depth: int) -> None:
         """A bracket whose content may be broken, between what touches it left and right."""
-        opening, closing = _fences(box)
+        opening, closing = fences(box)
         inside = extent(box.inside)
         size = fence_size(inside) if box.size is None else 0
         fence = (extent(box).width - inside.width) / 2
         before, behind = (extent(read(part, strict=False)).width if part else 0.0 for part in (head, tail))
         place = len(self.found)
-        self.found.append(_Piece(head + opening, before + fence, fixed=head + _fixed(opening, size, "l"), opens=True))
+        self.found.append(_Piece(head + opening, before + fence, fixed=head + fixed(opening, size, "l"), opens=True))
         self._row(box.inside, depth + 1)
-        self.found.append(_Piece(closing + tail, fence + behind, fixed=_fixed(closing, size, "r") + tail, opened_by=place))
+        self.found.append(_Piece(closing + tail, fence + behind, fixed=fixed(closing, size, "r") + tail, opened_by=place))
 
 
 _FACTOR_ENDS: tuple[Kind, ...] = ("ordinary", "close", "inner")
@@ -198,70 +202,6 @@ def _is_large(box: Box) -> bool:
     return isinstance(base, (Delimited, Call, Fraction, Root)) or (isinstance(base, Atom) and base.big)
 
 
-# --- brackets that are broken, and what is written out with brackets -----------------------------------------------------
-
-
-def _in_brackets(box: Box) -> tuple[str, Delimited, str] | None:
-    """A box that is a bracket, with what touches it left and right: a function's name, a power."""
-    if isinstance(box, Delimited):
-        breakable = box.left and box.right and not box.source.startswith(r"\binom") and not _grid_in(box)
-        return ("", box, "") if breakable else None
-    if isinstance(box, Row) and len(box.items) == 1:
-        return _in_brackets(box.items[0])
-    if isinstance(box, Call) and (parts := _in_brackets(box.arguments)):
-        return box.head.source + parts[0], parts[1], parts[2]
-    if isinstance(box, Script) and (parts := _in_brackets(box.base)):
-        return parts[0], parts[1], parts[2] + box.source[len(box.base.source) :]
-    return None
-
-
-def _fences(box: Delimited) -> tuple[str, str]:
-    """The LaTeX of the two brackets."""
-    found = tokens(box.source)
-    first = next(found)
-    opening = box.source[: next(found).end] if first.text == r"\left" or first.text[:-1] in SIZES else first.text
-    return opening, box.source[len(opening) :].lstrip()[len(box.inside.source) :].lstrip()
-
-
-def _fixed(fence: str, size: int, side: str) -> str:
-    r"""\left( as \bigl(, or as ( where nothing inside is taller than a line."""
-    sign = fence.removeprefix(r"\left").removeprefix(r"\right").lstrip()
-    if sign == fence:
-        return fence
-    return ("", *SIZES)[max(size, sign == "|")] + (side if size or sign == "|" else "") + sign
-
-
-def _linear(box: Box, room: float) -> str:
-    r"""A box that is wider than any line, written so that it can be broken: \frac{1}{b} (a), or a (b)^{-1}; (a)^{1/2}; \exp(a). Empty
-    for what cannot be written otherwise."""
-    if isinstance(box, Fraction):
-        number = box.above.items[0] if isinstance(box.above, Row) and len(box.above.items) > 1 and _is_number(box.above.items[0]) else None
-        above, below = _content(box.above), _content(box.below)
-        factors = isinstance(box.above, Row) and not any(x.ends[0] in ("binary", "relation", "operator") for x in box.above.items)
-        if extent(box.below).width + _QUAD > room:  # 1 over it would not fit either
-            inverse = brackets(below) + "^{-1}"
-            return inverse if above == "1" else f"{above if factors else brackets(above)} {inverse}"
-        if number is not None and factors:
-            return rf"\frac{{{number.source}}}{{{below}}} {above[len(number.source) :]}"
-        return rf"\frac{{1}}{{{below}}} " + (above if factors else brackets(above))
-    if isinstance(box, Root) and box.degree is None:
-        return brackets(_content(box.inside)) + "^{1/2}"
-    if isinstance(box, Script) and box.base.source == "e" and box.above and not box.below:
-        return r"\exp" + brackets(_content(box.above))
-    return ""
-
-
-def _grid_in(box: Box) -> Grid | None:
-    """A box that is a matrix or a distinction of cases, perhaps in brackets and with a power."""
-    if isinstance(box, Delimited):
-        return _grid_in(box.inside)
-    if isinstance(box, Script):
-        return _grid_in(box.base)
-    if isinstance(box, Row) and len(box.items) == 1:
-        return _grid_in(box.items[0])
-    return box if isinstance(box, Grid) else None
-
-
 def _narrowed(grid: Grid, room: float) -> str:
     """The LaTeX of a grid whose cells are broken, so that it is no wider than `room` if that can be."""
     widths = [[extent(cell, Style(0, False)).width for cell in row] for row in grid.rows]
@@ -277,15 +217,6 @@ def _narrowed(grid: Grid, room: float) -> str:
             lines = _best(cell, max(widest - excess, 8 * _QUAD)).written() if columns[i] == widest and excess > 0 else [cell.source]
             text += cell.source if len(lines) == 1 else block([f"& {line}" for line in lines], "aligned")
     return text + grid.source[end:]
-
-
-def _is_number(box: Box) -> bool:
-    return isinstance(box, Atom) and box.is_number
-
-
-def _content(box: Box) -> str:
-    """The LaTeX of an argument without its braces."""
-    return box.source[1:-1].strip() if isinstance(box, Row) and box.source.startswith("{") else box.source
 
 
 # --- where lines do end --------------------------------------------------------------------------------------------------
