@@ -38,8 +38,9 @@ def equations(printed):
 
 
 def without_breaks(lines):
-    """The right sides as one line: without indentation, and with brackets of no size."""
+    """The right sides as one line: without indentation, and with brackets of no size; bars are told apart as LaTeX has them."""
     text = " ".join(right for _, right in lines)
+    text = re.sub(r"\\[bB]igg?l\|", r"\\left|", re.sub(r"\\[bB]igg?r\|", r"\\right|", text))
     while (start := text.find(r"\hphantom{")) >= 0:
         depth = [1 if c == "{" else -1 if c == "}" else 0 for c in text[start + len(r"\hphantom") :]]
         end = next(i for i, total in enumerate(accumulate(depth)) if total == 0)
