@@ -28,11 +28,12 @@ def slope(function: Callable[[Array], Any], x: Array, direction: Array, analytic
     """The derivative of `function` at `x` along `direction`.
 
     `analytic` is the function for complex arguments, `function` itself unless another is given. A complex step is right to the last
-    digit, but only for analytic functions: |x| or x > 0 make it silently wrong, so it is taken only where a central difference agrees.
+    digit, but only for analytic functions: |x| or x > 0 make it silently wrong, and not by much where they are a small part of the
+    function. So it is taken only where a central difference agrees as far as that is trusted.
     """
     numeric, doubt = _central_difference(function, x, direction)
     exact = _complex_step(analytic or function, x, direction)
-    if exact is not None and abs(exact - numeric) <= 1e-4 * max(abs(numeric), abs(exact)) + doubt:
+    if exact is not None and abs(exact - numeric) <= ROUNDING / 2 * max(abs(numeric), abs(exact)) + doubt:
         return Slope(exact, 0.0, True)
     return Slope(numeric, doubt, False)
 
