@@ -144,6 +144,14 @@ def test_a_constant_may_get_an_axis(close):
     close(gradients["w"], 10 * math.tanh(0.5), 1e-14)
 
 
+def test_large_integers_are_numbers_in_the_code(close):
+    """NumPy takes no integer beyond 64 bits into its functions."""
+    net = sbp.parse("data X[n, 2]\nweight w\nloss C = sum(w*X)*log(2^100) + w*3^60/(3^59 + X[0, 0])")
+    loss, gradients = net.value_and_gradients({"w": 3.0}, X=[[1, 2], [3, 4]])
+    close(gradients["w"], 10 * 100 * math.log(2) + 3, 1e-14)
+    close(loss, 3 * gradients["w"], 1e-14)
+
+
 def test_integers_and_fractions_are_exact_and_decimals_are_pythons():
     assert expression("w*2/3").as_coeff_Mul()[0] == sp.Rational(2, 3)
     assert expression("0.1*w").as_coeff_Mul()[0] == 0.1 * sp.S.One

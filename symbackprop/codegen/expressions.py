@@ -112,9 +112,9 @@ class PythonPrinter:
         return self.names.get(expr, expr.name), _ATOM
 
     def _number(self, expr: sp.Expr) -> Spelling:
-        if isinstance(expr, sp.Integer):
+        if isinstance(expr, sp.Integer) and abs(expr) < 2**53:  # a larger one is no integer to NumPy
             return str(expr), _ATOM if expr >= 0 else _NEG
-        if isinstance(expr, sp.Rational):
+        if isinstance(expr, sp.Rational) and not expr.is_Integer:
             return f"{expr.p} / {expr.q}", _MUL
         if expr in (sp.oo, -sp.oo):
             inf = "math.inf" if self.scalar else "np.inf"
