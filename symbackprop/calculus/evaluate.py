@@ -52,7 +52,7 @@ def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
 
 def without_partials(expr: sp.Expr) -> sp.Expr:
     """The expression with its named partial derivatives evaluated."""
-    return expr.xreplace({p: p.doit() for p in expr.atoms(Partial, Factor)})
+    return expr.xreplace({p: p.entry() if isinstance(p, Partial) else p.doit() for p in expr.atoms(Partial, Factor)})
 
 
 def _is_index(symbol: sp.Symbol) -> bool:

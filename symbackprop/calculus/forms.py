@@ -142,14 +142,17 @@ class Forms:
                 self._locals[t] = t.definition.xreplace({a: self._locals[a] for a in _adjoints_in(t.definition)})
         return root.xreplace({a: self._locals[a] for a in _adjoints_in(root)})
 
-    def _check_nesting(self, x: Tensor) -> None:
-        """Refuse a closed index form of a deep network: SymPy's time for sums inside sums grows faster than the square of their depth."""
+    def nesting(self, x: Tensor) -> int:
+        """How many equations the closed form of the gradient of `x` puts inside one another."""
         levels: dict[Tensor, int] = {}
         for t in collect(tensors_in(self.adjoints.of[x])):
             if t.definition is not None:
                 levels[t] = 1 + max((levels.get(s, 0) for s in tensors_in(t.definition)), default=0)
-        deepest = max(levels.values(), default=0)
-        if deepest > NESTED:
+        return max(levels.values(), default=0)
+
+    def _check_nesting(self, x: Tensor) -> None:
+        """Refuse a closed index form of a deep network: SymPy's time for sums inside sums grows faster than the square of their depth."""
+        if (deepest := self.nesting(x)) > NESTED:
             raise UnsupportedError(
                 f"the closed form of the gradient of {x.name!r} would nest {deepest} equations (the limit is {NESTED}); "
                 "read .local, or the matrix or index form, which name each layer's error"
@@ -196,18 +199,20 @@ def _at(x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
     return sp.Indexed(sp.IndexedBase(x), *index) if index else x
 
 
-def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, names: set[str]) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Symbol, Any]]]:
+def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, names: set[str]) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Expr, Any]]]:
     """The entries of y that depend on x at `index`: an index of y with components taken from `index` where y's equation uses the same
     index for both, and the other components as fresh indices to be summed over, with their sizes."""
-    symbols = tuple(fresh.fresh(size) for size in y.shape)
+    symbols = tuple(sp.S.Zero if size == 1 else fresh.fresh(size) for size in y.shape)
     assert y.definition is not None
-    entry = IndexForm(taken=(*symbols, *names, *(i for i in index if isinstance(i, sp.Symbol)))).entry(y.definition, symbols)
+    entry = IndexForm(taken=(*(s for s in (*symbols, *index) if isinstance(s, sp.Symbol)), *names)).entry(y.definition, symbols)
     places = [e.indices for e in entry.atoms(sp.Indexed) if e.base.label is x]
     at: list[sp.Expr] = []
     free = []
     for k, size in zip(symbols, y.shape, strict=True):
         same = [m for m in range(len(index)) if all(p[m] == k for p in places)]
-        if same and places:
+        if size == 1:
+            at.append(k)
+        elif same and places:
             at.append(index[same[0]])
         else:
             at.append(k)

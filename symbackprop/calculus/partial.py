@@ -8,7 +8,7 @@ from symbackprop.calculus.differentiate import pull
 from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm
 from symbackprop.errors import UnsupportedError
-from symbackprop.graph.operators.base import IndexSum
+from symbackprop.graph.operators.base import IndexSum, Operator
 from symbackprop.graph.tensor import Tensor
 
 
@@ -52,6 +52,11 @@ class Partial(sp.Expr):
             return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
         raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
 
+    def entry(self) -> sp.Expr:
+        """The value as a scalar in index form."""
+        value = self.doit()
+        return IndexForm(taken=self.free_symbols).entry(value, ()) if value.has(Operator) else value
+
     def _sympystr(self, printer: Any) -> str:
         return f"d{printer._print(self.y)}/d{printer._print(self.x)}"
 
@@ -77,7 +82,7 @@ class Factor(sp.Expr):
 
 def evaluated(chain: sp.Expr) -> sp.Expr:
     """A product or sum of products of partial derivatives, each replaced by its value and left where it stands."""
-    return chain.xreplace({p: Factor(p.doit()) for p in chain.atoms(Partial)})
+    return chain.xreplace({p: Factor(p.entry()) for p in chain.atoms(Partial)})
 
 
 def collapsed(expr: sp.Expr) -> sp.Expr:

@@ -148,12 +148,12 @@ class _Builder:
         return Section("Loss", [], [[step]])
 
     def _forward_check(self, t: Tensor) -> Check | None:
-        """The value that generated code gives, against the definition computed with mpmath."""
+        """The value that generated code gives, against the definition in index form."""
         if self.point is None:
             return None
         assert t.definition is not None
         right = self.point.right(t.definition, None)
-        pairs = [(float(self.point.values[t][index]), right(*index)) for index in self.point.entries(t.shape)]
+        pairs = [(float(self.point.values[t][index]), float(right[index])) for index in self.point.entries(t.shape)]
         return compare(pairs, True, "the generated code")
 
     # --- the derivative of each equation ------------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ class _Builder:
             index = self.notation.index(x)
             partial = next(p for t in self.forms.chain_step(x, index) for p in t.atoms(Partial) if p.tensor is y)
             bare = Partial(*partial.args[:2])
-            value: sp.Expr = relettered(bare.doit(), self.notation.taken)
             symbols = [s for s in dict.fromkeys((*bare.y.indices, *index) if isinstance(bare.y, sp.Indexed) else index) if isinstance(s, sp.Symbol)]
+            value: sp.Expr = relettered(bare.entry(), {*self.notation.taken, *(s.name for s in symbols)})
             printer = self.notation.entries(tuple(symbols))
             assert y.definition is not None
             rule = rules.join(rules.derivative_rules(y.definition, x))
@@ -189,7 +189,8 @@ class _Builder:
             return None
         place: Index = partial.y.indices if isinstance(partial.y, sp.Indexed) else ()
         symbols = [s for s in dict.fromkeys((*place, *index)) if isinstance(s, sp.Symbol)]
-        right = self.point.right(value, symbols)
+        sizes = self._sizes(x, index) | self._sizes(y, place)
+        right = self.point.right(value, {s: sizes[s] for s in symbols})
         pairs, exact = [], True
         for _ in range(3 if symbols else 1):
             where: dict[Any, int] = {}
@@ -197,8 +198,13 @@ class _Builder:
                 where.setdefault(s, int(self.point.rng.integers(size)))
             numeric, complex_step = self.point.partial_slope(y, _put(place, where), x, _put(index, where))
             exact &= complex_step
-            pairs.append((numeric, right(*(where[s] for s in symbols))))
+            pairs.append((numeric, float(right[tuple(where[s] for s in symbols)])))
         return compare(pairs, exact, _method(exact))
+
+    def _sizes(self, x: Tensor, index: Index) -> dict[sp.Symbol, int]:
+        """How far the free indices of an entry run."""
+        assert self.point is not None
+        return {s: n for s, n in zip(index, self.point.shape(x.shape), strict=True) if isinstance(s, sp.Symbol)}
 
     # --- errors -------------------------------------------------------------------------------------------------------------
 
@@ -242,7 +248,7 @@ class _Builder:
         direct = len(terms) == 1 and users[0] is self.system.loss
         if not direct:
             lines.add(head, notation.sum_of_terms(terms, printer), sp.Add(*terms), self._chain_rule(x, users), tuple(users))
-        values = [t.doit() if direct and isinstance(t, Partial) else evaluated(t) for t in terms]
+        values = [t.entry() if direct and isinstance(t, Partial) else evaluated(t) for t in terms]
         values = [relettered(value, notation.taken) for value in values]
         factors = [("partial", y, x) for y in users]
         why = "factors evaluated" if not direct else self._direct_rule(x)
@@ -412,15 +418,16 @@ class _Builder:
         """A right side at random entries, against the slope of the loss there. `index` None: a whole tensor."""
         if self.point is None:
             return None
-        symbols = None if index is None else [s for s in index if isinstance(s, sp.Symbol)]
-        right = value or self.point.right(expr, symbols)
-        fixed = index is not None and not symbols
-        places = [tuple(int(i) for i in index or ())] if fixed else self.point.entries(x.shape)
+        letters = None if index is None else self._sizes(x, index)
+        array = self.point.right(expr, letters) if value is None else None
         pairs, exact = [], True
-        for place in places:
-            numeric, complex_step = self.slope(x, place)
+        for place in self.point.entries(x.shape) if letters != {} else [()]:
+            where = dict(zip(index or (), place, strict=False))
+            full = place if index is None else tuple(where[i] if i in (letters or {}) else int(i) for i in index)
+            numeric, complex_step = self.slope(x, full)
             exact &= complex_step
-            pairs.append((numeric, right(*(() if fixed else place))))
+            found = value(*full) if value is not None else np.asarray(array)[full if letters is None else tuple(where[i] for i in letters)]
+            pairs.append((numeric, float(found)))
         return compare(pairs, exact, _method(exact))
 
 

@@ -16,6 +16,8 @@ from symbackprop.latex.printer import TensorLatex
 SHORT = 90.0  # em: what is written as it is, on two lines or three
 PAGE = 160.0  # em: what is written at all where it cannot be abbreviated
 
+NESTED = 9  # equations inside one another that index notation can show
+
 
 class Written(NamedTuple):
     """A closed form: its LaTeX, the expression, and the definitions of the abbreviations in it."""
@@ -28,6 +30,9 @@ class Written(NamedTuple):
 def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Written | str:
     """The closed form of one entry, or a sentence that says why there is none."""
     name = TensorLatex().plain(w)
+    nested = forms.nesting(w)
+    if nested > NESTED and not notation.scalar:
+        return f"The closed form of the gradient of ${name}$ nests {nested} equations and is left out; the equations above determine it."
     try:
         expr = forms.closed(w) if notation.scalar else forms.entry(w, index, closed=True)
     except UnsupportedError:

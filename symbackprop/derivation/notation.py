@@ -34,7 +34,9 @@ class Notation:
         self.taken = {t.name for t in self.system.tensors}
 
     def index(self, x: Tensor) -> Index:
-        return free_indices(x.shape, self.taken)
+        """The entry that stands for all: a letter for each axis, 0 where there is nothing to choose."""
+        letters = free_indices(x.shape, self.taken)
+        return tuple(sp.S.Zero if size == 1 else letter for letter, size in zip(letters, x.shape, strict=True))
 
     def adjoint(self, x: Tensor) -> sp.Expr:
         return self.forms.adjoints.of[x]

@@ -1,20 +1,19 @@
 """A point, random or given, and what the equations are worth there: the numbers that the steps of a derivation are held against.
 
 Left of each equals sign stands a slope found without any derivation (training.slopes), right of it the printed expression, computed
-entry by entry with mpmath.
+by its index form; the two have nothing in common but the network.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mpmath
 import numpy as np
 import sympy as sp
 
+from symbackprop.calculus.arrays import Arrays
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints
-from symbackprop.calculus.evaluate import Numbers, without_partials
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
@@ -78,9 +77,6 @@ class Values:
         self._run(found, self.forward)
         return found
 
-    def numbers(self) -> Numbers:
-        return Numbers(self.values, self.sizes)
-
     def shape(self, shape: Shape) -> tuple[int, ...]:
         return tuple(int(sp.sympify(s, strict=True).xreplace({d: sp.Integer(n) for d, n in self.sizes.items()})) for s in shape)
 
@@ -127,17 +123,10 @@ class Values:
     # --- comparing --------------------------------------------------------------------------------------------------------
 
     @deep
-    def right(self, expr: sp.Expr, symbols: Sequence[sp.Symbol] | None) -> Callable[..., float]:
-        """The entries of a right side: of an expression in index form with the free indices `symbols`, or (None) of a tensor expression."""
-        expr = without_partials(expr)
-        numbers = self.numbers()
-        compiled = numbers.entries(expr) if symbols is None else numbers.function(expr, tuple(symbols))
-
-        def entry(*index: int) -> float:
-            with mpmath.workdps(25):
-                return float(compiled(*index))
-
-        return entry
+    def right(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None) -> Array:
+        """A right side, whole: an expression in index form with free indices (symbol → size), or (None) a tensor expression."""
+        arrays = Arrays(self.values, self.sizes)
+        return arrays.tensor(expr) if indices is None else arrays.entries(expr, indices)
 
 
 def compare(pairs: Sequence[tuple[float, float]], exact: bool, method: str) -> Check:

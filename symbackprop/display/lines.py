@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from symbackprop.derivation.steps import Section, Step
+from symbackprop.latex.boxes import width as extent
 from symbackprop.latex.breaking import break_lines
 
 
@@ -40,10 +41,9 @@ def groups(section: Section) -> Iterator[Group]:
 
 def rows(steps: Sequence[Step], width: float) -> Iterator[Row]:
     """The lines of a block, each formula broken where it is wider than `width` (em)."""
-    head = ""
+    room = width - max(extent(step.left) for step in steps)  # the left sides share a column
     for step in steps:
-        head = step.left or head
-        for i, (_, part) in enumerate(break_lines(head, step.right, width)):
+        for i, (_, part) in enumerate(break_lines("", step.right, room)):
             yield Row(step.left, step.relation, part, step) if i == 0 else Row("", "", part, None)
 
 
