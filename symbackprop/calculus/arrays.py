@@ -12,7 +12,7 @@ import numpy.typing as npt
 import sympy as sp
 
 from symbackprop.calculus.evaluate import without_partials
-from symbackprop.calculus.index import IndexForm
+from symbackprop.calculus.index import IndexForm, distinct
 from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
 from symbackprop.graph.shapes import rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
@@ -52,7 +52,7 @@ class Arrays:
 
     def entries(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int]) -> Array:
         """The value of an index form: an array with an axis for each of the free `indices` (symbol → size), in their order."""
-        expr = without_partials(expr).xreplace(self.sizes)
+        expr = distinct(without_partials(expr).xreplace(self.sizes))
         bound = {part.args[1][0]: int(part.args[1][2]) + 1 for part in sp.preorder_traversal(expr) if isinstance(part, (BigMax, IsFirstMax))}
         bound |= {k: int(high) + 1 for part in expr.atoms(sp.Sum) for k, _, high in part.limits}
         evaluator = _Evaluator(self.numbers, {**{k: n for k, n in bound.items() if k not in indices}, **indices})

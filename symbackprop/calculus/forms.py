@@ -93,7 +93,8 @@ class Forms:
     def chain_step(self, x: Tensor, index: tuple[sp.Expr, ...]) -> list[sp.Expr]:
         """The chain rule one equation back, at one entry of `x`: for each node that reads x, its adjoint times its partial derivative."""
         fresh = IndexForm(taken=self._taken(index))
-        return [relettered(self._chain_term(y, x, index, fresh), self._taken(index)) for y in self._users.get(x, [])]
+        sizes: dict[str, Any] = {}
+        return [relettered(self._chain_term(y, x, index, fresh), self._taken(index), sizes) for y in self._users.get(x, [])]
 
     def _chain_term(self, y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
         outside = set(fresh.taken)

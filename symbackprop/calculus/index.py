@@ -82,15 +82,32 @@ class IndexForm:
         return body.xreplace(table)
 
 
-def relettered(expr: sp.Expr, taken: Iterable[str] = ()) -> sp.Expr:
-    """The same expression with its summation letters in order: p, q, r ... from the left and from the outside, as `IndexForm` gives them."""
+def relettered(expr: sp.Expr, taken: Iterable[str] = (), sizes: dict[str, Any] | None = None) -> sp.Expr:
+    """The same expression with its summation letters in order: p, q, r ... from the left and from the outside, as `IndexForm` gives them.
+
+    `sizes` holds how far each letter runs; what is written side by side shares it, so that a letter runs over one size there.
+    """
     if not expr.has(sp.Sum):
         return expr
-    bound = [(k, size) for part in sp.preorder_traversal(expr) if isinstance(part, sp.Sum) for k, _, size in part.limits]
+    sizes = {} if sizes is None else sizes
     used = {s.name for s in expr.free_symbols} | set(taken)
-    letters = (c for c in itertools.chain(_SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED)) if c not in used)
     table: dict[sp.Basic, sp.Basic] = {}
-    for k, _ in bound:
-        if k not in table and not k.name.endswith("_"):  # a named dimension has its own letter
-            table[k] = index_symbol(next(letters))
+    for part in sp.preorder_traversal(expr):
+        for k, _, high in part.limits if isinstance(part, sp.Sum) else ():
+            if k not in table and not k.name.endswith("_"):  # a named dimension has its own letter
+                letters = itertools.chain(_SUMMED, (f"{c}{n}" for n in itertools.count(1) for c in _SUMMED))
+                name = next(c for c in letters if c not in used and sizes.get(c, high) == high)
+                used.add(name)
+                sizes[name] = high
+                table[k] = index_symbol(name)
     return expr.xreplace(table)
+
+
+def distinct(expr: sp.Expr) -> sp.Expr:
+    """The same expression with another letter for each size that a summation letter runs over."""
+    if not expr.has(sp.Sum):
+        return expr
+    if isinstance(expr, sp.Sum):
+        table = {k: index_symbol(f"{k}_to_{high}") for k, _, high in expr.limits}
+        return expr.func(distinct(expr.function.xreplace(table)), *((table[k], low, high) for k, low, high in expr.limits))
+    return expr.func(*(distinct(a) if isinstance(a, sp.Expr) else a for a in expr.args))

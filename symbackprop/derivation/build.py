@@ -18,7 +18,7 @@ from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.closed import Written, closed_form
 from symbackprop.derivation.notation import Index, Notation, at, factors_in, path_key
-from symbackprop.derivation.numbers import Check, Values, compare
+from symbackprop.derivation.numbers import Check, Reading, Values, agree, compare
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivation.update import update_section
 from symbackprop.errors import UnknownWeightError, UnsupportedError
@@ -70,7 +70,7 @@ class _Builder:
         self.point = Values(self.system, forms.adjoints, seed) if verify else None
         self.numbers: dict[Any, int] = {}  # what → the number of its equation
         self.count = 0
-        self._slopes: dict[tuple[Tensor, tuple[int, ...]], tuple[float, bool]] = {}
+        self._slopes: dict[tuple[Tensor, tuple[int, ...]], Reading] = {}
         needed: set[Tensor] = set()
         for w in weights:
             needed |= self._behind(w)
@@ -154,7 +154,7 @@ class _Builder:
         assert t.definition is not None
         right = self.point.right(t.definition, None)
         pairs = [(float(self.point.values[t][index]), float(right[index])) for index in self.point.entries(t.shape)]
-        return compare(pairs, True, "the generated code")
+        return agree(pairs, "the generated code")
 
     # --- the derivative of each equation ------------------------------------------------------------------------------------
 
@@ -191,15 +191,14 @@ class _Builder:
         symbols = [s for s in dict.fromkeys((*place, *index)) if isinstance(s, sp.Symbol)]
         sizes = self._sizes(x, index) | self._sizes(y, place)
         right = self.point.right(value, {s: sizes[s] for s in symbols})
-        pairs, exact = [], True
+        pairs = []
         for _ in range(3 if symbols else 1):
             where: dict[Any, int] = {}
             for s, size in (*zip(index, self.point.shape(x.shape), strict=True), *zip(place, self.point.shape(y.shape), strict=True)):
                 where.setdefault(s, int(self.point.rng.integers(size)))
-            numeric, complex_step = self.point.partial_slope(y, _put(place, where), x, _put(index, where))
-            exact &= complex_step
+            numeric = self.point.partial_slope(y, _put(place, where), x, _put(index, where))
             pairs.append((numeric, float(right[tuple(where[s] for s in symbols)])))
-        return compare(pairs, exact, _method(exact))
+        return compare(pairs)
 
     def _sizes(self, x: Tensor, index: Index) -> dict[sp.Symbol, int]:
         """How far the free indices of an entry run."""
@@ -249,7 +248,8 @@ class _Builder:
         if not direct:
             lines.add(head, notation.sum_of_terms(terms, printer), sp.Add(*terms), self._chain_rule(x, users), tuple(users))
         values = [t.entry() if direct and isinstance(t, Partial) else evaluated(t) for t in terms]
-        values = [relettered(value, notation.taken) for value in values]
+        sizes: dict[str, Any] = {}
+        values = [relettered(value, notation.taken, sizes) for value in values]
         factors = [("partial", y, x) for y in users]
         why = "factors evaluated" if not direct else self._direct_rule(x)
         lines.add(head, notation.sum_of_terms(values, printer), sp.Add(*values), why, factors)
@@ -316,13 +316,13 @@ class _Builder:
             total = 0.0
             for y in users:
                 for place in _places(point.values[y].shape):
-                    before = 1.0 if y is self.system.loss else self.slope(y, place)[0]
-                    total += before * point.partial_slope(y, place, x, index)[0]
+                    before = 1.0 if y is self.system.loss else self.slope(y, place).value
+                    total += before * point.partial_slope(y, place, x, index).value
             return total
 
         return value
 
-    def slope(self, x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+    def slope(self, x: Tensor, index: tuple[int, ...]) -> Reading:
         assert self.point is not None
         if (x, index) not in self._slopes:
             self._slopes[x, index] = self.point.gradient_slope(x, index)
@@ -420,15 +420,13 @@ class _Builder:
             return None
         letters = None if index is None else self._sizes(x, index)
         array = self.point.right(expr, letters) if value is None else None
-        pairs, exact = [], True
+        pairs = []
         for place in self.point.entries(x.shape) if letters != {} else [()]:
             where = dict(zip(index or (), place, strict=False))
             full = place if index is None else tuple(where[i] if i in (letters or {}) else int(i) for i in index)
-            numeric, complex_step = self.slope(x, full)
-            exact &= complex_step
             found = value(*full) if value is not None else np.asarray(array)[full if letters is None else tuple(where[i] for i in letters)]
-            pairs.append((numeric, float(found)))
-        return compare(pairs, exact, _method(exact))
+            pairs.append((self.slope(x, full), float(found)))
+        return compare(pairs)
 
 
 class _Lines:
@@ -469,10 +467,6 @@ def _put(index: Index, where: dict[Any, int]) -> tuple[int, ...]:
 
 def _places(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(map(int, place)) for place in np.ndindex(shape)]
-
-
-def _method(exact: bool) -> str:
-    return "a complex step" if exact else "a central difference"
 
 
 __all__ = ["FORMS", "build"]

@@ -53,10 +53,23 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
 def _abbreviated(expr: sp.Expr, forms: Forms, printer: TensorLatex, taken: set[str]) -> Written:
     """What appears more than once is named u_1, u_2 ..."""
     names = (sp.Symbol(f"u_{k}", real=True) for k in range(1, 10_000) if f"u_{k}" not in taken)
-    found, (short,) = sp.cse(expr, symbols=names, order="none")
+    repeated, (short,) = sp.cse(expr, symbols=(sp.Dummy(f"u{k}", real=True) for k in range(10_000)), order="none")
+    table: dict[sp.Basic, sp.Basic] = {}
+    found: list[tuple[sp.Symbol, sp.Expr]] = []
+    for symbol, value in repeated:
+        value = value.xreplace(table)
+        table[symbol] = value if _is_short(value) else next(names)
+        if table[symbol] is not value:
+            found.append((table[symbol], value))
+    short = short.xreplace(table)
     plain = TensorLatex()
     where = tuple((plain.plain(symbol), plain.plain(value)) for symbol, value in found)
     return Written(printer.plain(short), expr, where)
+
+
+def _is_short(value: sp.Basic) -> bool:
+    """Whether a name would say less than the thing itself: 2 u, u², -u, u > 0."""
+    return len(value.atoms(sp.Symbol)) < 2 and sum(1 for _ in sp.preorder_traversal(value)) <= 3 and not isinstance(value, sp.Function)
 
 
 __all__ = ["Written", "closed_form"]

@@ -4,9 +4,9 @@ Left of each equals sign stands a slope found without any derivation (training.s
 by its index form; the two have nothing in common but the network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -27,6 +27,7 @@ from symbackprop.training.slopes import slope
 ENTRIES = 3  # of a tensor, compared one by one
 TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
 EXACT = 1e-9
+NOISE = 1e-6  # of the natural size |C|/|x| of a derivative: what is smaller is compared with this
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Check:
 
     def __str__(self) -> str:
         return f"{'checked' if self.ok else 'WRONG'}: relative error {self.error:.0e} against {self.method}"
+
+
+class Reading(NamedTuple):
+    """A slope found by numbers; whether it is exact to rounding; and the size below which rounding drowns it."""
+
+    value: float
+    exact: bool
+    floor: float
 
 
 class Values:
@@ -106,19 +115,21 @@ class Values:
 
         return loss
 
-    def gradient_slope(self, x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+    def gradient_slope(self, x: Tensor, index: tuple[int, ...]) -> Reading:
         return self._slope(self.loss_of(x), x, index)
 
-    def partial_slope(self, y: Tensor, at: tuple[int, ...], x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+    def partial_slope(self, y: Tensor, at: tuple[int, ...], x: Tensor, index: tuple[int, ...]) -> Reading:
         """∂y[at]/∂x[index] of the equation of y alone."""
         return self._slope(lambda value: np.asarray(self._functions[y]({**self.values, x: value}, self.sizes))[at], x, index)
 
-    def _slope(self, function: Callable[[Array], Any], x: Tensor, index: tuple[int, ...]) -> tuple[float, bool]:
+    def _slope(self, function: Callable[[Array], Any], x: Tensor, index: tuple[int, ...]) -> Reading:
         direction = np.zeros(self.values[x].shape)
         direction[index] = 1.0
         with np.errstate(all="ignore"):
             found = slope(function, self.values[x], direction)
-        return found.value, found.exact
+            # Terms that cancel leave rounding errors of the size of the function; they are no derivative.
+            natural = abs(float(np.real(function(self.values[x])))) / max(abs(float(self.values[x][index])), 1e-3)
+        return Reading(found.value, found.exact, max(NOISE * natural, found.doubt / TOLERANCE))
 
     # --- comparing --------------------------------------------------------------------------------------------------------
 
@@ -129,12 +140,22 @@ class Values:
         return arrays.tensor(expr) if indices is None else arrays.entries(expr, indices)
 
 
-def compare(pairs: Sequence[tuple[float, float]], exact: bool, method: str) -> Check:
-    """The largest relative error of (left, right) pairs. An entry that is small beside the others is compared with them."""
-    scale = max((abs(v) for pair in pairs for v in pair), default=0.0)
-    errors = [abs(a - b) / max(abs(a), abs(b), 1e-3 * scale, 1e-12) if a != b else 0.0 for a, b in pairs]
-    worst = float("nan") if any(e != e for e in errors) else max(errors, default=0.0)
-    return Check(worst, EXACT if exact else TOLERANCE, method)
+def compare(pairs: Sequence[tuple[Reading, float]]) -> Check:
+    """The largest relative error of slopes and the right sides beside them. An entry that is small beside the others is compared with them."""
+    exact = all(left.exact for left, _ in pairs)
+    scale = max((abs(v) for left, right in pairs for v in (left.value, right)), default=0.0)
+    worst = _largest(abs(a.value - b) / max(abs(a.value), abs(b), 1e-3 * scale, a.floor, 1e-300) for a, b in pairs)
+    return Check(worst, EXACT if exact else TOLERANCE, "a complex step" if exact else "a central difference")
+
+
+def agree(pairs: Sequence[tuple[float, float]], method: str) -> Check:
+    """The largest relative error of two values of the same thing."""
+    return Check(_largest(abs(a - b) / max(abs(a), abs(b), 1e-12) for a, b in pairs), EXACT, method)
+
+
+def _largest(errors: Iterable[float]) -> float:
+    found = list(errors)
+    return float("nan") if any(e != e for e in found) else max(found, default=0.0)
 
 
 def _functions(equations: Sequence[Equation]) -> dict[Tensor, Callable[[Mapping[Tensor, Array], Mapping[Any, int]], Any]]:

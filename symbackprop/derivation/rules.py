@@ -5,7 +5,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.calculus.elementwise import partial
+from symbackprop.calculus.elementwise import partial, regions
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator
@@ -83,7 +83,8 @@ def forward_rule(t: Tensor) -> str:
 
 def broadcast_rule(y: Tensor, x: Tensor) -> str:
     """Where x is repeated along axes of y, its derivative is summed over them."""
-    if x.rank < y.rank and x.rank > 0:
+    assert y.definition is not None
+    if 0 < x.rank < y.rank and x in regions(y.definition)[0].free_symbols:
         sizes = ", ".join(f"${s}$" for s in y.shape[: y.rank - x.rank])
         return f"${TensorLatex().plain(x)}$ is repeated along the axis of size {sizes}, so the derivative is summed over it"
     return ""

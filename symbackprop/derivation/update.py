@@ -7,7 +7,7 @@ import numpy as np
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.derivation.numbers import Check, Values, compare
+from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -71,7 +71,7 @@ def _checks(system: System, optimizer: Optimizer, rule: Rule, forms: Forms, poin
             values[target] = expr.xreplace(values).evalf(25)
         for target in {WEIGHT, *rule.states}:
             after = trainer.weights[w.name] if target is WEIGHT else np.asarray(trainer.state[target.name][w.name])
-            found[target, w] = compare([(float(after[entry]), float(values[target]))], True, "the training step")
+            found[target, w] = agree([(float(after[entry]), float(values[target]))], "the training step")
     return found
 
 

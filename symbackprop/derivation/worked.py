@@ -17,7 +17,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.notation import Index, Notation, at, path_key
-from symbackprop.derivation.numbers import Check, Values, compare
+from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import System
@@ -171,7 +171,7 @@ class _Worked:
         return expr.func(*args)
 
     def check(self, expr: sp.Expr, value: float) -> Check:
-        return compare([(value, float(self.point.right(self.written_out(expr), {})))], True, "the generated code")
+        return agree([(value, float(self.point.right(self.written_out(expr), {})))], "the generated code")
 
     def value(self, x: Any, index: Index) -> float:
         return float(self.point.values[x][tuple(map(int, index))])

@@ -3,8 +3,9 @@ r"""Derivations as LaTeX: a fragment for a paper, or a whole article. It needs a
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import groups, reasons, rows, verdict
+from symbackprop.display.lines import definitions, groups, reasons, rows, verdict
 from symbackprop.display.prose import capital, written
+from symbackprop.latex.equations import align
 
 WIDTH = 37.0  # em: what an equation has on a page beside its number
 
@@ -80,8 +81,7 @@ def _aligned(steps: Sequence[Step]) -> str:
 
 
 def _where(step: Step) -> str:
-    text = " \\\\\n".join(f"  {left} &= {right}" for left, right in step.where)
-    return "\\begin{align*}\n" + text + "\n\\end{align*}"
+    return align(definitions(step, WIDTH))
 
 
 __all__ = ["article", "fragment"]

@@ -47,6 +47,11 @@ def rows(steps: Sequence[Step], width: float) -> Iterator[Row]:
             yield Row(step.left, step.relation, part, step) if i == 0 else Row("", "", part, None)
 
 
+def definitions(step: Step, width: float) -> list[tuple[str, str]]:
+    """The abbreviations in a step, as lines of an align."""
+    return [line for left, right in step.where for line in break_lines(left, right, width)]
+
+
 def reason(step: Step) -> str:
     """Why a step holds, and by which equations."""
     by = ", ".join(f"({n})" for n in step.uses)
@@ -83,4 +88,4 @@ def _scientific(error: float) -> str:
     return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if error else "$0$"
 
 
-__all__ = ["Group", "Row", "groups", "reason", "reasons", "rows", "verdict"]
+__all__ = ["Group", "Row", "definitions", "groups", "reason", "reasons", "rows", "verdict"]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import groups, reasons, rows, verdict
+from symbackprop.display.lines import definitions, groups, reasons, rows, verdict
 from symbackprop.display.prose import capital, written
+from symbackprop.latex.equations import align
 
 WIDTH = 48.0  # em: what a column of a notebook holds
 
@@ -35,8 +36,7 @@ def _section(section: Section) -> list[str]:
         parts.append(_aligned(group.steps))
         for step in group.steps:
             if step.where:
-                lines = " \\\\\n".join(f"{left} &= {right}" for left, right in step.where)
-                parts.append(f"where\n\n$$\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n$$")
+                parts.append(f"where\n\n$$\n{align(definitions(step, WIDTH), 'aligned')}\n$$")
         why = [f"- {', '.join(f'({n})' for n in numbers)} {prose(text)}" for numbers, text in reasons(group.steps)]
         if why:
             parts.append("\n".join(why))

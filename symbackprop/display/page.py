@@ -9,11 +9,12 @@ from symbackprop.derivation.steps import Section, Step
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.highlight import STYLE as CODE_STYLE
 from symbackprop.display.highlight import highlighted
-from symbackprop.display.lines import Group, Row, groups, reason, rows, verdict
+from symbackprop.display.lines import Group, Row, definitions, groups, reason, rows, verdict
 from symbackprop.display.mathml import mathml
 from symbackprop.display.prose import capital, written
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
+from symbackprop.latex.equations import align
 from symbackprop.version import __version__
 
 WIDTH = 44.0  # em: the column of formulas
@@ -115,7 +116,8 @@ def _equations(steps: Sequence[Step]) -> str:
             cells.append("<div></div><div></div>")
             continue
         cells.append(f'<div class="why">{_why(row.step)}</div><div class="number" id="eq-{row.step.number}">({row.step.number}){_mark(row.step)}</div>')
-        where += [f'<div class="where">where {mathml(f"{a} = {b}", block=False)}</div>' for a, b in row.step.where]
+        if row.step.where:
+            where.append(f'<div class="where">where {mathml(align(definitions(row.step, WIDTH), "aligned"))}</div>')
     return '<div class="equations">' + "\n".join(cells) + "</div>" + "\n".join(where)
 
 
