@@ -78,6 +78,27 @@ def test_derive_writes_what_the_suffix_says(run, suffix, start):
     assert len(text) > 100
 
 
+def test_a_derivation_that_numbers_contradict_fails(run, monkeypatch):
+    Path("wrong.net").write_text("data x\nweight w = 0.7625\nloss C = sigmoid(w*x + 0.625)\n")  # met nowhere else: derivatives are cached
+    monkeypatch.setattr(sigmoid, "fdiff", lambda self, argindex=1: self * (1 - self) * sp.Float(1.001))
+    sp.core.cache.clear_cache()
+    try:
+        status, out, err = run("derive", "wrong.net")
+    finally:
+        sp.core.cache.clear_cache()
+    assert status == 1
+    assert out
+    assert "disagrees with numbers" in err
+    assert err.count("\n") == 1
+
+
+def test_a_derivation_that_cannot_be_checked_says_so(run):
+    Path("log.net").write_text("weight w = 1\nloss C = log(-w^2)*w\n")
+    status, _, err = run("derive", "log.net")
+    assert status == 1
+    assert "could not be checked" in err
+
+
 def test_generate_prints_the_module_of_the_python_interface(run):
     status, out, err = run("generate", EXAMPLES / "tanh.net")
     assert (status, out, err) == (0, sbp.load(EXAMPLES / "tanh.net").generate(), "")
@@ -120,7 +141,7 @@ def test_the_examples_check(run, name):
 
 
 def test_a_wrong_derivative_is_found(run, monkeypatch):
-    Path("wrong.net").write_text("data x\nweight w = 0.7625\nloss C = sigmoid(w*x + 0.375)\n")
+    Path("wrong.net").write_text("data x\nweight w = 0.7625\nloss C = sigmoid(w*x + 0.375)\n")  # met nowhere else: derivatives are cached
     monkeypatch.setattr(sigmoid, "fdiff", lambda self, argindex=1: self * (1 - self) * sp.Float(1.001))
     sp.core.cache.clear_cache()
     try:

@@ -1,6 +1,7 @@
 """`symbackprop derive`: the derivation of the gradients, as LaTeX or in a file."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         derivation.save(arguments.output)
         wrote(arguments.output)
-    if not derivation.ok:
-        report(NetworkError("a step of the derivation does not agree with the slopes found by numbers"), "symbackprop derive")
-        return 1
-    return 0
+    wrong = [step for step in derivation.steps if step.verification is not None and not step.verification.ok]
+    if wrong:
+        undefined = all(step.verification is not None and math.isnan(step.verification.error) for step in wrong)
+        why = "could not be checked: the loss is not finite at the random inputs that were tried" if undefined else "disagrees with numbers"
+        report(NetworkError(f"step ({wrong[0].number}) {why}"), "symbackprop derive")
+    return 1 if wrong else 0
