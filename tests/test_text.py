@@ -230,6 +230,16 @@ def test_the_public_functions_are_in_the_vocabulary():
     assert functions <= set(VOCABULARY)
 
 
+def test_sums_inside_a_function_of_a_sum_are_closed(close):
+    """SymPy factors numbers out of sums in an exponent, and asks for the sum of 1."""
+    text = "data X[n, 2], k[n]\nweight W[2, 2] = [[1, 2], [3, 4]]\nz = cross_entropy(X @ W, k)\nloss C = sum(gelu(minimum(sum(W, axis=0), z)))"
+    net = sbp.parse(text)
+    data = {"X": np.array([[0.1, 0.2], [0.3, 0.5]]), "k": np.array([0, 1])}
+    W = np.array([[1.0, 2.0], [3.0, 4.0]])
+    numbers = sbp.evaluate(net.gradients["W"][0, 1].closed, {"W": W, **data})
+    close(float(numbers), net.value_and_gradients({"W": W}, **data)[1]["W"][0, 1], 1e-12)
+
+
 # --- initial values and columns ---------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ class IndexSum(sp.Sum):
     too, where it tears the conditions away from the index that they speak of."""
 
     def __new__(cls, body: sp.Expr, *limits: Any) -> sp.Expr:
+        body = sp.sympify(body, strict=True)  # SymPy itself takes a number out of a sum as IndexSum(1, ...)
         if body == 0:
             return sp.S.Zero
         made: sp.Expr = sp.Expr.__new__(cls, body, *(sp.Tuple(*limit) for limit in limits))
