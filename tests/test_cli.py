@@ -351,6 +351,10 @@ def test_standardize_needs_to_know_the_inputs(run):
 # --- how it ends ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_that_is_not_there(run):
+    assert run("check", "none.net") == (2, "", "symbackprop check: the file 'none.net' does not exist\n")
+
+
 def test_help_and_version(run):
     status, out, _ = run("--version")
     assert (status, out) == (0, f"symbackprop {sbp.__version__}\n")

@@ -32,6 +32,7 @@ def describe(error: Exception) -> str:
 def report(error: Exception, command: str) -> None:
     """Print an error; on a terminal the line of a text form and its caret follow."""
     message = describe(error)
-    print(message if isinstance(error, (ParseError, TableError)) else f"{command}: {message}", file=sys.stderr)
+    placed = isinstance(error, TableError) or (isinstance(error, ParseError) and error.place)
+    print(message if placed else f"{command}: {message}", file=sys.stderr)
     if isinstance(error, ParseError) and error.source and sys.stderr.isatty():
         print(f"    {error.source}\n    {error.mark}", file=sys.stderr)
