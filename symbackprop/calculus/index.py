@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import sympy as sp
+from sympy.functions.elementary.piecewise import ExprCondPair
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.graph.operators.base import Index, Operator
+from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -104,10 +106,14 @@ def relettered(expr: sp.Expr, taken: Iterable[str] = (), sizes: dict[str, Any] |
 
 
 def distinct(expr: sp.Expr) -> sp.Expr:
-    """The same expression with another letter for each size that a summation letter runs over."""
-    if not expr.has(sp.Sum):
+    """The same expression with another letter for each size that a bound letter runs over."""
+    if not expr.args:
         return expr
-    if isinstance(expr, sp.Sum):
-        table = {k: index_symbol(f"{k}_to_{high}") for k, _, high in expr.limits}
-        return expr.func(distinct(expr.function.xreplace(table)), *((table[k], low, high) for k, low, high in expr.limits))
-    return expr.func(*(distinct(a) if isinstance(a, sp.Expr) else a for a in expr.args))
+    if isinstance(expr, (sp.Sum, BigMax, IsFirstMax)):
+        limits = expr.limits if isinstance(expr, sp.Sum) else (expr.args[1],)
+        table = {k: index_symbol(f"{k}_to_{high}") for k, _, high in limits}
+        renamed = [sp.Tuple(table[k], low, high) for k, low, high in limits]
+        return expr.func(distinct(expr.args[0].xreplace(table)), *renamed, *map(distinct, expr.args[1 + len(renamed) :]))
+    if not expr.has(sp.Sum, BigMax, IsFirstMax):
+        return expr
+    return expr.func(*(distinct(a) if isinstance(a, (sp.Expr, ExprCondPair)) else a for a in expr.args))

@@ -5,7 +5,6 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.differentiate import pull
-from symbackprop.calculus.elementwise import partial
 from symbackprop.calculus.index import IndexForm
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import IndexSum, Operator
@@ -43,11 +42,7 @@ class Partial(sp.Expr):
     def doit(self, **hints: Any) -> sp.Expr:
         y, x = self.args[:2]
         if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
-            tensor, index = (y.base.label, y.indices) if isinstance(y, sp.Indexed) else (y, ())
-            names = tuple(s for s in y.free_symbols | x.free_symbols if isinstance(s, sp.Symbol))
-            entry = IndexForm(taken=names).entry(tensor.definition, index)
-            evaluated = collapsed(partial(entry, x, tensor.name))
-            return evaluated.xreplace({entry: y}) if entry.args and not entry.is_number else evaluated  # tanh(z)^2 is a^2
+            return _entry_derivative(*_split(y), *_split(x))
         if y.shape == () and x.shape == ():
             return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
         raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
@@ -63,6 +58,20 @@ class Partial(sp.Expr):
     def _latex(self, printer: Any, **_: Any) -> str:
         text = rf"\frac{{\partial {printer._print(self.y)}}}{{\partial {printer._print(self.x)}}}"
         return rf"\left.{text}\right|_{{{', '.join(map(printer._print, self.held))}}}" if self.held else text
+
+
+def _split(entry: Any) -> tuple[Tensor, tuple[sp.Expr, ...]]:
+    return (entry.base.label, entry.indices) if isinstance(entry, sp.Indexed) else (entry, ())
+
+
+def _entry_derivative(y: Tensor, at: tuple[sp.Expr, ...], x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
+    """∂y[at]/∂x[index]: what the equation of y hands back to x when only the entry `at` of y has an adjoint, which is 1."""
+    unit = Tensor(f"unit_{y.name}", y.shape, "state")
+    pulled = pull(y, unit, {x}).get(x, sp.S.Zero)
+    symbols = [s for s in (*at, *index) if isinstance(s, sp.Symbol)]
+    entry = IndexForm(taken=[*symbols, unit.name]).entry(pulled, index)
+    deltas = {e: sp.Mul(*map(sp.KroneckerDelta, e.indices, at)) for e in entry.atoms(sp.Indexed) if e.base.label is unit}
+    return _factored(collapsed(entry.xreplace({unit: sp.S.One, **deltas})))
 
 
 class Factor(sp.Expr):
@@ -106,7 +115,19 @@ def _picked(term: sp.Expr, limits: list[Any]) -> sp.Expr:
                     continue  # an index that arithmetic made may lie outside
                 rest = [x for x in limits if x is not limit]
                 return _picked((term / delta).xreplace({k: other}), rest)
-    return IndexSum(term, *limits) if limits else term
+    if not limits:
+        return term
+    bound = {limit[0] for limit in limits}
+    outside = [f for f in sp.Mul.make_args(term) if not f.free_symbols & bound]
+    return sp.Mul(*outside, IndexSum(term / sp.Mul(*outside), *limits))
+
+
+def _factored(total: sp.Expr) -> sp.Expr:
+    """What all terms have in common in front of their sum."""
+    if not isinstance(total, sp.Add):
+        return total
+    common = [f for f in sp.Mul.make_args(total.args[0]) if all(f in sp.Mul.make_args(t) for t in total.args[1:])]
+    return sp.Mul(*common, sp.Add(*(t / sp.Mul(*common) for t in total.args))) if common else total
 
 
 __all__ = ["Factor", "Partial", "collapsed", "evaluated"]
