@@ -27,7 +27,6 @@ from symbackprop.training.slopes import slope
 ENTRIES = 3  # of a tensor, compared one by one
 TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
 EXACT = 1e-9
-NOISE = 1e-6  # of the natural size |C|/|x| of a derivative: what is smaller is compared with this
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,7 @@ class Values:
         direction[index] = 1.0
         with np.errstate(all="ignore"):
             found = slope(function, self.values[x], direction)
-            # Terms that cancel leave rounding errors of the size of the function; they are no derivative.
-            natural = abs(float(np.real(function(self.values[x])))) / max(abs(float(self.values[x][index])), 1e-3)
-        return Reading(found.value, found.exact, max(NOISE * natural, found.doubt / TOLERANCE))
+            return Reading(found.value, found.exact, found.doubt / (EXACT if found.exact else TOLERANCE))
 
     # --- comparing --------------------------------------------------------------------------------------------------------
 

@@ -31,26 +31,26 @@ def slope(function: Callable[[Array], Any], x: Array, direction: Array, analytic
     digit, but only for analytic functions: |x| or x > 0 make it silently wrong, and not by much where they are a small part of the
     function. So it is taken only where a central difference agrees as far as that is trusted.
     """
-    numeric, doubt = _central_difference(function, x, direction)
+    size = float(np.abs(x[direction != 0]).max(initial=0.0))
+    unit = size if size > 1e-8 else 1.0
+    rounding = np.finfo(float).eps * abs(float(function(x))) / unit
+    numeric, doubt = _central_difference(function, x, direction, unit, rounding)
     exact = _complex_step(analytic or function, x, direction)
     if exact is not None and abs(exact - numeric) <= ROUNDING / 2 * max(abs(numeric), abs(exact)) + doubt:
-        return Slope(exact, 0.0, True)
+        return Slope(exact, 4 * rounding, True)  # terms that cancel leave the rounding errors of each
     return Slope(numeric, doubt, False)
 
 
-def _central_difference(function: Callable[[Array], Any], x: Array, direction: Array) -> tuple[float, float]:
+def _central_difference(function: Callable[[Array], Any], x: Array, direction: Array, unit: float, rounding: float) -> tuple[float, float]:
     """The slope along a direction and how far rounding may have moved it: two central differences with steps h and h/2, extrapolated
     (Richardson), with an error of order h⁴; near a kink, where that reaches across it, one with a small step."""
-    size = float(np.abs(x[direction != 0]).max(initial=0.0))
-    unit = size if size > 1e-8 else 1.0
 
     def difference(step: float) -> float:
         return (float(function(x + step * direction)) - float(function(x - step * direction))) / (2 * step)
 
-    here = abs(float(function(x)))
     coarse, fine, plain = difference(1e-3 * unit), difference(5e-4 * unit), difference(1e-6 * unit)
     extrapolated = (4 * fine - coarse) / 3
-    doubt = 8 * np.finfo(float).eps * here / unit
+    doubt = 8 * rounding
     if abs(extrapolated - plain) <= ROUNDING * abs(plain) + doubt * 1e6:
         return extrapolated, doubt * 2e3
     return plain, doubt * 1e6
