@@ -40,7 +40,7 @@ class Forms:
     # --- chain --------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _users(self) -> dict[Tensor, list[Tensor]]:
+    def users(self) -> dict[Tensor, list[Tensor]]:
         """x → the nodes whose equations mention x and on which the loss depends."""
         users: dict[Tensor, list[Tensor]] = {}
         for y, x in self.adjoints.edges:
@@ -51,16 +51,16 @@ class Forms:
     def chain(self, x: Tensor) -> sp.Expr:
         """The sum over all paths from the loss to `x` of the products of named partial derivatives."""
         loss = self.system.loss
-        order = [t for t in reversed(collect([loss])) if t is loss or t in self._users]
+        order = [t for t in reversed(collect([loss])) if t is loss or t in self.users]
         paths: dict[Tensor, int] = {loss: 1}
         for t in order:
             if t in self._chains or t is loss:
                 self._chains.setdefault(t, sp.S.One)
             else:
-                parts = [sp.Mul(self._chains[y], Partial(y, t, *self._held(y, t))) for y in self._users[t]]
+                parts = [sp.Mul(self._chains[y], Partial(y, t, *self._held(y, t))) for y in self.users[t]]
                 total = sp.Add(*parts)
                 self._chains[t] = total
-            paths[t] = paths.get(t) or sum(paths[y] for y in self._users.get(t, ()))
+            paths[t] = paths.get(t) or sum(paths[y] for y in self.users.get(t, ()))
             if paths[t] <= PATHS:
                 self._chains[t] = sp.expand_mul(self._chains[t])
         return self._chains.get(x, sp.S.Zero)
@@ -70,7 +70,7 @@ class Forms:
         """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
         paths: dict[Tensor, int] = {self.system.loss: 1}
         for t in reversed(collect([self.system.loss])):
-            paths.setdefault(t, sum(paths.get(y, 0) for y in self._users.get(t, ())))
+            paths.setdefault(t, sum(paths.get(y, 0) for y in self.users.get(t, ())))
         if paths.get(x, 0) > ENTRY_PATHS:
             raise UnsupportedError(
                 f"the chain rule for an entry of {x.name!r} has {paths[x]} paths, more than anybody reads ({ENTRY_PATHS}); "
@@ -82,7 +82,7 @@ class Forms:
         if x is self.system.loss:
             return sp.S.One
         total: sp.Expr = sp.S.Zero
-        for y in self._users.get(x, []):
+        for y in self.users.get(x, []):
             assert y.definition is not None
             at, free = _joined(y, x, index, fresh, self._names)
             term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index), *self._held(y, x)))
@@ -94,7 +94,7 @@ class Forms:
         """The chain rule one equation back, at one entry of `x`: for each node that reads x, its adjoint times its partial derivative."""
         fresh = IndexForm(taken=self._taken(index))
         sizes: dict[str, Any] = {}
-        return [relettered(self._chain_term(y, x, index, fresh), self._taken(index), sizes) for y in self._users.get(x, [])]
+        return [relettered(self._chain_term(y, x, index, fresh), self._taken(index), sizes) for y in self.users.get(x, [])]
 
     def _chain_term(self, y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
         outside = set(fresh.taken)
@@ -107,7 +107,7 @@ class Forms:
 
     def _held(self, y: Tensor, x: Tensor) -> list[Tensor]:
         """What is held fixed in ∂y/∂x: said only for the loss, where x reaches it by other ways too and ∂C/∂x alone means all of them."""
-        if y is not self.system.loss or len(self._users[x]) == 1:
+        if y is not self.system.loss or len(self.users[x]) == 1:
             return []
         assert y.definition is not None
         others = tensors_in(y.definition) - {x}

@@ -1,15 +1,15 @@
 """The last section of a derivation: what the optimizer does with the gradients."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
+from symbackprop.derivation.context import Context
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.graph.equations import System, collect
+from symbackprop.graph.equations import collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative
@@ -18,49 +18,47 @@ from symbackprop.latex.printer import TensorLatex
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.trainer import Trainer
 
+Checked = dict[tuple[Tensor, Tensor], Check]  # (what is assigned, weight) → how it came out
 
-def update_section(
-    system: System, optimizer: Optimizer, weights: Sequence[Tensor], forms: Forms, add: Callable[..., Step], point: Values | None
-) -> Section:
+
+def update_section(context: Context, optimizer: Optimizer) -> Section:
     """A rule without a state is written out for each weight; one with a state once, for every weight w with gradient g."""
     rule = optimizer.equations()
     section = Section("The update")
-    rule_of = f"the rule of {type(optimizer).__name__}"
-    checks = _checks(system, optimizer, rule, forms, point)
-    plain = [e for e in rule.assignments if e.symbol is WEIGHT]
-    if len(rule.assignments) == 1 and plain:
-        for w in weights:
-            gradient = Tensor(f"gradient_of_{w.name}", w.shape, "state")
-            printer = TensorLatex({gradient: Name(derivative(system.loss, w))}, lead=w)
-            expr = plain[0].expr.xreplace({WEIGHT: w, GRADIENT: gradient})
-            title = f"The update of ${printer.plain(w)}$"
-            text = printer.plain(expr)
-            section.blocks.append(
-                [add(title, printer.plain(w), text, sp.Eq(w, expr, evaluate=False), rule_of, relation=r"\leftarrow", verification=checks.get((WEIGHT, w)))]
-            )
+    why = f"the rule of {type(optimizer).__name__}"
+    checks = _checks(optimizer, rule, context.forms, context.checks.point) if context.checks else {}
+    if [e.symbol for e in rule.assignments] == [WEIGHT]:
+        section.blocks = [[_for_weight(context, w, rule.assignments[0].expr, why, checks.get((WEIGHT, w)))] for w in context.weights]
         return section
-    names = ", ".join(f"${TensorLatex().plain(w)}$" for w in weights)
+    printer = TensorLatex()
+    names = ", ".join(f"${printer.plain(w)}$" for w in context.weights)
     section.text.append(f"For every weight $w$ ({names}) with gradient $g$, in this order; $t$ counts the updates from 1.")
-    starts = [f"${TensorLatex().plain(s)}$ at {value:g}" for s, value in rule.states.items()]
+    starts = [f"${printer.plain(s)}$ at {value:g}" for s, value in rule.states.items()]
     section.text += [f"Before the first update, {', '.join(starts)}."] if starts else []
     for target, expr in rule.assignments:
-        printer = TensorLatex(lead=target)
+        left, right = printer.plain(target), TensorLatex(lead=target).plain(expr)
         check = max((c for (t, _), c in checks.items() if t is target), key=lambda c: c.error, default=None)
-        title, text = f"The update of ${printer.plain(target)}$", printer.plain(expr)
-        section.blocks.append(
-            [add(title, printer.plain(target), text, sp.Eq(target, expr, evaluate=False), rule_of, relation=r"\leftarrow", verification=check)]
-        )
+        section.blocks.append([context.step(f"The update of ${left}$", left, right, (target, expr), why, relation=r"\leftarrow", verification=check)])
     return section
 
 
-def _checks(system: System, optimizer: Optimizer, rule: Rule, forms: Forms, point: Values | None) -> dict[tuple[Tensor, Tensor], Check]:
-    """One update by the rule as printed, against the training step's generated code: (what is assigned, weight) → how it came out."""
-    if point is None or not system.weights:
+def _for_weight(context: Context, w: Tensor, rule: sp.Expr, why: str, check: Check | None) -> Step:
+    gradient = Tensor(f"gradient_of_{w.name}", w.shape, "state")
+    printer = TensorLatex({gradient: Name(derivative(context.system.loss, w))}, lead=w)
+    expr = rule.xreplace({WEIGHT: w, GRADIENT: gradient})
+    left = printer.plain(w)
+    uses = [("error", w)]
+    return context.step(f"The update of ${left}$", left, printer.plain(expr), (w, expr), why, uses, relation=r"\leftarrow", verification=check)
+
+
+def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, point: Values) -> Checked:
+    """One update by the rule as printed, against the training step's generated code."""
+    system = forms.system
+    if not system.weights:
         return {}
-    weights = {w.name: point.values[w] for w in system.weights}
-    trainer = Trainer(system, optimizer, weights)
+    trainer = Trainer(system, optimizer, {w.name: point.values[w] for w in system.weights})
     trainer.step(**{t.name: point.values[t] for t in collect([system.loss]) if t.role == "data"})
-    found = {}
+    found: Checked = {}
     for w in system.weights:
         adjoint = forms.adjoints.of[w]
         entry = point.entries(w.shape)[0]

@@ -1,0 +1,133 @@
+"""Chains of equalities: from the chain rule to the simplified derivative, entry by entry or for a whole tensor at once."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.evaluate import without_partials
+from symbackprop.calculus.index import relettered
+from symbackprop.calculus.partial import Partial, evaluated
+from symbackprop.derivation import rules
+from symbackprop.derivation.context import Context
+from symbackprop.derivation.notation import Index, at, path_key
+from symbackprop.derivation.steps import Step
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.equations import derivative, inlined
+from symbackprop.latex.printer import TensorLatex
+
+
+class Lines:
+    """The steps of one chain of equalities for ∂C/∂x: `index` is None for a whole tensor, `prefix` what the first right side begins
+    with. A line that says the same as the one before is left out."""
+
+    def __init__(self, context: Context, x: Tensor, index: Index | None, title: str, head: str, prefix: str = "") -> None:
+        self.context, self.x, self.index, self.title, self.head, self.prefix = context, x, index, title, head, prefix
+        self.steps: list[Step] = []
+        self._last = ""
+
+    def add(self, right: str, expr: sp.Expr, rule: str, uses: Sequence[Hashable] = (), value: Any = None, where: Any = ()) -> None:
+        bare = right.replace(r"\cdot ", "")
+        if bare == self._last:
+            return
+        self._last = bare
+        context = self.context
+        adjoint = context.notation.adjoint(self.x)
+        subject = at(adjoint, self.index) if isinstance(adjoint, Tensor) and self.index else adjoint
+        check = context.checks.gradient(self.x, self.index, expr, value) if context.checks else None
+        left, text = ("", right) if self.steps else (self.head, f"{self.prefix} = {right}" if self.prefix else right)
+        self.steps.append(context.step(self.title, left, text, (subject, expr), rule, uses, where=where, verification=check))
+
+    def finish(self) -> list[Step]:
+        """The steps; later ones refer to the last of them."""
+        if self.steps:
+            self.context.remember(("error", self.x), self.steps[-1].number)
+        return self.steps
+
+
+def tensor_block(context: Context, x: Tensor, title: str) -> list[Step]:
+    """The adjoint of a tensor: by indices, whole, or first by indices and then whole."""
+    if context.form == "matrix":
+        return _matrix_block(context, x, title)
+    block = entry_block(context, x, context.notation.index(x), title)
+    if context.form == "mixed" and x.shape and context.notation.has_matrix_form(context.expression(x)):
+        block += _matrix_block(context, x, title)
+    return block
+
+
+def entry_block(context: Context, x: Tensor, index: Index, title: str, stage: int = 3) -> list[Step]:
+    """One entry: the chain rule one equation back (where stage 1 ends), its factors evaluated, the result simplified."""
+    notation, printer = context.notation, context.notation.entries(index)
+    loss = context.system.loss
+    prefix = derivative(loss, x, index, printer) if notation.named(x) else ""
+    lines = Lines(context, x, index, title, notation.entry_left(x, index), prefix)
+    terms = sorted(context.forms.chain_step(x, index), key=path_key, reverse=True)
+    users = [next(iter(t.atoms(Partial))).tensor for t in terms]
+    direct = users == [loss] and isinstance(terms[0], Partial)
+    if not direct:
+        lines.add(notation.sum_of_terms(terms, printer), sp.Add(*terms), chain_rule(context, x, users), users)
+        if stage == 1:
+            return lines.finish()
+    sizes: dict[str, Any] = {}
+    values = [relettered(t.entry() if direct else evaluated(t), notation.taken, sizes) for t in terms]
+    why = rules.join(_applied(users, x)) if direct else "factors evaluated"
+    lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, [("partial", y, x) for y in users])
+    expr = context.expression(x)
+    simple = notation.entry_of(expr, index)
+    if without_partials(sp.Add(*values)) != simple:  # more than another order of the factors
+        lines.add(printer.plain(simple), simple, rules.simplification(sp.Add(*values), simple))
+    short = inlined(expr, notation.large)
+    if notation.named(x) and short != expr:
+        final = notation.entry_of(short, index)
+        lines.add(printer.plain(final), final, *_inserted(context, expr))
+    return lines.finish()
+
+
+def _matrix_block(context: Context, x: Tensor, title: str) -> list[Step]:
+    """A whole tensor: what each equation hands back, or, after the entries, only the result."""
+    notation = context.notation
+    alone = context.form == "matrix"
+    loss, users = context.system.loss, context.users(x)
+    prefix = derivative(loss, x) if alone and notation.named(x) else ""
+    lines = Lines(context, x, None, title, notation.matrix_left(x), prefix)
+    rule = "in matrix notation"
+    if alone and users != [loss]:
+        value = context.checks.pulled(x, users, loss) if context.checks else None
+        right = " + ".join(notation.pullback(y, x) for y in users)
+        lines.add(right, notation.adjoint(x), chain_rule(context, x, users), users, value)
+    if alone:
+        rule = rules.join(_applied(users, x))
+    expr = context.expression(x)
+    short = inlined(expr, notation.large)
+    insert = notation.named(x) and short != expr
+    if alone or not insert:
+        lines.add(notation.matrices.plain(expr), expr, rule)
+    if insert:
+        why, uses = _inserted(context, expr)
+        lines.add(notation.matrices.plain(short), short, why if alone else rule, uses)
+    return lines.finish()
+
+
+def _inserted(context: Context, expr: sp.Expr) -> tuple[str, list[Hashable]]:
+    """The rule by which errors without a letter are replaced by their expressions."""
+    others = context.unnamed(expr)
+    return f"{rules.join([f'${derivative(context.system.loss, z)}$' for z in others])} inserted", [("error", z) for z in others]
+
+
+def _applied(users: Sequence[Tensor], x: Tensor) -> list[str]:
+    return list(dict.fromkeys(r for y in users if y.definition is not None for r in rules.derivative_rules(y.definition, x)))
+
+
+def chain_rule(context: Context, x: Tensor, users: Sequence[Tensor]) -> str:
+    """Over which nodes x acts on the loss."""
+    printer = TensorLatex()
+    loss = context.system.loss
+    names = [f"${printer.plain(y)}$" for y in users if y is not loss]
+    ways = f"through {rules.join(names)}" if names else "directly"
+    if names and loss in users:
+        ways += " and directly"
+    added = "; ".join(filter(None, (rules.broadcast_rule(y, x) for y in users)))
+    return f"chain rule: ${printer.plain(x)}$ acts on ${printer.plain(loss)}$ {ways}" + (f"; {added}" if added else "")
+
+
+__all__ = ["Lines", "chain_rule", "entry_block", "tensor_block"]

@@ -1,0 +1,90 @@
+"""The steps of a derivation held against numbers: values against the generated code, derivatives against slopes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbackprop.calculus.partial import Partial
+from symbackprop.derivation.notation import Index
+from symbackprop.derivation.numbers import Check, Reading, Values, agree, compare
+from symbackprop.graph.tensor import Tensor
+
+PULLED = 200  # entries over which the chain rule of whole tensors is summed by numbers
+
+
+class Checks:
+    """All at one point; a slope is found once."""
+
+    def __init__(self, point: Values) -> None:
+        self.point = point
+        self._slopes: dict[tuple[Tensor, tuple[int, ...]], Reading] = {}
+
+    def value(self, t: Tensor) -> Check:
+        """An equation of the network: its index form against generated code."""
+        assert t.definition is not None
+        right = self.point.right(t.definition, None)
+        pairs = [(float(self.point.values[t][place]), float(right[place])) for place in self.point.entries(t.shape)]
+        return agree(pairs, "the generated code")
+
+    def partial(self, partial: Partial, value: sp.Expr) -> Check:
+        """∂y/∂x of one equation alone, at entries that the free indices choose at random."""
+        (y, place), (x, index) = map(_split, partial.args[:2])
+        sizes = self._sizes(x, index) | self._sizes(y, place)
+        right = self.point.right(value, sizes)
+        pairs = []
+        for _ in range(3 if sizes else 1):
+            where = {letter: int(self.point.rng.integers(size)) for letter, size in sizes.items()}
+            numeric = self.point.partial_slope(y, _put(place, where), x, _put(index, where))
+            pairs.append((numeric, float(right[tuple(where.values())])))
+        return compare(pairs)
+
+    def gradient(self, x: Tensor, index: Index | None, expr: sp.Expr, value: Callable[..., float] | None = None) -> Check:
+        """∂C/∂x at random entries: of an expression with free indices `index`, of a whole tensor (None), or as `value` computes it."""
+        sizes = None if index is None else self._sizes(x, index)
+        array = self.point.right(expr, sizes) if value is None else np.array(0.0)
+        pairs = []
+        for place in self.point.entries(x.shape) if sizes != {} else [()]:
+            where = dict(zip(index or (), place, strict=False))
+            full = place if index is None or sizes is None else _put(index, where)
+            found = value(*full) if value is not None else array[full if sizes is None else tuple(where[letter] for letter in sizes)]
+            pairs.append((self.slope(x, full), float(found)))
+        return compare(pairs)
+
+    def pulled(self, x: Tensor, users: Sequence[Tensor], loss: Tensor) -> Callable[..., float] | None:
+        """The chain rule by numbers: Σ ∂C/∂y ∂y/∂x over all entries of every y, both slopes found without the derivation. None where
+        there are too many."""
+        values = self.point.values
+        if sum(int(values[y].size) for y in users) > PULLED:
+            return None
+
+        def value(*index: int) -> float:
+            total = 0.0
+            for y in users:
+                for place in np.ndindex(values[y].shape):
+                    before = 1.0 if y is loss else self.slope(y, place).value
+                    total += before * self.point.partial_slope(y, place, x, index).value
+            return total
+
+        return value
+
+    def slope(self, x: Tensor, index: tuple[int, ...]) -> Reading:
+        if (x, index) not in self._slopes:
+            self._slopes[x, index] = self.point.gradient_slope(x, index)
+        return self._slopes[x, index]
+
+    def _sizes(self, x: Tensor, index: Index) -> dict[sp.Symbol, int]:
+        """How far the free indices of an entry run."""
+        return {i: n for i, n in zip(index, self.point.shape(x.shape), strict=True) if isinstance(i, sp.Symbol)}
+
+
+def _split(entry: Any) -> tuple[Tensor, Index]:
+    return (entry.base.label, entry.indices) if isinstance(entry, sp.Indexed) else (entry, ())
+
+
+def _put(index: Index, where: Mapping[Any, int]) -> tuple[int, ...]:
+    return tuple(where[i] if isinstance(i, sp.Symbol) else int(i) for i in index)
+
+
+__all__ = ["Checks"]

@@ -1,0 +1,89 @@
+"""The first sections of a derivation: the network's own equations, and the derivative of each by itself."""
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbackprop.calculus.index import relettered
+from symbackprop.calculus.partial import Partial
+from symbackprop.derivation import rules
+from symbackprop.derivation.context import Context
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.graph.equations import System
+from symbackprop.graph.shapes import Dim
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.printer import TensorLatex
+
+
+def forward_section(context: Context) -> Section:
+    """Every equation but the loss."""
+    system = context.system
+    section = Section("Forward pass", [given(system)])
+    for t in (e.symbol for e in system.equations if e.symbol is not system.loss):
+        section.blocks.append([_definition(context, t, "The output" if t is system.output else "The node")])
+    return section
+
+
+def loss_section(context: Context) -> Section:
+    return Section("Loss", [], [[_definition(context, context.system.loss, "The loss")]])
+
+
+def _definition(context: Context, t: Tensor, kind: str) -> Step:
+    assert t.definition is not None
+    name, right = TensorLatex().plain(t), TensorLatex().plain(t.definition)
+    rule = f"definition: {rules.forward_rule(t)}"
+    check = context.checks.value(t) if context.checks else None
+    step = context.step(f"{kind} ${name}$", name, right, (t, t.definition), rule, verification=check)
+    context.remember(t, step.number)
+    return step
+
+
+def given(system: System) -> str:
+    """What is given: every datum and every weight, with its set."""
+    printer = TensorLatex()
+
+    def members(tensors: Sequence[Tensor]) -> str:
+        by_set: dict[str, list[str]] = {}
+        for t in tensors:
+            sizes = r" \times ".join(printer.plain(s) if isinstance(s, sp.Basic) else str(s) for s in t.shape)
+            by_set.setdefault(rf"\mathbb{{R}}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
+        return rules.join([rf"${', '.join(names)} \in {where}$" for where, names in by_set.items()])
+
+    dims = [f"${printer.plain(d)}$" for d in system.dims if isinstance(d, Dim)]
+    parts = [f"Data: {members(system.data)}."] if system.data else []
+    parts += [f"Weights: {members(system.weights)}."] if system.weights else []
+    parts += [f"The size{'s' if len(dims) > 1 else ''} {rules.join(dims)} {'are' if len(dims) > 1 else 'is'} open."] if dims else []
+    return " ".join(parts)
+
+
+def partials_section(context: Context) -> Section:
+    """∂y/∂x for every equation y and everything in it that the weights reach."""
+    section = Section("The derivative of each equation")
+    if not context.notation.scalar:
+        section.text.append("Entries that are not listed are zero.")
+    wanted = {*context.nodes, *context.weights}
+    through = {*context.nodes, context.system.loss}
+    for y, x in context.forms.adjoints.edges:
+        if x in wanted and y in through:
+            section.blocks.append([_partial(context, y, x)])
+    return section
+
+
+def _partial(context: Context, y: Tensor, x: Tensor) -> Step:
+    notation = context.notation
+    assert y.definition is not None
+    terms = context.forms.chain_step(x, notation.index(x))
+    found = next(p for t in terms for p in t.atoms(Partial) if p.tensor is y)
+    bare = Partial(*found.args[:2])
+    letters = [s for part in bare.args if isinstance(part, sp.Indexed) for s in part.indices if isinstance(s, sp.Symbol)]
+    value: sp.Expr = relettered(bare.entry(), {*notation.taken, *(s.name for s in letters)})
+    printer = notation.entries(tuple(dict.fromkeys(letters)))
+    title = f"How ${printer.plain(y)}$ changes with ${printer.plain(x)}$"
+    rule = rules.join(rules.derivative_rules(y.definition, x))
+    check = context.checks.partial(bare, value) if context.checks else None
+    step = context.step(title, printer.plain(bare), printer.plain(value), (bare, value), rule, [y], verification=check)
+    context.remember(("partial", y, x), step.number)
+    return step
+
+
+__all__ = ["forward_section", "given", "loss_section", "partials_section"]
