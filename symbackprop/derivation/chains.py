@@ -96,7 +96,7 @@ def _matrix_block(context: Context, x: Tensor, title: str) -> list[Step]:
         right = " + ".join(notation.pullback(y, x) for y in users)
         lines.add(right, notation.adjoint(x), chain_rule(context, x, users), users, value)
     if alone:
-        rule = rules.join(_applied(users, x))
+        rule = rules.join(_applied(users, x, whole=True))
     expr = context.expression(x)
     short = inlined(expr, notation.large)
     insert = notation.named(x) and short != expr
@@ -114,8 +114,8 @@ def _inserted(context: Context, expr: sp.Expr) -> tuple[str, list[Hashable]]:
     return f"{rules.join([f'${derivative(context.system.loss, z)}$' for z in others])} inserted", [("error", z) for z in others]
 
 
-def _applied(users: Sequence[Tensor], x: Tensor) -> list[str]:
-    return list(dict.fromkeys(r for y in users if y.definition is not None for r in rules.derivative_rules(y.definition, x)))
+def _applied(users: Sequence[Tensor], x: Tensor, whole: bool = False) -> list[str]:
+    return list(dict.fromkeys(r for y in users if y.definition is not None for r in rules.derivative_rules(y.definition, x, whole)))
 
 
 def chain_rule(context: Context, x: Tensor, users: Sequence[Tensor]) -> str:

@@ -7,24 +7,26 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import partial, regions
 from symbackprop.calculus.evaluate import without_partials
+from symbackprop.calculus.simplify import tidy
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.shapes import postorder, rank_of
+from symbackprop.graph.shapes import postorder, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
 
 _VARIABLE = sp.Symbol("u", real=True)
 
 
-def derivative_rules(expr: sp.Expr, x: Tensor) -> list[str]:
-    """The rules by which `expr` is differentiated in `x`, from the outside in, each once."""
+def derivative_rules(expr: sp.Expr, x: Tensor, whole: bool = False) -> list[str]:
+    """The rules by which `expr` is differentiated in `x`, from the outside in, each once. `whole`: tensors at once, so that the
+    pullbacks of operators are stated."""
     needed = {part for part in postorder(expr) if x in part.free_symbols}
     found: list[str] = []
     stack: list[sp.Basic] = [expr]
     while stack:
         part = stack.pop()
         inner = [a for a in part.args if a in needed]
-        rule = _rule(part, x, inner)
+        rule = pullback_rule(part, inner[0]) if whole and isinstance(part, Operator) and len(inner) == 1 else _rule(part, x, inner)
         if rule and rule not in found:
             found.append(rule)
         stack.extend(reversed(inner))
@@ -49,6 +51,23 @@ def _rule(part: sp.Basic, x: Tensor, inner: list[Any]) -> str:
     if isinstance(part, sp.Function) and len(part.args) == 1:
         return function_rule(part.func)
     return f"derivative of {type(part).__name__}" if isinstance(part, sp.Function) else ""
+
+
+def pullback_rule(operator: Operator, operand: sp.Expr) -> str:
+    r"""`pullback of the matrix product: for $Y = U V$, $\bar{V} = U^{\top} \bar{Y}$`, from the operator's own pullback. A bar is the adjoint."""
+    name = f"pullback of {operator.title}"
+    if max(map(rank_of, (operator, *operator.operands))) > 2 or len(operator.operands) > 3:
+        return name
+    letters = [Tensor(letter, shape_of(x), "data") for letter, x in zip("UVW", operator.operands, strict=False)]
+    generic = operator.func(*operator.parameters, *letters)
+    y, adjoint = Tensor("Y", generic.shape, "data"), Tensor("Ybar", generic.shape, "data")
+    place = operator.operands.index(operand)
+    back = generic.pullback(adjoint)[place]
+    if back is None:
+        return name
+    printer = TensorLatex()
+    bar = printer.plain(Tensor(f"{letters[place].name}bar", letters[place].shape, "data"))
+    return f"{name}: for $Y = {printer.plain(generic)}$, ${bar} = {printer.plain(tidy(back.xreplace({generic: y})))}$"
 
 
 @lru_cache(maxsize=256)
@@ -111,8 +130,11 @@ def _numbers(expr: sp.Expr) -> list[Any]:
 
 
 def join(words: list[str]) -> str:
-    """a; a and b; a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    """a; a and b; a, b and c. Words that hold commas of their own are set apart by semicolons."""
+    if len(words) < 2:
+        return "".join(words)
+    comma = "; " if any("," in word for word in words) else ", "
+    return f"{comma.join(words[:-1])}{';' if comma == '; ' else ''} and {words[-1]}"
 
 
 __all__ = ["broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "simplification"]
