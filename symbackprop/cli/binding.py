@@ -8,8 +8,8 @@ import numpy as np
 
 from symbackprop.cli.errors import UsageError
 from symbackprop.cli.table import Table
-from symbackprop.codegen.numpy_module import index_data
 from symbackprop.graph.equations import System, collect
+from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim, show
 from symbackprop.graph.tensor import Tensor
 from symbackprop.text.builder import Source

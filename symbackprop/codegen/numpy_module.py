@@ -14,29 +14,12 @@ from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.initial import initial_sources
+from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
-from symbackprop.graph.operators.gather import OneHot, Take
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.rule import WEIGHT, Rule
-from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
-
-
-def index_data(system: System) -> dict[Tensor, Any]:
-    """The data that are used as integer positions, and the number of positions: 0 to size - 1 are allowed."""
-    found: dict[Tensor, Any] = {}
-    for _, expr in system.equations:
-        for part in postorder(expr):
-            if isinstance(part, OneHot):
-                labels, size = part.operands[0], part.shape[-1]
-            elif isinstance(part, Take):
-                labels, size = part.operands[1], shape_of(part.operands[0])[part.axis]
-            else:
-                continue
-            other = found.get(labels, size)
-            found[labels] = min(size, other) if isinstance(size, int) and isinstance(other, int) else other
-    return found
 
 
 def numpy_module(system: System, rule: Rule | None, dtype: str, version: str) -> str:
@@ -371,4 +354,4 @@ if __name__ == "__main__":
     raise SystemExit(0 if error < 1e-5 else 1)
 '''
 
-__all__ = ["index_data", "numpy_module", "share_rule"]
+__all__ = ["numpy_module", "share_rule"]

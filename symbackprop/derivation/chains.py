@@ -75,7 +75,7 @@ def entry_block(context: Context, x: Tensor, index: Index, title: str, stage: in
     expr = context.expression(x)
     simple = notation.entry_of(expr, index)
     if without_partials(sp.Add(*values)) != simple:  # more than another order of the factors
-        lines.add(printer.plain(simple), simple, rules.simplification(sp.Add(*values), simple))
+        lines.add(printer.plain(simple), simple, rules.simplification(sp.Add(*values), simple), rules.recognised(sp.Add(*values), simple))
     short = inlined(expr, notation.large)
     if notation.named(x) and short != expr:
         final = notation.entry_of(short, index)

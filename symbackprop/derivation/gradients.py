@@ -93,7 +93,7 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
         local = context.forms.local(w)
         text = TensorLatex(places=places(context.system)).plain(local)
         if width(text) <= WIDE:
-            lines.add(text, local, rules.simplification(sp.Add(*values), local))
+            lines.add(text, local, rules.simplification(sp.Add(*values), local), rules.recognised(sp.Add(*values), local))
     section.blocks.append(lines.finish())
     _closed(context, w, (), section)
 

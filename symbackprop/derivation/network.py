@@ -10,6 +10,7 @@ from symbackprop.derivation import rules
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.graph.equations import System
+from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
@@ -41,12 +42,14 @@ def _definition(context: Context, t: Tensor, kind: str) -> Step:
 def given(system: System) -> str:
     """What is given: every datum and every weight, with its set."""
     printer = TensorLatex()
+    labels = index_data(system)
 
     def members(tensors: Sequence[Tensor]) -> str:
         by_set: dict[str, list[str]] = {}
         for t in tensors:
             sizes = r" \times ".join(printer.plain(s) if isinstance(s, sp.Basic) else str(s) for s in t.shape)
-            by_set.setdefault(rf"\mathbb{{R}}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
+            numbers = rf"\{{0, \dots, {printer.plain(sp.sympify(labels[t], strict=True) - 1)}\}}" if t in labels else r"\mathbb{R}"
+            by_set.setdefault(f"{numbers}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
         return rules.join([rf"${', '.join(names)} \in {where}$" for where, names in by_set.items()])
 
     dims = [f"${printer.plain(d)}$" for d in system.dims if isinstance(d, Dim)]

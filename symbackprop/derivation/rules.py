@@ -112,6 +112,8 @@ def broadcast_rule(y: Tensor, x: Tensor) -> str:
 def simplification(before: sp.Expr, after: sp.Expr) -> str:
     """The name of what happened between a product of evaluated factors and its final form."""
     plain = without_partials(before)
+    if found := recognised(before, after):
+        return f"this is {join([f'${TensorLatex().plain(t)}$' for t in found])}, by definition"
     if plain == after:
         return "factors written from the input to the loss" if not rank_of(after) else "the same, in order"
     if _reciprocals(after) < _reciprocals(plain):
@@ -119,6 +121,12 @@ def simplification(before: sp.Expr, after: sp.Expr) -> str:
     if _numbers(after) != _numbers(plain):
         return "numbers collected"
     return "terms collected"
+
+
+def recognised(before: sp.Expr, after: sp.Expr) -> list[Tensor]:
+    """The nodes whose names stand in the final form and did not before."""
+    known = {t.name for t in before.atoms(Tensor)}
+    return sorted((t for t in after.atoms(Tensor) if t.role == "node" and t.name not in known), key=lambda t: t.order)
 
 
 def _reciprocals(expr: sp.Expr) -> int:
@@ -131,10 +139,10 @@ def _numbers(expr: sp.Expr) -> list[Any]:
 
 def join(words: list[str]) -> str:
     """a; a and b; a, b and c. Words that hold commas of their own are set apart by semicolons."""
-    if len(words) < 2:
-        return "".join(words)
+    if len(words) < 3:
+        return " and ".join(words)
     comma = "; " if any("," in word for word in words) else ", "
     return f"{comma.join(words[:-1])}{';' if comma == '; ' else ''} and {words[-1]}"
 
 
-__all__ = ["broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "simplification"]
+__all__ = ["broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "recognised", "simplification"]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from symbackprop.calculus.batch import batch_dimension, is_single_sample
-from symbackprop.codegen.numpy_module import index_data
 from symbackprop.errors import DataError
 from symbackprop.graph.equations import System, collect
+from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim, show
 from symbackprop.graph.tensor import Tensor
 
