@@ -3,6 +3,7 @@ checked, and the three formats by readers that have nothing to do with their wri
 
 # ruff: noqa: RUF001  (mathematical signs are what is tested)
 
+import base64
 import itertools
 import math
 import re
@@ -876,7 +877,8 @@ def test_it_shows_itself():
     diagram = two_neurons().diagram()
     assert repr(diagram) == "Diagram(10 nodes, 9 edges, 7 with a gradient)"
     assert diagram._repr_svg_() == diagram.svg()
-    assert diagram.svg() in diagram._repr_html_()
+    source = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', diagram._repr_html_())[1]
+    assert base64.b64decode(source).decode() == diagram.svg()
     assert "with a gradient" not in two_neurons().diagram(backward=False).svg()
     assert not re.search(r'class="backward"', two_neurons().diagram(backward=False).svg())
 

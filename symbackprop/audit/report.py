@@ -1,6 +1,5 @@
-"""What an audit says: a finding for each weight, and the report of all, as text, Markdown and HTML."""
+"""What an audit says: a finding for each weight, and the report of all, as text and Markdown."""
 
-import html
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -114,23 +113,8 @@ class Audit:
         return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:
+        """No HTML beside it: that would be preferred, and VS Code sets no formulas in HTML."""
         return self.markdown()
-
-    def _repr_html_(self) -> str:
-        rows = []
-        for f in self.findings.values():
-            said = "" if f.right else f"<b>{html.escape(f.diagnosis)}</b>: {html.escape(f.explanation)}"
-            colour = "#1a7f37" if f.right else "#cf222e"
-            cells = [
-                f"<code>{html.escape(f.name)}</code>",
-                f'<b style="color:{colour}">{f.verdict}</b>',
-                _percent(f.relative_error),
-                f"${html.escape(f.formula)}$",
-                said,
-            ]
-            rows.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>")
-        heads = "".join(f'<th style="text-align:left">{h}</th>' for h in ("weight", "verdict", "relative error", "true gradient", "diagnosis"))
-        return f"<p><b>Audit:</b> {html.escape(self._head())}</p><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def gradient_of(gradients: Mapping[str, Any], name: str) -> Any:

@@ -1,7 +1,9 @@
 """What `net.diagram()` returns: the graph of a network's named nodes, and its pictures."""
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from html import escape
 from os import PathLike
 from pathlib import Path
 
@@ -83,5 +85,8 @@ class Diagram:
         return self.svg()
 
     def _repr_html_(self) -> str:
-        """The picture, to be scrolled where the page is narrower than it can be read."""
-        return f'<div style="overflow-x:auto">{self.svg()}</div>'
+        """The picture as an image, to be scrolled where the page is narrower than it can be read. Notebooks on the web remove or break
+        SVG that stands in the page itself."""
+        source = b64encode(self.svg().encode()).decode()
+        style = f"max-width:100%;min-width:{0.6 * self.picture.width:.0f}px"
+        return f'<div style="overflow-x:auto"><img alt="{escape(self._title)}" style="{style}" src="data:image/svg+xml;base64,{source}"></div>'
