@@ -57,7 +57,7 @@ class Forms:
             if t in self._chains or t is loss:
                 self._chains.setdefault(t, sp.S.One)
             else:
-                parts = [sp.Mul(self._chains[y], Partial(y, t, *self._held(y, t))) for y in self.users[t]]
+                parts = [sp.Mul(self._chains[y], Partial(y, t, *self.held(y, t))) for y in self.users[t]]
                 total = sp.Add(*parts)
                 self._chains[t] = total
             paths[t] = paths.get(t) or sum(paths[y] for y in self.users.get(t, ()))
@@ -85,7 +85,7 @@ class Forms:
         for y in self.users.get(x, []):
             assert y.definition is not None
             at, free = _joined(y, x, index, fresh, self._names)
-            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index), *self._held(y, x)))
+            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index), *self.held(y, x)))
             total += IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
         return total
 
@@ -101,11 +101,11 @@ class Forms:
         at, free = _joined(y, x, index, fresh, self._names)
         adjoint = self.adjoints.of[y]
         before = fresh.entry(adjoint, at) if y is not self.system.loss else sp.S.One
-        term = sp.Mul(before, Partial(_at(y, at), _at(x, index), *self._held(y, x)))
+        term = sp.Mul(before, Partial(_at(y, at), _at(x, index), *self.held(y, x)))
         fresh.taken = outside  # sums beside each other use the same letters
         return IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
 
-    def _held(self, y: Tensor, x: Tensor) -> list[Tensor]:
+    def held(self, y: Tensor, x: Tensor) -> list[Tensor]:
         """What is held fixed in ∂y/∂x: said only for the loss, where x reaches it by other ways too and ∂C/∂x alone means all of them."""
         if y is not self.system.loss or len(self.users[x]) == 1:
             return []

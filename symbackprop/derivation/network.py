@@ -77,14 +77,13 @@ def _partial(context: Context, y: Tensor, x: Tensor) -> Step:
     assert y.definition is not None
     terms = context.forms.chain_step(x, notation.index(x))
     found = next(p for t in terms for p in t.atoms(Partial) if p.tensor is y)
-    bare = Partial(*found.args[:2])
-    letters = [s for part in bare.args if isinstance(part, sp.Indexed) for s in part.indices if isinstance(s, sp.Symbol)]
-    value: sp.Expr = relettered(bare.entry(), {*notation.taken, *(s.name for s in letters)})
+    letters = [s for part in (found.y, found.x) if isinstance(part, sp.Indexed) for s in part.indices if isinstance(s, sp.Symbol)]
+    value: sp.Expr = relettered(found.entry(), {*notation.taken, *(s.name for s in letters)})
     printer = notation.entries(tuple(dict.fromkeys(letters)))
     title = f"How ${printer.plain(y)}$ changes with ${printer.plain(x)}$"
     rule = rules.join(rules.derivative_rules(y.definition, x))
-    check = context.checks.partial(bare, value) if context.checks else None
-    step = context.step(title, printer.plain(bare), printer.plain(value), (bare, value), rule, [y], verification=check)
+    check = context.checks.partial(found, value) if context.checks else None
+    step = context.step(title, printer.plain(found), printer.plain(value), (found, value), rule, [y], verification=check)
     context.remember(("partial", y, x), step.number)
     return step
 

@@ -61,7 +61,7 @@ class Notation:
     def sum_of_terms(self, terms: Sequence[sp.Expr], printer: TensorLatex) -> str:
         text = ""
         for term in terms:
-            part = printer.plain(term)
+            part = printer.plain(term.doit() if isinstance(term, Factor) else term)  # one factor alone needs no brackets
             text += (" + " if text and not part.startswith("-") else " " if text else "") + part
         return text
 
@@ -77,7 +77,7 @@ class Notation:
     def pullback(self, y: Tensor, x: Tensor) -> str:
         """What the equation of y hands back to x: the transposed derivative, applied to the error of y."""
         printer = self.matrices
-        partial = printer.plain(Partial(y, x))
+        partial = printer.plain(Partial(y, x, *self.forms.held(y, x)))
         if y is self.system.loss:
             return partial
         return rf"\left({partial}\right)^{{\top}} \left[{printer.plain(self.adjoint(y))}\right]"
