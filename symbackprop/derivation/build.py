@@ -33,7 +33,7 @@ def build(
     if form not in FORMS:
         raise UnsupportedError(f"the form {form!r} of a derivation is unknown; expected one of {', '.join(FORMS)}")
     chosen = _chosen(forms.system, weights)
-    checks = Checks(Values(forms.system, forms.adjoints, seed)) if verify else None
+    checks, unchecked = _checks(forms, seed) if verify else (None, "")
     context = Context(forms, "mixed" if form in STAGES else form, STAGES.get(form, 3), chosen, checks)
     sections = [forward_section(context), loss_section(context)]
     if chosen:
@@ -41,7 +41,16 @@ def build(
         sections += [errors_section(context), *(gradient_section(context, w) for w in chosen)]
     if optimizer is not None:
         sections.append(update_section(context, optimizer))
-    return [section for section in sections if section.blocks]
+    sections[0].notes += [unchecked] if unchecked else []
+    return [section for section in sections if section.blocks or section.notes]
+
+
+def _checks(forms: Forms, seed: int) -> tuple[Checks | None, str]:
+    """The checks, or a sentence that says why there are none: some functions are differentiated and printed, but not computed."""
+    try:
+        return Checks(Values(forms.system, forms.adjoints, seed)), ""
+    except UnsupportedError as error:
+        return None, f"The equations are not checked by numbers: {str(error).replace('$', '')}."
 
 
 def _chosen(system: System, weights: Sequence[Any] | None) -> list[Tensor]:

@@ -70,7 +70,7 @@ def entry_block(context: Context, x: Tensor, index: Index, title: str, stage: in
             return lines.finish()
     sizes: dict[str, Any] = {}
     values = [relettered(t.entry() if direct else evaluated(t), notation.taken, sizes) for t in terms]
-    why = rules.join(_applied(users, x)) if direct else "factors evaluated"
+    why = rules.join(applied(users, x)) if direct else "factors evaluated"
     lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, [("partial", y, x) for y in users])
     expr = context.expression(x)
     simple = notation.entry_of(expr, index)
@@ -96,7 +96,7 @@ def _matrix_block(context: Context, x: Tensor, title: str) -> list[Step]:
         right = " + ".join(notation.pullback(y, x) for y in users)
         lines.add(right, notation.adjoint(x), chain_rule(context, x, users), users, value)
     if alone:
-        rule = rules.join(_applied(users, x, whole=True))
+        rule = rules.join(applied(users, x, whole=True))
     expr = context.expression(x)
     short = inlined(expr, notation.large)
     insert = notation.named(x) and short != expr
@@ -114,7 +114,8 @@ def _inserted(context: Context, expr: sp.Expr) -> tuple[str, list[Hashable]]:
     return f"{rules.join([f'${derivative(context.system.loss, z)}$' for z in others])} inserted", [("error", z) for z in others]
 
 
-def _applied(users: Sequence[Tensor], x: Tensor, whole: bool = False) -> list[str]:
+def applied(users: Sequence[Tensor], x: Tensor, whole: bool = False) -> list[str]:
+    """The rules by which the equations of `users` are differentiated in x."""
     return list(dict.fromkeys(r for y in users if y.definition is not None for r in rules.derivative_rules(y.definition, x, whole)))
 
 
@@ -130,4 +131,4 @@ def chain_rule(context: Context, x: Tensor, users: Sequence[Tensor]) -> str:
     return f"chain rule: ${printer.plain(x)}$ acts on ${printer.plain(loss)}$ {ways}" + (f"; {added}" if added else "")
 
 
-__all__ = ["Lines", "chain_rule", "entry_block", "tensor_block"]
+__all__ = ["Lines", "applied", "chain_rule", "entry_block", "tensor_block"]

@@ -5,7 +5,7 @@ import sympy as sp
 
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
-from symbackprop.derivation.chains import Lines, chain_rule, entry_block, tensor_block
+from symbackprop.derivation.chains import Lines, applied, chain_rule, entry_block, tensor_block
 from symbackprop.derivation.closed import Written, closed_form
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.notation import Index, at, factors_in, path_key
@@ -84,8 +84,9 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
         lines.add(notation.sum_of_terms(terms, printer), sp.Add(*terms), chain_rule(context, w, users), users)
     if context.stage > 1 or direct:
         values = [t.entry() if direct else evaluated(t) for t in terms]
+        why = rules.join(applied(users, w)) if direct else "every factor evaluated"
         factors = [("partial", p.tensor, p.x) for t in terms for p in t.atoms(Partial)]
-        lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), "every factor evaluated", factors)
+        lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, factors)
         expr = context.expression(w)
         errors = [t.adjoint_of[1] for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of]
         if errors:
@@ -120,6 +121,8 @@ def _closed(context: Context, w: Tensor, index: Index, section: Section) -> None
     if not isinstance(found, Written):
         section.notes.append(found)
         return
+    if section.blocks and section.blocks[-1] and section.blocks[-1][-1].right == found.right:
+        return  # it had no named values
     head = derivative(context.system.loss, w, index, context.notation.entries(index))
     lines = Lines(context, w, index, section.title, head)
     lines.add(found.right, found.expr, "closed: every named value replaced by its definition", where=found.where)

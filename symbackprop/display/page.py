@@ -12,6 +12,7 @@ from symbackprop.display.highlight import highlighted
 from symbackprop.display.lines import Group, Row, definitions, groups, reason, rows, verdict
 from symbackprop.display.mathml import mathml
 from symbackprop.display.prose import capital, written
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
 from symbackprop.latex.equations import align
@@ -142,8 +143,11 @@ def _mark(step: Step) -> str:
 
 
 def _code(system: System, rule: Rule | None) -> str:
-    source = numpy_module(system, rule, "float64", __version__)
-    return f'<details class="section"><summary><h2>The code</h2></summary>\n{highlighted(source)}\n</details>'
+    try:
+        shown = highlighted(numpy_module(system, rule, "float64", __version__))
+    except UnsupportedError as error:
+        shown = f"<p>{escape(str(error))}</p>"
+    return f'<details class="section"><summary><h2>The code</h2></summary>\n{shown}\n</details>'
 
 
 __all__ = ["page"]
