@@ -770,3 +770,9 @@ def test_the_report():
     assert all(line.count("|") == 6 for line in table[2:])
     assert f"${report['b'].formula}$" in report.markdown()
     assert report._repr_markdown_() == report.markdown()
+
+
+def test_signs_in_an_explanation_are_not_markdown():
+    gradient = tanh_and_autograd.two_neurons().gradients["w_1"]
+    finding = sbp.Finding("w_1", False, 2.0, "sign", "see x**2 + y**2 and a_1 | b_1", gradient=gradient)
+    assert sbp.Audit({"w_1": finding}, 1e-6).markdown().endswith(r"| **sign**: see x\*\*2 + y\*\*2 and a\_1 \| b\_1 |")

@@ -108,7 +108,7 @@ class Audit:
         """A table with formulas as `$...$`, as GitHub and Jupyter render it."""
         lines = [f"**Audit:** {self._head()}", "", "| weight | verdict | relative error | true gradient | diagnosis |", "|---|---|---|---|---|"]
         for f in self.findings.values():
-            said = "" if f.right else f"**{f.diagnosis}**: {f.explanation}"
+            said = "" if f.right else f"**{_words(f.diagnosis)}**: {_words(f.explanation)}"
             lines.append(f"| `{f.name}` | {f.verdict} | {_percent(f.relative_error)} | ${_cell(f.formula)}$ | {_cell(said)} |")
         return "\n".join(lines)
 
@@ -126,6 +126,11 @@ def gradient_of(gradients: Mapping[str, Any], name: str) -> Any:
 
 def _percent(error: float) -> str:
     return "-" if error != error or error == float("inf") else f"{error:.1e}"
+
+
+def _words(text: str) -> str:
+    """Text in which Markdown finds no emphasis, link or tag of its own: a_1**2 and x*y."""
+    return "".join("\\" + c if c in "\\`*_[]<>#~$" else c for c in text)
 
 
 def _cell(text: str) -> str:

@@ -34,7 +34,8 @@ def groups(section: Section) -> Iterator[Group]:
         if single:
             yield Group("", single)
         single = []
-        yield Group(block[0].title if block[0].title != section.title else "", block)
+        repeated = section.title.lower().endswith(block[0].title.lower())  # "Backward: the gradient of w"
+        yield Group("" if repeated else block[0].title, block)
     if single:
         yield Group("", single)
 
