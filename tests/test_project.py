@@ -69,7 +69,7 @@ LEFT_OF = {
     "derivation": {"graph", "calculus", "latex", "codegen", "training"},
     "audit": {"graph", "calculus", "latex", "codegen", "training"},
     "text": {"graph"},
-    "display": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation"},
+    "display": {"graph", "calculus", "latex", "codegen", "training", "derivation"},
     # The command line is on top of everything, the files that stand on top of the folders included.
     "cli": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation", "audit", "display", "network", "reading", "check"},
 }

@@ -4,7 +4,7 @@ at the blackboard.
 Source of the manner: Mazur, A Step by Step Backpropagation Example (2015).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from symbackprop.derivation.notation import Index, Notation, at, path_key
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.errors import DataError, UnsupportedError
-from symbackprop.graph.equations import System
+from symbackprop.graph.equations import System, collect
 from symbackprop.graph.operators.reduction import BigMax
-from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT
+from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import show
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative
@@ -30,6 +30,7 @@ from symbackprop.latex.printer import TensorLatex
 from symbackprop.training.evaluator import Evaluator
 from symbackprop.training.feed import Array
 from symbackprop.training.optimizers import Optimizer
+from symbackprop.training.trainer import Trainer
 
 LIMIT = 300  # values that are computed on the page
 
@@ -199,7 +200,7 @@ class _Worked:
         return f"({', '.join(map(self._array, array))})"
 
     def forward(self) -> Section:
-        section = Section("Forward")
+        section = Section("Forward pass")
         printer = self.notation.entries()
         for t, expr in self.system.equations:
             for index in self.indices(t):
@@ -211,29 +212,28 @@ class _Worked:
         return section
 
     def errors(self) -> Section:
-        section = Section("Backward: the errors")
+        section = Section("The errors, from the loss backwards")
         nodes = [e.symbol.adjoint_of[1] for e in self.forms.adjoints.equations if e.symbol.adjoint_of]
         for x in nodes:
             if x.role != "weight":
-                section.blocks += [self.block(x, index, "error") for index in self.indices(x)]
+                section.blocks.append([step for index in self.indices(x) for step in self.entry(x, index, "error")])
         return section
 
     def gradient(self, w: Tensor) -> Section:
         name = TensorLatex().plain(w)
-        section = Section(f"Backward: the gradient of ${name}$")
+        section = Section(f"The gradient of ${name}$")
         if isinstance(self.forms.adjoints.of[w], Tensor):
-            section.blocks = [self.block(w, index, "gradient") for index in self.indices(w)]
+            section.blocks = [[step for index in self.indices(w) for step in self.entry(w, index, "gradient")]]
         else:
             section.text.append(f"The loss does not depend on ${name}$: its gradient is 0.")
         return section
 
-    def block(self, x: Tensor, index: Index, what: str) -> list[Step]:
+    def entry(self, x: Tensor, index: Index, what: str) -> list[Step]:
         """The chain rule in names, and the same with its factors evaluated and their numbers."""
         notation, printer = self.notation, self.notation.entries()
-        name = printer.plain(at(x, index))
         adjoint = self.forms.adjoints.of[x]
         subject, value = at(adjoint, index), self.value(adjoint, index)
-        title = f"The {what} of ${name}$"
+        title = f"The {what} of ${printer.plain(x)}$"
         head = notation.entry_left(x, index)
         chain = sp.Add(*self.forms.chain_step(x, index))
         final = notation.entry_of(adjoint.definition, index)
@@ -250,39 +250,35 @@ class _Worked:
     def update(self) -> Section:
         """One step of the optimizer, and what it did to the loss."""
         rule = self.optimizer.equations()
-        section = Section("Update")
-        moved = dict(self.point.values)
+        section = Section("The update")
+        trainer = Trainer(self.system, self.optimizer, {w.name: self.point.values[w] for w in self.system.weights})
+        trainer.step(**{t.name: self.point.values[t] for t in collect([self.system.loss]) if t.role == "data"})
+        moved = {**self.point.values, **{w: np.asarray(trainer.weights[w.name], dtype=float) for w in self.system.weights}}
         for w in self.system.weights:
-            moved[w] = np.array(self.point.values[w], dtype=float)
-            for index in self.indices(w):
-                adjoint = self.forms.adjoints.of[w]
-                gradient = self.value(adjoint, index) if isinstance(adjoint, Tensor) else float(adjoint)
-                values: dict[Tensor, float] = {WEIGHT: self.value(w, index), GRADIENT: gradient, STEP: 1.0, **rule.states}
-                for target, expr in rule.assignments:
-                    values[target] = self._assign(section, w, index, target, expr, values)
-                moved[w][tuple(map(int, index))] = values[WEIGHT]
-        before, after = (self.numeric.number(v) for v in (self.value(self.system.loss, ()), self._loss(moved)))
+            after = {WEIGHT: moved[w], **{s: np.asarray(trainer.state[s.name][w.name]) for s in rule.states}}
+            section.blocks += [[step] for index in self.indices(w) for step in self._assignments(rule, w, index, after)]
+        before, now = (self.numeric.number(v) for v in (self.value(self.system.loss, ()), self.point.run(moved)[self.system.loss]))
         loss = TensorLatex().plain(self.system.loss)
-        section.text.append(f"One step of {type(self.optimizer).__name__}. It takes the loss from ${loss} = {before}$ to ${loss} = {after}$.")
+        section.text.append(f"One step of {type(self.optimizer).__name__}. It takes the loss from ${loss} = {before}$ to ${loss} = {now}$.")
         return section
 
-    def _assign(self, section: Section, w: Tensor, index: Index, target: Tensor, expr: sp.Expr, values: Mapping[Tensor, float]) -> float:
-        """One assignment of the rule for one entry: the formula, the numbers, the result."""
-        printer = self.notation.entries()
-        entry = printer.plain(at(w, index))
-        numeric = _Numeric({t: np.asarray(v) for t, v in values.items()}, self.numeric.digits)
-        numeric.lead = target
-        result = float(expr.xreplace({t: sp.Float(v, 25) for t, v in values.items()}).evalf(25))
-        left = entry if target is WEIGHT else TensorLatex().plain(target)
-        text = f"{numeric.plain(expr)} {numeric.equals(result)}"
-        title = f"The update of ${entry}$"
-        self.count += 1
-        why = f"the rule of {type(self.optimizer).__name__}"
-        section.blocks.append([Step(self.count, title, _equal(target, expr), why, left, text, r"\leftarrow")])
-        return result
-
-    def _loss(self, values: dict[Tensor, Array]) -> float:
-        return float(self.point.run(values)[self.system.loss])
+    def _assignments(self, rule: Rule, w: Tensor, index: Index, after: Mapping[Tensor, Array]) -> Iterator[Step]:
+        """The rule for one entry: each assignment with its numbers, against what the training step made of it."""
+        place = tuple(map(int, index))
+        entry = self.notation.entries().plain(at(w, index))
+        adjoint = self.forms.adjoints.of[w]
+        gradient = self.value(adjoint, index) if isinstance(adjoint, Tensor) else float(adjoint)
+        values: dict[Tensor, float] = {WEIGHT: self.value(w, index), GRADIENT: gradient, STEP: 1.0, **rule.states}
+        for target, expr in rule.assignments:
+            numeric = _Numeric({t: np.asarray(v) for t, v in values.items()}, self.numeric.digits)
+            numeric.lead = target
+            values[target] = float(expr.xreplace({t: sp.Float(v, 25) for t, v in values.items()}).evalf(25))
+            left = entry if target is WEIGHT else TensorLatex().plain(target)
+            text = f"{numeric.plain(expr)} {numeric.equals(values[target])}"
+            check = agree([(float(after[target][place]), values[target])], "the training step") if target in after else None
+            why = f"the rule of {type(self.optimizer).__name__}"
+            self.count += 1
+            yield Step(self.count, f"The update of ${entry}$", _equal(target, expr), why, left, text, r"\leftarrow", verification=check)
 
 
 def _equal(left: sp.Basic, right: sp.Basic) -> sp.Basic:

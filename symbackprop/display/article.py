@@ -3,7 +3,7 @@ r"""Derivations as LaTeX: a fragment for a paper, or a whole article. It needs a
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import definitions, groups, reasons, rows, verdict
+from symbackprop.display.lines import definitions, groups, reasons, rows, spans, verdict
 from symbackprop.display.prose import capital, written
 from symbackprop.latex.equations import align
 
@@ -24,7 +24,7 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 
 """
 
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "←": r"$\leftarrow$", "<": r"$<$", ">": r"$>$"}
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "←": r"$\leftarrow$", "–": "--", "<": r"$<$", ">": r"$>$"}
 _SPECIAL |= {c: "\\" + c for c in "&%#_{}$"}
 
 
@@ -60,7 +60,7 @@ def _section(section: Section) -> str:
             parts.append(f"\n\\paragraph{{{prose(group.title)}.}}\\leavevmode")
         parts.append(_aligned(group.steps))  # no blank line before it: that would be a paragraph of its own
         parts += [f"where\n{_where(step)}" for step in group.steps if step.where]
-        why = "; ".join(f"{', '.join(f'({n})' for n in numbers)}~{prose(text)}" for numbers, text in reasons(group.steps))
+        why = "; ".join(f"{spans(numbers)}~{prose(text)}" for numbers, text in reasons(group.steps))
         if why:
             parts.append(f"{{\\small {why}.\\par}}")
     parts += [f"\n{prose(capital(note))}" for note in section.notes]
@@ -75,7 +75,8 @@ def _aligned(steps: Sequence[Step]) -> str:
         step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
         relation = f"{row.relation} " if row.relation else ""
         tag = rf" \tag{{{step.number}}}" if ends else r" \notag"
-        ending = "" if i + 1 == len(lines) else r" \\" if ends else r" \\*"  # the lines of one equation stay on one page
+        apart = "[4pt]" if i + 1 < len(lines) and not row.left and lines[i + 1].left else ""  # after an equation of several lines
+        ending = "" if i + 1 == len(lines) else rf" \\{apart}" if ends else r" \\*"  # the lines of one equation stay on one page
         text.append(f"  {row.left + ' ' if row.left else ''}&{relation}{row.right}{tag}{ending}")
     return "\\begin{align}\n" + "\n".join(text) + "\n\\end{align}"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from symbackprop.calculus.forms import Forms
@@ -10,6 +9,7 @@ from symbackprop.derivation.build import build
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivation.worked import worked
 from symbackprop.display import article, markdown, page, plain
+from symbackprop.display.files import save
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
@@ -57,7 +57,6 @@ class Derivation:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write .tex (an article), .html, .md or .txt. Raises `UnsupportedError` for another suffix."""
-        path = Path(path)
         writers: dict[str, Callable[[], str]] = {
             ".tex": lambda: self.latex(document=True),
             ".html": self.html,
@@ -65,9 +64,7 @@ class Derivation:
             ".md": self.markdown,
             ".txt": self.text,
         }
-        if path.suffix.lower() not in writers:
-            raise UnsupportedError(f"a derivation cannot be saved as {path.name!r}; the suffix must be one of {', '.join(writers)}")
-        path.write_text(writers[path.suffix.lower()](), encoding="utf-8")
+        save(path, writers, "a derivation")
 
     def __repr__(self) -> str:
         wrong = "" if self.ok else ", WRONG where numbers disagree"

@@ -68,6 +68,17 @@ def reasons(steps: Sequence[Step]) -> list[tuple[list[int], str]]:
     return [(numbers, why) for why, numbers in found.items()]
 
 
+def spans(numbers: Sequence[int]) -> str:
+    """The numbers of equations: (1), (4)-(7)."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"({r[0]})" if len(r) == 1 else f"({r[0]}), ({r[1]})" if len(r) == 2 else f"({r[0]})–({r[-1]})" for r in runs)
+
+
 def verdict(sections: Sequence[Section]) -> str:
     """One sentence on how the checks came out."""
     steps = [s for section in sections for s in section if s.verification is not None]
@@ -89,4 +100,4 @@ def _scientific(error: float) -> str:
     return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if error else "$0$"
 
 
-__all__ = ["Group", "Row", "definitions", "groups", "reason", "reasons", "rows", "verdict"]
+__all__ = ["Group", "Row", "definitions", "groups", "reason", "reasons", "rows", "spans", "verdict"]

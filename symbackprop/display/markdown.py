@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import definitions, groups, reasons, rows, verdict
+from symbackprop.display.lines import definitions, groups, reasons, rows, spans, verdict
 from symbackprop.display.prose import capital, written
 from symbackprop.latex.equations import align
 
@@ -37,7 +37,7 @@ def _section(section: Section) -> list[str]:
         for step in group.steps:
             if step.where:
                 parts.append(f"where\n\n$$\n{align(definitions(step, WIDTH), 'aligned')}\n$$")
-        why = [f"- {', '.join(f'({n})' for n in numbers)} {prose(text)}" for numbers, text in reasons(group.steps)]
+        why = [f"- {spans(numbers)} {prose(text)}" for numbers, text in reasons(group.steps)]
         if why:
             parts.append("\n".join(why))
     return [*parts, *(prose(capital(note)) for note in section.notes)]

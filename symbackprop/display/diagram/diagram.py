@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from html import escape
 from os import PathLike
-from pathlib import Path
 
 from symbackprop.display.diagram import markup
 from symbackprop.display.diagram.graph import KINDS, Edge, Node, edges_of, nodes_of
 from symbackprop.display.diagram.layout import Picture, picture
 from symbackprop.display.diagram.svg import svg
 from symbackprop.display.diagram.text import plain
-from symbackprop.errors import UnsupportedError
+from symbackprop.display.files import save
 from symbackprop.graph.equations import System
 
 
@@ -52,7 +51,6 @@ class Diagram:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write .svg, .dot or .gv, .mmd, or .md (Mermaid in a code block). Raises `UnsupportedError` for another suffix."""
-        path = Path(path)
         writers: dict[str, Callable[[], str]] = {
             ".svg": self.svg,
             ".dot": self.dot,
@@ -60,9 +58,7 @@ class Diagram:
             ".mmd": self.mermaid,
             ".md": lambda: f"```mermaid\n{self.mermaid()}```\n",
         }
-        if path.suffix.lower() not in writers:
-            raise UnsupportedError(f"a diagram cannot be saved as {path.name!r}; the suffix must be one of {', '.join(writers)}")
-        path.write_text(writers[path.suffix.lower()](), encoding="utf-8")
+        save(path, writers, "a diagram")
 
     @property
     def _title(self) -> str:
