@@ -1,5 +1,6 @@
 """A derivation as users meet it: the steps, and the pages that are made of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -71,7 +72,8 @@ class Derivation:
         return f"Derivation({self.title!r}: {len(self.sections)} sections, {len(self.steps)} steps{wrong})"
 
     def _repr_markdown_(self) -> str:
-        return self.markdown()
+        """Its headings are small: in a notebook it stands below the notebook's own."""
+        return re.sub("^#", "###", self.markdown(), flags=re.MULTILINE)
 
 
 def derive(
