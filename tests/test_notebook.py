@@ -59,7 +59,7 @@ def shown(notebook):
         for output in cell["outputs"]:
             data = output["data"] if "data" in output else {output["name"]: output["text"]}
             for kind, text in data.items():
-                text = re.sub("base64,([^\"]+)", lambda m: base64.b64decode(m[1]).decode(), "".join(text))
+                text = re.sub('base64,([^"]+)', lambda m: base64.b64decode(m[1]).decode(), "".join(text))
                 forms[kind] = forms.get(kind, "") + text
     return found
 

@@ -42,7 +42,7 @@ details.block > summary { font-weight: 600; }
 details.block > summary .result { font-weight: 400; margin-left: 1em; }
 details.block[open] > summary .result { display: none; }
 .equations { display: grid; grid-template-columns: max-content minmax(0, 1fr) minmax(11rem, 17rem) max-content; column-gap: .55em; row-gap: .5em;
-  align-items: center; margin: .6rem 0 .2rem; overflow-x: auto; }
+  align-items: center; margin: .4rem 0 0; padding: .2rem 0; overflow-x: auto; overflow-y: hidden; }
 .equations > .left { justify-self: end; }
 .equations math { display: inline math; }
 .equations > .right { overflow-x: auto; overflow-y: hidden; padding: .1em 0; }
@@ -54,8 +54,10 @@ details.block[open] > summary .result { display: none; }
 .where { margin: .3rem 0 .3rem 2em; }
 .verdict { border-top: 1px solid var(--line); padding-top: 1rem; color: var(--quiet); }
 figure { margin: 1.2rem 0; overflow-x: auto; }
-@media (max-width: 48rem) { .equations { grid-template-columns: max-content minmax(0, 1fr) max-content; }
-  .equations > .why { grid-column: 2 / 4; padding: 0; } }
+@media (max-width: 60rem) { /* the reason below its equation, the number beside it */
+  .equations { grid-template-columns: max-content minmax(0, 1fr) max-content; grid-auto-flow: dense; row-gap: .15em; }
+  .equations > .left { grid-column: 1; } .equations > .right { grid-column: 2; } .equations > .number { grid-column: 3; }
+  .equations > .why { grid-column: 1 / 4; padding: 0 0 .35em 3em; } .equations > div:not([class]) { display: none; } }
 @media print { nav { display: none; } main { max-width: none; padding: 0; } details.block, .equations { break-inside: avoid; } }
 """
 
@@ -108,17 +110,20 @@ def _group(group: Group) -> str:
 
 
 def _equations(steps: Sequence[Step]) -> str:
-    """A grid: left sides, right sides, reasons, numbers. An equation that is broken has a line for each piece."""
+    """A grid: left sides, right sides, reasons, numbers. An equation that is broken has a line for each piece, its number on the last."""
     cells, where = [], []
-    for row in rows(steps, WIDTH):
+    lines = list(rows(steps, WIDTH))
+    remaining = iter(steps)
+    for row, following in zip(lines, [*lines[1:], None], strict=True):
         left = mathml(row.left) if row.left else ""
         cells.append(f'<div class="left">{left}</div><div class="right">{_right(row)}</div>')
-        if row.step is None:
+        if following is not None and following.step is None:
             cells.append("<div></div><div></div>")
             continue
-        cells.append(f'<div class="why">{_why(row.step)}</div><div class="number" id="eq-{row.step.number}">({row.step.number}){_mark(row.step)}</div>')
-        if row.step.where:
-            where.append(f'<div class="where">where {mathml(align(definitions(row.step, WIDTH), "aligned"))}</div>')
+        step = next(remaining)
+        cells.append(f'<div class="why">{_why(step)}</div><div class="number" id="eq-{step.number}">({step.number}){_mark(step)}</div>')
+        if step.where:
+            where.append(f'<div class="where">where {mathml(align(definitions(step, WIDTH), "aligned"))}</div>')
     return '<div class="equations">' + "\n".join(cells) + "</div>" + "\n".join(where)
 
 
