@@ -510,7 +510,11 @@ def test_formulas_say_the_expression(expr):
     assert complex(read.subs(at)) == pytest.approx(complex(expr.subs(at)), rel=1e-12)
 
 
-X, Y, W, U = *sbp.data("X Y", ("n", 3)), *sbp.weight("W U", (3, 3))
+def declared():
+    return *sbp.data("X Y", ("n", 3)), *sbp.weight("W U", (3, 3))
+
+
+X, Y, W, U = declared()
 
 
 @pytest.mark.parametrize(
@@ -538,6 +542,7 @@ X, Y, W, U = *sbp.data("X Y", ("n", 3)), *sbp.weight("W U", (3, 3))
     ],
 )
 def test_formulas(expr, expected):
+    declared()  # in this order, whatever other tests declared since
     assert plain(formula(expr)).replace("\u2009", " ") == expected
 
 
