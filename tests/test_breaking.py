@@ -258,6 +258,6 @@ def test_deep_networks_are_broken_in_reasonable_time():
     assert len(right) > 2000
     assert same(break_lines("y", right, 34.5), right)
     nested = "x"
-    for i in range(300):
+    for i in range(80):
         nested = rf"\tanh(w_{{{i}}} {nested} + b_{{{i}}})"
     assert same(break_lines("y", nested, 34.5), nested)
