@@ -99,6 +99,7 @@ def executed(request, tmp_path_factory):
 
 
 def test_the_stored_outputs_are_what_it_prints_today(executed):
+    """Where what it prints has changed for the better, `.ci/notebook` stores it anew."""
     assert_same(shown(load(executed)), shown(load(NOTEBOOK)))
 
 
