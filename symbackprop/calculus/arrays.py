@@ -33,6 +33,16 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erfc": np.vectorize(math.erfc, otypes=[float]),
 }
 
+# Of any number of arguments, each an array with axes of its own; SymPy's code for them wants arrays of one shape.
+_FOLDED: dict[Any, Callable[[Any, Any], Any]] = {
+    sp.Add: operator.add,
+    sp.Mul: operator.mul,
+    sp.Max: np.maximum,
+    sp.Min: np.minimum,
+    sp.And: np.logical_and,
+    sp.Or: np.logical_or,
+}
+
 
 class Arrays:
     """What tensors (and sizes of dimensions) are worth, and from that what expressions of them are worth."""
@@ -121,10 +131,8 @@ class _Evaluator:
             return int(expr) if expr.is_Integer else bool(expr) if expr in (sp.true, sp.false) else float(expr)
         args = [self.value(a) for a in expr.args] if not isinstance(expr, sp.Piecewise) else []
         with np.errstate(all="ignore"):
-            if isinstance(expr, sp.Add):
-                return reduce(operator.add, args)
-            if isinstance(expr, sp.Mul):
-                return reduce(operator.mul, args)
+            if expr.func in _FOLDED:
+                return reduce(_FOLDED[expr.func], args)
             if isinstance(expr, sp.Pow):
                 return np.asarray(args[0], dtype=float) ** args[1]
             if isinstance(expr, sp.Piecewise):

@@ -210,7 +210,7 @@ def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, 
     at: list[sp.Expr] = []
     free = []
     for k, size in zip(symbols, y.shape, strict=True):
-        same = [m for m in range(len(index)) if all(p[m] == k for p in places)]
+        same = [m for m in range(len(index)) if all(p[m] == k for p in places) and _fits(x.shape[m], size)]
         if size == 1:
             at.append(k)
         elif same and places:
@@ -219,6 +219,11 @@ def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, 
             at.append(k)
             free.append((k, size))
     return tuple(at), free
+
+
+def _fits(size: Any, room: Any) -> bool:
+    """Whether every index below `size` is one below `room`: of a slice of x, not all entries of x have a place in y."""
+    return bool(size == room or (isinstance(size, int) and isinstance(room, int) and size <= room))
 
 
 def _adjoints_in(expr: sp.Expr) -> set[Tensor]:

@@ -1,5 +1,6 @@
 """Partial derivatives by name: ∂y/∂x as the chain rule writes it, before and after it is evaluated."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy as sp
@@ -71,7 +72,9 @@ def _entry_derivative(y: Tensor, at: tuple[sp.Expr, ...], x: Tensor, index: tupl
     symbols = [s for s in (*at, *index) if isinstance(s, sp.Symbol)]
     entry = IndexForm(taken=[*symbols, unit.name]).entry(pulled, index)
     deltas = {e: sp.Mul(*map(sp.KroneckerDelta, e.indices, at)) for e in entry.atoms(sp.Indexed) if e.base.label is unit}
-    return _factored(collapsed(entry.xreplace({unit: sp.S.One, **deltas})))
+    sizes = dict(zip((*at, *index), (*y.shape, *x.shape), strict=True))
+    sizes |= {k: high + 1 for total in entry.atoms(sp.Sum) for k, _, high in total.limits}
+    return _factored(collapsed(entry.xreplace({unit: sp.S.One, **deltas}), sizes))
 
 
 class Factor(sp.Expr):
@@ -94,32 +97,38 @@ def evaluated(chain: sp.Expr) -> sp.Expr:
     return chain.xreplace({p: Factor(p.entry()) for p in chain.atoms(Partial)})
 
 
-def collapsed(expr: sp.Expr) -> sp.Expr:
-    """Sums over Kronecker deltas carried out: Σ_p δ_ip f(p) is f(i). Indices run within the axes that they belong to, so i is in range."""
+def collapsed(expr: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
+    """Sums over Kronecker deltas carried out: Σ_p δ_ip f(p) is f(i), where p runs as far as i does. `sizes`: index → how far it runs."""
     if not expr.has(sp.KroneckerDelta):
         return expr
-    args = [collapsed(a) if isinstance(a, sp.Expr) else a for a in expr.args]
+    args = [collapsed(a, sizes) if isinstance(a, sp.Expr) else a for a in expr.args]
     if not isinstance(expr, sp.Sum):
         return expr.func(*args) if expr.args and not isinstance(expr, (sp.Indexed, sp.KroneckerDelta)) else expr
     terms = sp.Add.make_args(sp.expand_mul(args[0]))
-    return sp.Add(*(_picked(term, list(expr.limits)) for term in terms))
+    return sp.Add(*(_picked(term, list(expr.limits), sizes) for term in terms))
 
 
-def _picked(term: sp.Expr, limits: list[Any]) -> sp.Expr:
+def _picked(term: sp.Expr, limits: list[Any], sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
     for delta in [f for f in sp.Mul.make_args(term) if isinstance(f, sp.KroneckerDelta)]:
         for limit in limits:
             k = limit[0]
             if k in delta.args:
                 other = next((a for a in delta.args if a != k), k)
-                if not isinstance(other, (sp.Symbol, sp.Integer)):
-                    continue  # an index that arithmetic made may lie outside
+                if not _within(other, limit[2] + 1, sizes):
+                    continue
                 rest = [x for x in limits if x is not limit]
-                return _picked((term / delta).xreplace({k: other}), rest)
+                return _picked((term / delta).xreplace({k: other}), rest, sizes)
     if not limits:
         return term
     bound = {limit[0] for limit in limits}
     outside = [f for f in sp.Mul.make_args(term) if not f.free_symbols & bound]
     return sp.Mul(*outside, IndexSum(term / sp.Mul(*outside), *limits))
+
+
+def _within(index: sp.Expr, size: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> bool:
+    """Whether an index stays below a size. One that arithmetic made, or that runs along a longer axis, may lie outside."""
+    end = index + 1 if index.is_Integer else sizes.get(index)
+    return end is not None and bool(end == size or (sp.sympify(size - end, strict=True).is_nonnegative))
 
 
 def _factored(total: sp.Expr) -> sp.Expr:

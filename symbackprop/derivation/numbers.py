@@ -27,6 +27,7 @@ from symbackprop.training.slopes import slope
 ENTRIES = 3  # of a tensor, compared one by one
 TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
 EXACT = 1e-9
+TRIALS, MOVED = 8, 4 * np.finfo(float).eps  # how often, and how far, values are moved to see what rounding does
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,19 @@ class Values:
         arrays = Arrays(self.values, self.sizes)
         return arrays.tensor(expr) if indices is None else arrays.entries(expr, indices)
 
+    def rounding(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None) -> Array:
+        """How far a right side moves when the values in it are rounded otherwise: little, unless terms in it cancel."""
+        rng = np.random.default_rng(0)
+        result = self.right(expr, indices)
+        kept, worst = self.values, np.zeros(result.shape)
+        try:
+            for _ in range(TRIALS):
+                self.values = {t: v * (1 + MOVED * rng.uniform(-1, 1, v.shape)) if v.dtype.kind == "f" else v for t, v in kept.items()}
+                worst = np.maximum(worst, np.abs(self.right(expr, indices) - result))
+        finally:
+            self.values = kept
+        return worst
+
 
 def compare(pairs: Sequence[tuple[Reading, float]]) -> Check:
     """The largest relative error of slopes and the right sides beside them. An entry that is small beside the others is compared with them."""
@@ -145,9 +159,9 @@ def compare(pairs: Sequence[tuple[Reading, float]]) -> Check:
     return Check(worst, EXACT if exact else TOLERANCE, "a complex step" if exact else "a central difference")
 
 
-def agree(pairs: Sequence[tuple[float, float]], method: str) -> Check:
-    """The largest relative error of two values of the same thing."""
-    return Check(_largest(abs(a - b) / max(abs(a), abs(b), 1e-12) for a, b in pairs), EXACT, method)
+def agree(pairs: Sequence[tuple[float, float]], method: str, floor: float = 1e-12) -> Check:
+    """The largest relative error of two values of the same thing. Below `floor` rounding drowns them."""
+    return Check(_largest(abs(a - b) / max(abs(a), abs(b), floor) for a, b in pairs), EXACT, method)
 
 
 def _largest(errors: Iterable[float]) -> float:
