@@ -215,6 +215,10 @@ def _fixed(size: float) -> dict[str, str]:
 
 def _script(box: Script, script: bool) -> str:
     below = None if box.below is None else _one(_row(box.below, True, index=True))
+    if isinstance(box.above, Atom) and set(box.above.text) == {"\N{PRIME}"}:
+        # The glyph of a prime is small and raised already: as a superscript it would be so twice.
+        base = box.base if box.below is None else Script(box.source, box.base, box.below, None, box.limits)
+        return _element("mrow", _box(base, script), _leaf("mo", box.above.text, lspace="0em", rspace="0em"))
     above = None if box.above is None else _box(box.above, True)
     if isinstance(box.base, Delimited) and box.base.size == 0.0 and extent(box.base).height > _LINE:
         # As high as at a bracket of its size, as in TeX, not as high as at what is in the bracket.
