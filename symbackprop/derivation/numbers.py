@@ -17,7 +17,7 @@ from symbackprop.calculus.differentiate import Adjoints
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
-from symbackprop.graph.equations import System, tensors_in
+from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.shapes import Dim, Shape
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.training.evaluator import random_values
@@ -70,7 +70,8 @@ class Values:
         self.sizes: dict[Any, int] = {}
         for t, array in self.values.items():
             self.sizes.update({d: s for d, s in zip(t.shape, array.shape, strict=True) if isinstance(d, Dim)})
-        self.forward = [Equation(t, t.definition) for t in adjoints.forward() if t.definition is not None]
+        needed = collect([*adjoints.forward(), *(e.symbol for e in system.equations)])  # the output too, where the loss does not read it
+        self.forward = [Equation(t, t.definition) for t in needed if t.definition is not None]
         equations = [*self.forward, *adjoints.equations]
         self._functions = _functions(equations)
         self._run(self.values, equations)

@@ -46,7 +46,7 @@ def worked(forms: Forms, weights: Mapping[Any, Any], data: Mapping[str, Any], op
         raise DataError(f"digits is {digits!r}; expected an integer from 1 to 15")
     evaluator = Evaluator(forms.system)
     given = evaluator.weights(weights)
-    sample = evaluator.data(_one_sample(forms.system, data))
+    sample = evaluator.check(_one_sample(forms.system, data), [t.name for t in forms.system.data]).arrays
     point = Values(forms.system, forms.adjoints, given={**given, **{name: _unbatched(forms.system, name, a) for name, a in sample.items()}})
     count = sum(int(point.values[e.symbol].size) for e in (*forms.system.equations, *forms.adjoints.equations))
     if count > LIMIT:
