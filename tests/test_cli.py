@@ -348,6 +348,66 @@ def test_standardize_needs_to_know_the_inputs(run):
     assert "output y" in err
 
 
+# --- what it writes -----------------------------------------------------------------------------------------------------------
+
+
+def links():
+    """t.net and t.csv, and other ways to them."""
+    Path("t.net").write_text(LINE + "output w*x\n")
+    Path("t.csv").write_text("a,b\n1,2\n3,4\n")
+    Path("folder").mkdir()
+    Path("t.txt").symlink_to("t.net")
+    os.link("t.net", "t.md")
+    os.link("t.csv", "run.scales.json")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "generate t.net -o t.net",
+        "generate t.net -o ./folder/../t.net",
+        "generate t.txt -o t.net",
+        "derive t.net -o t.txt",
+        "derive t.net -o t.md",
+        "train t.net --data t.csv -o t.csv",
+        "train t.net --data t.csv -o t.net",
+        "train t.net --data t.csv --standardize -o run.npz",
+    ],
+)
+def test_no_command_writes_over_what_it_reads(run, arguments):
+    links()
+    before = Path("t.net").read_bytes(), Path("t.csv").read_bytes()
+    status, out, err = run(*arguments.split())
+    assert (status, out) == (2, "")
+    assert "is the file that the command reads" in err
+    assert err.count("\n") == 1
+    assert (Path("t.net").read_bytes(), Path("t.csv").read_bytes()) == before
+
+
+def test_the_standard_input_is_not_written_over_either(monkeypatch, run):
+    links()
+    with open("t.net") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert run("generate", "-", "-o", "t.net")[0] == 2
+    assert Path("t.net").read_text().startswith("data")
+
+
+def test_without_scales_the_file_beside_a_run_is_left_alone(run):
+    links()
+    assert run("train", "t.net", "--data", "t.csv", "--lr", "0.001", "-o", "run.npz")[0] == 0
+    assert run("generate", "t.net", "-o", "step.py") == (0, "", "wrote step.py\n")
+    assert run("generate", "t.net", "-o", "step.py") == (0, "", "wrote step.py\n")  # its own result, anew
+
+
+@pytest.mark.parametrize("command", ["generate t.net", "derive t.net", "train t.net --data t.csv"])
+def test_an_output_that_cannot_be_one_is_refused_before_the_work(run, command):
+    links()
+    name = command.split()[0]
+    assert run(*command.split(), "-o", "") == (2, "", f"symbackprop {name}: -o: the path is empty; expected the name of a file\n")
+    assert run(*command.split(), "-o", "folder") == (2, "", f"symbackprop {name}: -o folder: a folder; expected the name of a file\n")
+    assert run(*command.split(), "-o", "none/x.md") == (2, "", f"symbackprop {name}: -o none/x.md: the folder does not exist\n")
+
+
 # --- how it ends ------------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from symbackprop.cli import optimizers
+from symbackprop.cli.outputs import check_output
 from symbackprop.cli.terminal import write
 from symbackprop.codegen.targets import targets
 from symbackprop.reading import load
@@ -32,5 +33,6 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_output(arguments.output, arguments.file)
     write(load(arguments.file).generate(arguments.target, optimizers.optimizer(arguments), arguments.dtype), arguments.output)
     return 0

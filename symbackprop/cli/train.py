@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from symbackprop.cli import optimizers
 from symbackprop.cli.binding import Bound, bind
 from symbackprop.cli.errors import UsageError
+from symbackprop.cli.outputs import check_output, scales_beside
 from symbackprop.cli.table import read_table
 from symbackprop.cli.terminal import table, wrote
 from symbackprop.network import Network
@@ -51,14 +51,13 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_output(arguments.output, arguments.file, arguments.data, scales=arguments.standardize)
     source = load_source(arguments.file)
     net = Network(source.loss, source.output)
     if not 0 <= arguments.validation < 1:
         raise UsageError(f"--validation {arguments.validation:g}: expected a fraction from 0 to below 1")
     if arguments.seed < 0:
         raise UsageError(f"--seed {arguments.seed}: expected 0 or a positive integer")
-    if arguments.output is not None and not Path(arguments.output).absolute().parent.is_dir():
-        raise UsageError(f"-o {arguments.output}: the folder does not exist")
     if net.data and arguments.data is None:
         raise UsageError(f"the network reads the data {', '.join(net.data)}; give them with --data TABLE.csv")
     if not net.data and arguments.data is not None:
@@ -107,7 +106,7 @@ def save(trainer: Trainer, path: str, bound: Bound) -> None:
     if not bound.scales:
         wrote(path)
         return
-    scales = Path(path).with_suffix(".scales.json")
+    scales = scales_beside(path)
     scales.write_text(json.dumps({name: {"mean": m, "scale": s} for name, (m, s) in bound.scales.items()}, indent=2) + "\n", encoding="utf-8")
     wrote(path, str(scales))
 
