@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints, differentiate
-from symbackprop.calculus.index import IndexForm, free_indices, relettered
+from symbackprop.calculus.index import IndexForm, free_indices, hoisted, relettered
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.errors import UnsupportedError
@@ -21,6 +21,7 @@ from symbackprop.graph.tensor import Tensor
 PATHS = 64  # a chain with more paths than this stays factored
 ENTRY_PATHS = 512  # the chain of one entry, with its sums, is refused beyond
 NESTED = 80  # equations inside one another in a closed index form
+SHORT = 2_000  # parts of an expression that is simplified before its entries are written
 WRITTEN, INDEXED = 500_000, 60_000  # the most parts of an expression that are written out, and written with indices
 
 
@@ -185,7 +186,15 @@ class Forms:
         self._check_size(x, lambda t: define(t) is not None, INDEXED)
         if closed:
             self._check_nesting(x)
-        return IndexForm(define, self._taken(index)).entry(self.adjoints.of[x], index)
+        return hoisted(IndexForm(define, self._taken(index)).entry(self._simplest(x), index))
+
+    def _simplest(self, x: Tensor) -> sp.Expr:
+        """The gradient without adjoints, simplified, where that is not too long; else the adjoint itself."""
+        try:
+            self._check_size(x, lambda t: t.adjoint_of is not None, SHORT)
+        except UnsupportedError:
+            return self.adjoints.of[x]
+        return simplified(self._without_adjoints(self.adjoints.of[x]))
 
     @cached_property
     def _names(self) -> set[str]:

@@ -84,6 +84,20 @@ class IndexForm:
         return body.xreplace(table)
 
 
+def hoisted(expr: sp.Expr) -> sp.Expr:
+    """Factors that do not run with a sum, in front of it."""
+    if not expr.has(sp.Sum):
+        return expr
+    args = [hoisted(a) if isinstance(a, sp.Expr) else a for a in expr.args]
+    if not isinstance(expr, sp.Sum):
+        return expr.func(*args) if any(a is not b for a, b in zip(args, expr.args, strict=True)) else expr
+    bound = {k for k, _, _ in expr.limits}
+    factors = sp.Mul.make_args(args[0]) if args[0].is_commutative else ()
+    outside = [f for f in factors if not f.free_symbols & bound]
+    inside = sp.Mul(*(f for f in factors if f.free_symbols & bound)) if outside else args[0]
+    return sp.Mul(*outside, expr.func(inside, *expr.limits)) if inside != 1 else expr.func(*args)
+
+
 def relettered(expr: sp.Expr, taken: Iterable[str] = (), sizes: dict[str, Any] | None = None) -> sp.Expr:
     """The same expression with its summation letters in order: p, q, r ... from the left and from the outside, as `IndexForm` gives them.
 

@@ -89,7 +89,7 @@ class Factor(sp.Expr):
         return f"({printer._print(self.args[0])})"
 
     def _latex(self, printer: Any, **_: Any) -> str:
-        return str(printer.factor(self.args[0]))
+        return str(printer.scalar_factor(self.args[0]))
 
 
 def evaluated(chain: sp.Expr) -> sp.Expr:
@@ -135,8 +135,10 @@ def _factored(total: sp.Expr) -> sp.Expr:
     """What all terms have in common in front of their sum."""
     if not isinstance(total, sp.Add):
         return total
-    common = [f for f in sp.Mul.make_args(total.args[0]) if all(f in sp.Mul.make_args(t) for t in total.args[1:])]
-    return sp.Mul(*common, sp.Add(*(t / sp.Mul(*common) for t in total.args))) if common else total
+    whole = [part for part in total.atoms(sp.Sum, sp.Piecewise)]
+    held: dict[sp.Basic, sp.Basic] = {part: sp.Dummy(real=True) for part in whole}
+    found: sp.Expr = sp.gcd_terms(total.xreplace(held))
+    return found.xreplace({dummy: part for part, dummy in held.items()})
 
 
 __all__ = ["Factor", "Partial", "collapsed", "evaluated"]

@@ -123,7 +123,7 @@ def _cancel_product(expr: sp.Mul) -> sp.Expr:
         beside = [f for f in expr.args if (f.base if isinstance(f, sp.Pow) else f) in undone]
         if beside:
             shorter = sp.cancel(sp.Mul(total, *beside))
-            if shorter.count_ops() < sp.Mul(total, *beside).count_ops() and shape_of(shorter) == shape_of(expr):
+            if shorter.count_ops() < sp.Mul(total, *beside).count_ops() and shape_of(shorter) == shape_of(sp.Mul(total, *beside)):
                 return sp.Mul(shorter, *(f for f in expr.args if f is not total and f not in beside))
     return expr
 

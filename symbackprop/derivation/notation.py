@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.index import IndexForm, free_indices, hoisted
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.shapes import rank_of
@@ -56,7 +56,7 @@ class Notation:
         return printer.plain(at(self.adjoint(x), index)) if self.named(x) else derivative(self.system.loss, x, index, printer)
 
     def entry_of(self, expr: sp.Expr, index: Index) -> sp.Expr:
-        return expr if self.scalar else IndexForm(taken=(*self.taken, *(i for i in index if isinstance(i, sp.Symbol)))).entry(expr, index)
+        return expr if self.scalar else hoisted(IndexForm(taken=(*self.taken, *(i for i in index if isinstance(i, sp.Symbol)))).entry(expr, index))
 
     def sum_of_terms(self, terms: Sequence[sp.Expr], printer: TensorLatex) -> str:
         text = ""

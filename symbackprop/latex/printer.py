@@ -16,6 +16,7 @@ from symbackprop.calculus.partial import Factor
 from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
+from symbackprop.graph.operators.reduction import BigMax
 from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
@@ -69,6 +70,10 @@ class TensorLatex(LatexPrinter):
     def factor(self, expr: sp.Basic) -> str:
         return self._bind(expr, _MATRIX)
 
+    def scalar_factor(self, expr: sp.Basic) -> str:
+        """The expression as a factor between dots: in parentheses only if it is a sum or negative."""
+        return self._bind(expr, _PRODUCT)
+
     def call(self, name: str, *arguments: sp.Basic) -> str:
         return name + brackets(", ".join(map(self.plain, arguments)))
 
@@ -83,7 +88,7 @@ class TensorLatex(LatexPrinter):
             return _SUM if number == 1 else _SIGNED if number < 0 else _PRODUCT
         if isinstance(expr, sp.Piecewise):
             return _SUM
-        if isinstance(expr, sp.Sum):
+        if isinstance(expr, (sp.Sum, BigMax)):
             return _OPEN
         if isinstance(expr, sp.Mul):
             return _SIGNED if is_negative_term(expr) else _PRODUCT

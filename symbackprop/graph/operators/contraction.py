@@ -112,7 +112,9 @@ class Einsum(Operator):
         where: dict[str, Any] = dict(zip(out, index, strict=True))
         limits = []
         for letter in dict.fromkeys("".join(ins)):
-            if letter not in where:
+            if letter not in where and sizes[letter] == 1:
+                where[letter] = sp.S.Zero
+            elif letter not in where:
                 where[letter] = context.fresh(sizes[letter])
                 limits.append((where[letter], 0, sizes[letter] - 1))
         product = sp.Mul(*(context.entry(x, tuple(where[c] for c in s)) for s, x in zip(ins, self.operands, strict=True)))

@@ -185,7 +185,7 @@ class Concatenate(Operator):
         return sp.Piecewise(*pieces[:-1], (pieces[-1][0], True))
 
     def latex_form(self, p: LatexPrinter) -> str:
-        joint = r" \;\; " if self.axis == -1 else r" \\ "
+        joint = " & " if self.axis == -1 else r" \\ "
         return r"\begin{bmatrix} " + joint.join(map(p.plain, self.operands)) + r" \end{bmatrix}"
 
     def numpy_form(self, p: CodePrinter) -> str:
