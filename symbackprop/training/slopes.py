@@ -42,8 +42,8 @@ def slope(function: Callable[[Array], Any], x: Array, direction: Array, analytic
 
 
 def _central_difference(function: Callable[[Array], Any], x: Array, direction: Array, unit: float, rounding: float) -> tuple[float, float]:
-    """The slope along a direction and how far rounding may have moved it: two central differences with steps h and h/2, extrapolated
-    (Richardson), with an error of order h⁴; near a kink, where that reaches across it, one with a small step."""
+    """The slope along a direction and how far it may be off: two central differences with steps h and h/2, extrapolated (Richardson),
+    with an error of order h⁴; where a small step does not confirm it, the best of several small ones."""
 
     def difference(step: float) -> float:
         return (float(function(x + step * direction)) - float(function(x - step * direction))) / (2 * step)
@@ -53,7 +53,16 @@ def _central_difference(function: Callable[[Array], Any], x: Array, direction: A
     doubt = 8 * rounding
     if abs(extrapolated - plain) <= ROUNDING * abs(plain) + doubt * 1e6:
         return extrapolated, doubt * 2e3
-    return plain, doubt * 1e6
+    # Near a kink, or on a steep slope: of smaller steps, the one whose half agrees with it best (Ridders).
+    found = []
+    for h in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9):
+        whole, half = difference(h * unit), difference(h / 2 * unit)
+        found.append((half, abs(whole - half) + doubt / h))
+    return min(found, key=_doubt)
+
+
+def _doubt(pair: tuple[float, float]) -> float:
+    return pair[1] if pair[1] == pair[1] else float("inf")
 
 
 def _complex_step(function: Callable[[Array], Any], x: Array, direction: Array) -> float | None:
