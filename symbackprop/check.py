@@ -1,20 +1,25 @@
 """Check gradients against numbers that owe them nothing: central differences, and complex steps where the function is analytic."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
+from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.training.evaluator import Evaluator, random_values
 from symbackprop.training.feed import Array
 from symbackprop.training.slopes import slope
 
 TOLERANCE = 1e-6
 ENTRIES = 2000  # of each weight, compared one by one
-DIRECTIONS = 3  # in which all entries of a larger weight are compared at once
+FEWEST = 10  # but fewer of a network of millions of numbers:
+WORK = 2 * 10**8  # numbers that the losses of one weight's comparisons consist of, about
+DIRECTIONS = 3  # in which all entries of a weight are compared at once, where not each was by itself
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def check_gradients(
 
     `weights` and `data` are random where they are not given. `gradients` (name → array, or a function of weights and data that returns
     that) are checked in place of the network's own. Every entry of every weight is checked;
-    of a weight with more than 2000 entries, 2000 at random and the slopes along random directions in which every entry takes part.
+    of a weight with more than 2000 entries, 2000 at random and the slopes along random directions in which every entry takes part. A
+    network of more than 100,000 numbers has fewer entries of each weight compared, so that a check ends.
     """
     system: System = net.system
     evaluator = Evaluator(system)
@@ -79,24 +85,32 @@ def check_gradients(
     if not found:
         raise NetworkError(f"no gradients were given to check; give at least one of {', '.join(map(repr, point)) or 'a network with weights'}")
     rng = np.random.default_rng(seed)
+    most = min(ENTRIES, max(FEWEST, WORK // _numbers(system)))
     errors, method = {}, {}
     for name, g in found.items():
-        errors[name], method[name] = _compare(evaluator, name, g, point, fed, rng)
+        errors[name], method[name] = _compare(evaluator, name, g, point, fed, rng, most)
     return GradientReport(errors, method, tolerance)
 
 
+def _numbers(system: System) -> int:
+    """How many numbers one loss takes, open dimensions counted as 1."""
+    parts = {part for t in system.tensors for part in postorder(t if t.definition is None else t.definition)}
+    return sum(math.prod(size for size in shape_of(part) if isinstance(size, int)) for part in parts)
+
+
 def _compare(
-    evaluator: Evaluator, name: str, g: Array, point: dict[str, Array], data: dict[str, Array], rng: np.random.Generator
+    evaluator: Evaluator, name: str, g: Array, point: dict[str, Array], data: dict[str, Array], rng: np.random.Generator, most: int
 ) -> tuple[float, str]:
     """The largest relative error of one weight's gradient, and how the numbers beside it were found.
 
-    Up to `ENTRIES` entries, chosen at random, are compared one by one; of a larger weight also the slopes along random directions of
+    Up to `most` entries, chosen at random, are compared one by one; of a larger weight also the slopes along random directions of
     +1 and -1, in which every entry takes part.
     """
-    chosen = np.arange(g.size) if g.size <= ENTRIES else rng.choice(g.size, ENTRIES, replace=False)
-    directions = [np.eye(1, g.size, k)[0].reshape(g.shape) for k in chosen]
-    if g.size > ENTRIES:
-        directions += [rng.choice([-1.0, 1.0], g.shape) for _ in range(DIRECTIONS)]
+    chosen = np.arange(g.size) if g.size <= most else rng.choice(g.size, most, replace=False)
+    directions = chain(
+        (np.eye(1, g.size, k)[0].reshape(g.shape) for k in chosen),
+        (rng.choice([-1.0, 1.0], g.shape) for _ in range(DIRECTIONS if g.size > most else 0)),
+    )
     scale = float(np.abs(g).max(initial=0.0))
     worst, method = 0.0, "complex step"
     with np.errstate(all="ignore"):

@@ -1,10 +1,12 @@
-"""The checkers look at every entry, at the scale of each weight; what reviewers planted stays found."""
+"""Checks that check: what was planted once stays found."""
 
 import numpy as np
 import pytest
 import sympy as sp
 
 import symbackprop as sbp
+from symbackprop import check
+from symbackprop.training.slopes import slope
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,23 @@ def test_half_a_per_mille_in_any_entry_of_a_large_weight_is_found(large, seed):
     report = sbp.check_gradients(net, weights, data, gradients={"A": wrong})
     assert not report.ok
     assert 1e-6 < report.max_relative_error < 6e-4
+
+
+def test_a_network_of_millions_of_numbers_is_compared_at_few_entries_and_in_directions(monkeypatch):
+    x, w, v = sbp.data("x", (10**6,)), sbp.weight("w", (10**6,), init=0.5), sbp.weight("v", (300,), init=0.5)
+    net = sbp.Network(sbp.sum((w * x) ** 2) * sbp.sum(sp.tanh(v)))
+    calls = []
+    monkeypatch.setattr(check, "WORK", 10**7)
+    monkeypatch.setattr(check, "slope", lambda *arguments: calls.append(1) or slope(*arguments))
+    assert sbp.check_gradients(net).ok
+    assert 2 * (check.FEWEST + check.DIRECTIONS) <= len(calls) < 50
+
+    def wrong(weights, **data):
+        g = net.value_and_gradients(weights, **data)[1]
+        g["w"][123_456] *= 2
+        return g
+
+    assert not sbp.check_gradients(net, gradients=wrong).ok
 
 
 def test_columns_of_zeros_are_found(large):

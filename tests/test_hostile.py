@@ -61,6 +61,8 @@ NUMBERS = [
 SIZES = [
     "data X[1000000000000]\nweight w\nloss sum(X)*w", "weight W[100000, 100000]\nloss sum(W)",
     "weight W[99999999999999999999]\nloss sum(W)", "weight W[" + ", ".join("1" * 60) + "]\nloss sum(W)",
+    "weight w[100000000]\nloss C = sum(w^2)", "weight w[9999999], v[9999999]\nloss C = sum(w^2) + sum(v^2)",
+    "\n".join(f"data X_{i}[99999]" for i in range(101)) + "\nweight w\nloss w*sum(X_0)",
     "data X[100000, 1], Y[1, 100000]\nweight w\nloss sum(X*Y)*w",
     "data X[100000], Y[100000]\nweight w\nloss sum(einsum('i,j->ij', X, Y))*w", "data k[n]\nweight w\nloss sum(one_hot(k, 1000000000000))*w",
     "data X[n, 2]\nweight w\nloss sum(dense(X, 1000000000))*w", "data X[n, 2]\nweight w\nloss sum(reshape(X, (1000000000, -1)))*w",

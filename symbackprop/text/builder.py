@@ -47,6 +47,7 @@ class _Builder:
         self.places: dict[str, Token] = {}  # name → where it was given
         self.looks: dict[str, str] = {}  # what a name looks like → the name
         self.degrees: dict[Any, tuple[int, bool]] = {}
+        self.entries = 0  # of all data and weights so far
         self.columns: dict[str, syntax.Columns] = {}
         self.marked: dict[str, tuple[Token, Any]] = {}  # "loss", "output" → its line and its tensor, or the word that names it
 
@@ -94,8 +95,10 @@ class _Builder:
         name = self.take_name(item.name, role)
         shape = tuple(self.size(role, token) for token in item.shape)
         try:
-            made = data(name, shape) if role == "data" else weight(name, shape, self.initial(item, shape))
             limits.check_size(f"{role} {name!r}", shape)
+            self.entries += limits.entries(shape)
+            limits.check_total(self.entries)
+            made = data(name, shape) if role == "data" else weight(name, shape, self.initial(item, shape))
         except SymbackpropError as error:
             raise self.page.located(error, item.name) from None
         self.expressions.tensors[name] = made

@@ -13,17 +13,29 @@ from symbackprop.graph.shapes import Shape, postorder, show
 
 EXPONENT = 1000
 BITS = 2048  # of a numerator or a denominator
-ENTRIES = 10**8  # of one tensor, open dimensions counted as 1
+ENTRIES = 10**7  # of one tensor, and of all that are declared; open dimensions counted as 1
 AXES = 10
+PYTHON = "; build a network of this size in Python"
 
 
 def check_size(name: str, shape: Shape) -> None:
-    """Refuse a tensor that no memory holds."""
+    """Refuse a tensor that takes longer to compute with than anybody waits for a command."""
     if len(shape) > AXES:
         raise UnsupportedError(f"{name} has {len(shape)} axes; expected at most {AXES}")
-    entries = math.prod(size for size in shape if isinstance(size, int))
-    if entries > ENTRIES:
-        raise UnsupportedError(f"{name} of shape {show(shape)} has {entries:.3g} entries; expected at most {ENTRIES:.0e}")
+    if entries(shape) > ENTRIES:
+        raise UnsupportedError(
+            f"{name} of shape {show(shape)} has {entries(shape):.3g} entries; expected at most {ENTRIES:,}{PYTHON}"
+        )
+
+
+def check_total(total: int) -> None:
+    """Refuse tensors that have too many entries in all."""
+    if total > ENTRIES:
+        raise UnsupportedError(f"the data and weights up to here have {total:.3g} entries in all; expected at most {ENTRIES:,}{PYTHON}")
+
+
+def entries(shape: Shape) -> int:
+    return math.prod(size for size in shape if isinstance(size, int))
 
 
 def check_power(base: sp.Expr, exponent: sp.Expr) -> None:
