@@ -695,7 +695,7 @@ def test_shapes_and_missing_gradients(two_layers):
         ({"W_2": right["W_2"].T}, "transposed", "right otherwise"),
         ({"W_2": 2 * right["W_2"].T}, "transposed", "wrong besides"),
         ({"W_2": right["W_2"][0]}, "shape", "axis was summed over"),
-        ({"W_2": np.zeros((7, 7))}, "shape", "expected (3, 2)"),
+        ({"W_2": np.ones((7, 7))}, "shape", "expected (3, 2)"),
         ({"b_1": [np.nan, 0, 0]}, "not finite", "nan at index (0,)"),
     ]
     for wrong, diagnosis, says in cases:
@@ -776,3 +776,86 @@ def test_signs_in_an_explanation_are_not_markdown():
     gradient = tanh_and_autograd.two_neurons().gradients["w_1"]
     finding = sbp.Finding("w_1", False, 2.0, "sign", "see x**2 + y**2 and a_1 | b_1", gradient=gradient)
     assert sbp.Audit({"w_1": finding}, 1e-6).markdown().endswith(r"| **sign**: see x\*\*2 + y\*\*2 and a\_1 \| b\_1 |")
+
+
+# --- wording ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(0.5, "The step is half as large as it should be"), (0.25, "The step is 4 times too small"), (2, "The step is 2 times too large")],
+)
+def test_how_far_a_step_is_off(two_layers, size, says):
+    """With 4 samples the batch size explains a quarter."""
+    p = two_layers
+    report = p.net.audit_update(lambda w, X, T: {n: w[n] - 0.01 * size * g for n, g in p.gradients().items()}, p.weights, optimizer=sbp.SGD(0.01), **p.data)
+    assert set(diagnoses(report).values()) == {"factor"}
+    assert all(says in f.explanation for f in report.findings.values())
+
+
+def test_missing_gradients_are_counted_apart(two_layers):
+    p = two_layers
+    right = p.gradients()
+    report = p.audit({"W_1": right["W_1"]})
+    assert "Audit: 1 right, 3 missing" in repr(report)
+    assert (report.wrong, report.missing, report.ok) == ([], ["b_1", "W_2", "b_2"], False)
+    assert report["W_2"].verdict == "missing"
+    assert "1 right, 1 wrong, 2 missing" in repr(p.audit({"W_1": right["W_1"], "b_1": -right["b_1"]}))
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, [0], np.zeros((7, 2)), np.zeros(3)])
+def test_a_zero_of_any_shape(two_layers, zero):
+    p = two_layers
+    report = p.audit({**p.gradients(), "b_1": zero})
+    assert diagnoses(report) == {"W_1": "right", "b_1": "zero", "W_2": "right", "b_2": "right"}
+
+
+def test_one_and_many(two_layers):
+    p = two_layers
+    right = p.gradients()
+    assert "(1 such entry)" in p.audit({**right, "b_1": [np.nan, 0, 0]})["b_1"].explanation
+    assert "(2 such entries)" in p.audit({**right, "b_1": [np.nan, 0, np.inf]})["b_1"].explanation
+    w = sbp.weight("w")
+    net = sbp.Network(sbp.node("C", w**2))
+    assert "Audit: the gradient is right" in repr(net.audit({"w": 3.0}, {"w": 1.5}))
+    assert "Audit: 1 of 1 gradient is wrong" in repr(net.audit({"w": -3.0}, {"w": 1.5}))
+
+
+def test_a_learning_rate_taken_into_the_gradient(two_layers):
+    p = two_layers
+    right = p.gradients()
+    report = p.audit({n: 0.05 * g for n, g in right.items()})
+    assert set(diagnoses(report).values()) == {"factor"}
+    assert all("looks like a learning rate of 0.05 taken into the gradient" in f.explanation for f in report.findings.values())
+    for given in (
+        {**right, "W_1": 0.05 * right["W_1"]},  # one alone
+        {n: g / 4 for n, g in right.items()},  # the batch size
+        {n: g / 2 for n, g in right.items()},  # the 2 of the square
+        {n: 1.7 * g for n, g in right.items()},
+        {n: (0.05 if n == "W_1" else 0.03) * g for n, g in right.items()},
+    ):
+        report = p.audit(given)
+        assert report.wrong
+        assert not any("looks like a learning rate" in f.explanation for f in report.findings.values())
+
+
+def test_a_learning_rate_of_one_may_be_none(two_layers):
+    p = two_layers
+
+    def report(rate, **options):
+        return p.net.audit_update(lambda w, X, T: {n: w[n] - rate * g for n, g in p.gradients().items()}, p.weights, **options, **p.data)
+
+    assert report(1.0).ok
+    assert "learning rate 1 (a learning rate of 1 often means that it was forgotten)" in repr(report(1.0))
+    assert "forgotten" not in repr(report(0.1))
+    assert "forgotten" not in repr(report(1.0, optimizer=sbp.SGD(1.0)))
+
+
+def test_one_and_many_in_messages_elsewhere():
+    x, w = sbp.data("x", ("n",)), sbp.weight("w")
+    net = sbp.Network(sbp.node("C", sbp.mse(w * x, x)))
+    for values, count in (([np.nan, 1.0], "1 such entry"), ([np.nan, np.inf], "2 such entries")):
+        with pytest.raises(sbp.DataError, match=rf"\({count}\)"):
+            net.audit({"w": 1.0}, {"w": 1.0}, x=values)
+    with pytest.raises(sbp.SymbackpropError, match="takes 1 argument,"):
+        sbp.parse("weight w\nloss tanh(w, w)")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from symbackprop.audit.case import Candidate, Case
-from symbackprop.audit.match import Factors, Relation, Target, show_number
+from symbackprop.audit.match import Factors, Relation, Target, show_number, times
 
 TOGETHER, MOST = 0.4, 3  # what an explanation gains with each further weight that it explains, up to so many
 NEAR = 0.15  # explanations whose costs differ by less are told both
@@ -57,7 +57,7 @@ def _plainly(name: str, relation: Relation, case: Case) -> str:
         size = abs(relation.ratio)
         meaning = case.factors.meaning(size, 1e-6)
         repair = f"divide by {show_number(size, 1e-6)}" if size > 1 else f"multiply by {show_number(1 / size, 1e-6)}"
-        says.append(f"It is {show_number(size, 1e-6)} times the true gradient{f' ({meaning})' if meaning else ''}: {repair}. The loss is {where}.")
+        says.append(f"It is {times(size, 1e-6)} the true gradient{f' ({meaning})' if meaning else ''}: {repair}. The loss is {where}.")
     return f"d{loss}/d{name} is wrong by a known pattern. " * (len(says) > 1) + " ".join(says)
 
 

@@ -1,6 +1,7 @@
 """The audit of gradients: read what was given, compare with the truth, and explain what differs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from symbackprop.audit.case import Candidate, Case
 from symbackprop.audit.explain import Explanation, choose, explanations
 from symbackprop.audit.match import Target, tolerance_for
 from symbackprop.audit.numeric import last_resort, nearly
-from symbackprop.audit.report import Audit, Finding, gradient_of
+from symbackprop.audit.report import Audit, Finding, gradient_of, plural
 from symbackprop.audit.stale import stale
 from symbackprop.errors import DataError, NetworkError, UnknownWeightError
 from symbackprop.graph.shapes import show
@@ -29,7 +30,8 @@ def audit_gradients(case: Case, gradients: Mapping[str, Any], given: Any, tolera
     for name, truth in case.truth.items():
         problem = unusable(name, arrays.get(name), truth)
         if problem is not None:
-            told[name] = problem
+            empty = name in arrays and not arrays[name].any() and truth.any()  # a zero of any shape was never computed
+            told[name] = zero(case, name, arrays[name].shape) if empty else problem
         else:
             target = Target(name, np.asarray(arrays[name], dtype=float), truth, rounding[name], tolerance)
             if not target.is_right():
@@ -70,12 +72,26 @@ def explain(case: Case, targets: Mapping[str, Target]) -> dict[str, Explanation]
         if min((e.cost for e in options), default=9.0) > SIMPLE:
             mistyped = list(case.mistyped()) if mistyped is None else mistyped
             options += explanations(targets[name], mistyped, case.factors, case)
-    chosen = choose(found)
+    chosen = with_learning_rate(case, choose(found))
     return {name: certain.get(name) or chosen.get(name) or last_resort(target) for name, target in targets.items()}
 
 
-def zero(case: Case, name: str) -> Explanation:
+def with_learning_rate(case: Case, chosen: dict[str, Explanation]) -> dict[str, Explanation]:
+    """A factor below 1 that all gradients share, and that is no size of this network, is most often the learning rate."""
+    everywhere = all(name in chosen for name, g in case.truth.items() if g.any())
+    factors = [abs(e.factor) if e.factor and e.diagnosis in ("factor", "sign and factor") else 0.0 for e in chosen.values()]
+    if not factors or not everywhere or not 0 < min(factors) <= max(factors) < 1 or max(factors) - min(factors) > 1e-6 * max(factors):
+        return chosen
+    if case.factors.meaning(factors[0], 1e-6):
+        return chosen
+    hint = f" All gradients share this factor: this looks like a learning rate of {factors[0]:.6g} taken into the gradient; it belongs in the update."
+    return {name: replace(e, text=e.text + hint) for name, e in chosen.items()}
+
+
+def zero(case: Case, name: str, shape: tuple[int, ...] | None = None) -> Explanation:
     text = f"It is zero, but the loss does depend on {name}. Was it computed and stored, or set to zero and never added to?"
+    if shape is not None:
+        text += f" Its shape is {show(shape)}; expected {show(case.truth[name].shape)}."
     return Explanation(0.0, "zero", text, "zero", 0.0)
 
 
@@ -139,7 +155,8 @@ def unusable(name: str, given: Array | None, truth: Array) -> Explanation | None
     if not np.isfinite(given).all():
         bad = np.argwhere(~np.isfinite(given))
         where = f" at index {tuple(map(int, bad[0]))}" if given.ndim else ""
-        text = f"It holds {given[tuple(bad[0])]}{where} ({len(bad)} such entries): look for a division by zero, the logarithm of zero, or an overflow."
+        count = f"{len(bad)} such {plural(len(bad), 'entry', 'entries')}"
+        text = f"It holds {given[tuple(bad[0])]}{where} ({count}): look for a division by zero, the logarithm of zero, or an overflow."
         return Explanation(0.0, "not finite", text, "not finite")
     return None
 
@@ -161,7 +178,7 @@ def _misshapen(name: str, given: Array, truth: Array) -> Explanation:
             right = next((what for what, x in (("sum", given.sum(axis)), ("mean", given.mean(axis))) if agrees(x)), None)
             end = f"take the {right} over axis {axis}, and it is right." if right else f"sum over axis {axis}; the numbers are wrong besides."
             return Explanation(0.0, "batch sum", f"{said} Axis {axis} is one too many, as of a batch that was not summed over: {end}", "batch sum")
-    if given.ndim < truth.ndim and given.shape in (truth.shape[1:], truth.shape[:-1]):
+    if given.any() and given.ndim < truth.ndim and given.shape in (truth.shape[1:], truth.shape[:-1]):
         return Explanation(0.0, "shape", f"{said} An axis was summed over that belongs to the weight.", "shape")
     return Explanation(0.0, "shape", f"{said} A gradient has the shape of its weight.", "shape")
 

@@ -107,12 +107,12 @@ class Target:
         if abs(size - 1) <= self.tolerance:
             return Relation(1.0, ("sign",), "the sign is flipped", -1.0) if ratio < 0 else Relation(0.0, (), "")
         shared = int((np.abs(values) > 1e-3 * np.abs(values).max()).sum()) > 1  # several entries agree on it
-        shown, meaning = show_number(ratio, self.tolerance), factors.meaning(ratio, self.tolerance)
+        shown, meaning = f"{show_number(ratio, self.tolerance)} times" if ratio < 0 else times(size, self.tolerance), factors.meaning(ratio, self.tolerance)
         nice = is_nice(size, self.tolerance)
         if not (meaning or nice or shared):
             return None
         cost = 1.5 if meaning else 2.5 if nice and shared else 4.5 if nice else 5.5
-        text = f"it is {shown} times that" + (f" ({meaning})" if meaning else "")
+        text = f"it is {shown} that" + (f" ({meaning})" if meaning else "")
         return Relation(cost + 0.3 * (ratio < 0), ("sign", "factor") if ratio < 0 else ("factor",), text, ratio, shared or meaning is not None)
 
 
@@ -146,8 +146,22 @@ def show_number(value: float, tolerance: float = 1e-9) -> str:
     return f"{value:.6g}"
 
 
+def times(size: float, tolerance: float = 1e-9) -> str:
+    """A factor before what it multiplies: "half", "3 times"."""
+    shown = show_number(size, tolerance)
+    return "half" if shown == "1/2" else f"{shown} times"
+
+
+def too_large(size: float) -> str:
+    """How far a size is off: "2 times too large", "half as large as it should be", "5 times too small"."""
+    if size > 1:
+        return f"{show_number(size)} times too large"
+    inverse = show_number(1 / size)
+    return f"{inverse} times too small" if inverse.isdigit() and inverse != "2" else f"{times(size)} as large as it should be"
+
+
 def _join(*clauses: str) -> str:
     return " and ".join(c for c in clauses if c)
 
 
-__all__ = ["Factors", "Relation", "Target", "is_nice", "relative_error", "show_number", "tolerance_for"]
+__all__ = ["Factors", "Relation", "Target", "is_nice", "relative_error", "show_number", "times", "tolerance_for", "too_large"]

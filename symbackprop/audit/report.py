@@ -27,12 +27,17 @@ class Finding:
     gradient: Any = field(default=None, repr=False, compare=False)
 
     @property
+    def missing(self) -> bool:
+        """Whether nothing was given for this weight."""
+        return self.diagnosis == "missing"
+
+    @property
     def wrong(self) -> bool:
-        return not self.right
+        return not self.right and not self.missing
 
     @property
     def verdict(self) -> str:
-        return "right" if self.right else "wrong"
+        return "right" if self.right else "missing" if self.missing else "wrong"
 
     @property
     def formula(self) -> str:
@@ -57,13 +62,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings by weight. `ok`: whether all are right; `report["w_1"]`: one finding; `learning_rate`: what an audited update was
-    found to use, or None; `what` was audited, "gradient" or "update"."""
+    """The findings by weight. `ok`: whether all are right, and none is missing; `report["w_1"]`: one finding; `learning_rate`: what an
+    audited update was found to use, or None; `what` was audited, "gradient" or "update"; `hint`: what is odd, but not wrong."""
 
     findings: dict[str, Finding]
     tolerance: float
     learning_rate: float | None = None
     what: str = "gradient"
+    hint: str = ""
 
     @property
     def ok(self) -> bool:
@@ -72,7 +78,12 @@ class Audit:
     @property
     def wrong(self) -> list[str]:
         """The names of the weights that are wrong."""
-        return [name for name, f in self.findings.items() if not f.right]
+        return [name for name, f in self.findings.items() if f.wrong]
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of the weights for which nothing was given."""
+        return [name for name, f in self.findings.items() if f.missing]
 
     def __getitem__(self, key: Any) -> Finding:
         name = getattr(key, "name", key)
@@ -91,10 +102,16 @@ class Audit:
         return self.ok
 
     def _head(self) -> str:
-        count, total = len(self.wrong), len(self.findings)
-        verdict = f"all {total} {self.what}s are right" if not count else f"{count} of {total} {self.what}s {'is' if count == 1 else 'are'} wrong"
+        count, missing, total = len(self.wrong), len(self.missing), len(self.findings)
+        if missing:
+            counts = {"right": total - count - missing, "wrong": count, "missing": missing}
+            verdict = ", ".join(f"{number} {which}" for which, number in counts.items() if number)
+        elif count:
+            verdict = f"{count} of {total} {plural(total, self.what)} {'is' if count == 1 else 'are'} wrong"
+        else:
+            verdict = f"all {total} {self.what}s are right" if total > 1 else f"the {self.what} is right"
         rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
-        return verdict + rate
+        return verdict + rate + (f" ({self.hint})" if self.hint else "")
 
     def __repr__(self) -> str:
         rows = [("weight", "verdict", "error", "diagnosis")]
@@ -124,6 +141,10 @@ def gradient_of(gradients: Mapping[str, Any], name: str) -> Any:
         return gradients[name]
 
 
+def plural(count: int, noun: str, many: str = "") -> str:
+    return noun if count == 1 else many or f"{noun}s"
+
+
 def _percent(error: float) -> str:
     return "-" if error != error or error == float("inf") else f"{error:.1e}"
 
@@ -138,4 +159,4 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\vert " if text.startswith("\\") else r"\|")
 
 
-__all__ = ["Audit", "Finding", "gradient_of"]
+__all__ = ["Audit", "Finding", "gradient_of", "plural"]

@@ -12,7 +12,7 @@ import numpy as np
 from symbackprop.audit.case import Candidate, Case
 from symbackprop.audit.explain import Explanation, choose
 from symbackprop.audit.gradients import by_name, checked_tolerance, finding, unusable
-from symbackprop.audit.match import is_nice, relative_error, show_number, tolerance_for
+from symbackprop.audit.match import is_nice, relative_error, tolerance_for, too_large
 from symbackprop.audit.numeric import unknown
 from symbackprop.audit.report import Audit
 from symbackprop.audit.rule import NumericRule
@@ -70,7 +70,9 @@ def audit_update(case: Case, gradients: Mapping[str, Any], update: Any, toleranc
     for name in case.truth:
         error = steps.error(name, rate) if name in steps.new else float("inf")
         findings[name] = finding(case, gradients, name, error, told_.get(name))
-    return Audit(findings, tolerance, rate, "update")
+    # Of an optimizer that was given the rate is known; of a rate that was found, 1 may be none at all.
+    hint = "a learning rate of 1 often means that it was forgotten" if rate == 1 and case.learning_rate is None else ""
+    return Audit(findings, tolerance, rate, "update", hint)
 
 
 def run(case: Case, update: Any) -> dict[str, Array]:
@@ -250,8 +252,10 @@ class Steps:
             meaning = self.case.factors.meaning(ratio, 10 * self.exact)
             codes.append("factor" if meaning else "learning rate")
             says.append(
-                f"The step is {show_number(abs(ratio))} times too large ({meaning}), if the learning rate is {rate:g}."
+                f"The step is {too_large(abs(ratio))} ({meaning}), if the learning rate is {rate:g}."
                 if meaning
+                else f"The learning rate is {abs(way.rate):g} here, and the optimizer's is {rate:g}."
+                if self.case.learning_rate is not None
                 else f"The learning rate is {abs(way.rate):g} here and {rate:g} elsewhere: use one for all weights."
             )
         diagnosis = " and ".join(dict.fromkeys(c for c in codes if c))

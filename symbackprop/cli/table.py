@@ -94,7 +94,8 @@ def _read(file: str, lines: Iterable[str]) -> Table:
             if not header:
                 header = _header(file, reader.line_num, cells)
             elif len(cells) != len(header):
-                raise TableError(file, reader.line_num, f"the row has {len(cells)} cells, but the header has {len(header)}; give every row as many")
+                count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                raise TableError(file, reader.line_num, f"the row has {count}, but the header has {len(header)}; give every row as many")
             else:
                 rows.append(cells)
                 numbers.append(reader.line_num)

@@ -157,7 +157,8 @@ class Expressions:
         bound: list[tuple[Parameter, syntax.Part, Token]] = []
         for argument in part.arguments:
             if not parameters:
-                raise self.page.error(f"{name} takes {len(function.parameters)} arguments, {usage}; found {len(part.arguments)}", argument.token)
+                count = "1 argument" if len(function.parameters) == 1 else f"{len(function.parameters)} arguments"
+                raise self.page.error(f"{name} takes {count}, {usage}; found {len(part.arguments)}", argument.token)
             bound.append((parameters[0], argument, argument.token))
             if not parameters[0].many:
                 parameters.pop(0)

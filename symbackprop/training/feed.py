@@ -90,8 +90,9 @@ class Checker:
             array = array.astype(self.dtype, copy=False)
         if finite and not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
+            count = "1 such entry" if len(bad) == 1 else f"{len(bad)} such entries"
             raise DataError(
-                f"data {t.name!r} holds {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} ({len(bad)} such entries); "
+                f"data {t.name!r} holds {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} ({count}); "
                 "remove or replace what is not finite"
             )
         return array
