@@ -415,6 +415,25 @@ def test_a_file_that_is_not_there(run):
     assert run("check", "none.net") == (2, "", "symbackprop check: the file 'none.net' does not exist\n")
 
 
+def test_what_nobody_foresaw_is_one_line_too(run, monkeypatch):
+    def planted(*_):
+        raise ValueError("zero-size array\nto reduction")
+
+    monkeypatch.setattr("symbackprop.cli.check.check_gradients", planted)
+    monkeypatch.delenv("SYMBACKPROP_DEBUG", raising=False)
+    line = (
+        "symbackprop check: internal error: ValueError: zero-size array to reduction; please report it with the file "
+        "(SYMBACKPROP_DEBUG=1 shows where it happened)\n"
+    )
+    assert run("check", EXAMPLES / "parabola.net") == (1, "", line)
+    monkeypatch.setenv("SYMBACKPROP_DEBUG", "1")
+    status, out, err = run("check", EXAMPLES / "parabola.net")
+    assert (status, out) == (1, "")
+    assert err.startswith("Traceback")
+    assert "in planted" in err
+    assert err.endswith(line)
+
+
 def test_help_and_version(run):
     status, out, _ = run("--version")
     assert (status, out) == (0, f"symbackprop {sbp.__version__}\n")

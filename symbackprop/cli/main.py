@@ -7,6 +7,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -87,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SymbackpropError, OSError, MemoryError, RecursionError) as error:
         report(error, command)
         return 2 if _is_input(error) else 1
+    except Exception as error:  # nobody foresaw it: a mistake of the program, not of its input
+        if os.environ.get("SYMBACKPROP_DEBUG"):
+            traceback.print_exc()
+        unforeseen = f"internal error: {type(error).__name__}: {one_line(str(error))}; please report it with the file"
+        report(Exception(f"{unforeseen} (SYMBACKPROP_DEBUG=1 shows where it happened)"), command)
+        return 1
 
 
 def _is_input(error: Exception) -> bool:
