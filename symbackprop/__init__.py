@@ -8,6 +8,9 @@ from symbackprop.audit.report import Audit, Finding
 from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.display.diagram.diagram import Diagram
+from symbackprop.display.document import Derivation
 from symbackprop.errors import (
     DataError,
     NetworkError,
@@ -45,6 +48,8 @@ __all__ = [
     "AdamW",
     "Audit",
     "DataError",
+    "Derivation",
+    "Diagram",
     "Dim",
     "Equation",
     "Finding",
@@ -57,7 +62,9 @@ __all__ = [
     "Optimizer",
     "ParseError",
     "RMSprop",
+    "Section",
     "ShapeError",
+    "Step",
     "SymbackpropError",
     "Tensor",
     "Trainer",

@@ -66,15 +66,19 @@ class Forms:
                 self._chains[t] = sp.expand_mul(self._chains[t])
         return self._chains.get(x, sp.S.Zero)
 
-    @deep
-    def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
-        """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
+    def paths(self, x: Tensor) -> int:
+        """The number of ways from x to the loss."""
         paths: dict[Tensor, int] = {self.system.loss: 1}
         for t in reversed(collect([self.system.loss])):
             paths.setdefault(t, sum(paths.get(y, 0) for y in self.users.get(t, ())))
-        if paths.get(x, 0) > ENTRY_PATHS:
+        return paths.get(x, 0)
+
+    @deep
+    def chain_entry(self, x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
+        """The chain rule for one entry: sums over paths and over the entries of each tensor on the way that depend on it."""
+        if self.paths(x) > ENTRY_PATHS:
             raise UnsupportedError(
-                f"the chain rule for an entry of {x.name!r} has {paths[x]} paths, more than anybody reads ({ENTRY_PATHS}); "
+                f"the chain rule for an entry of {x.name!r} has {self.paths(x)} paths, more than anybody reads ({ENTRY_PATHS}); "
                 f"read gradients[{x.name!r}].chain, or the matrix form, which names each layer's error"
             )
         return self._chain_entry(x, index, IndexForm(taken=self._taken(index)))
@@ -117,9 +121,9 @@ class Forms:
     # --- local --------------------------------------------------------------------------------------------------------
 
     @deep
-    def local(self, x: Tensor) -> sp.Expr:
-        """The gradient with every adjoint replaced by its expression; the network's named values stay."""
-        self._check_size(x, lambda t: t.adjoint_of is not None, WRITTEN)
+    def local(self, x: Tensor, limit: int = WRITTEN) -> sp.Expr:
+        """The gradient with every adjoint replaced by its expression; the network's named values stay. Refused beyond `limit` parts."""
+        self._check_size(x, lambda t: t.adjoint_of is not None, limit)
         return simplified(self._without_adjoints(self.adjoints.of[x]))
 
     def _check_size(self, x: Tensor, inlined: Callable[[Tensor], bool], limit: int) -> None:

@@ -135,8 +135,7 @@ def _factored(total: sp.Expr) -> sp.Expr:
     """What all terms have in common in front of their sum."""
     if not isinstance(total, sp.Add):
         return total
-    whole = [part for part in total.atoms(sp.Sum, sp.Piecewise)]
-    held: dict[sp.Basic, sp.Basic] = {part: sp.Dummy(real=True) for part in whole}
+    held: dict[sp.Basic, sp.Basic] = {part: sp.Dummy(real=True) for part in total.atoms(sp.Sum, sp.Piecewise)}
     found: sp.Expr = sp.gcd_terms(total.xreplace(held))
     return found.xreplace({dummy: part for part, dummy in held.items()})
 

@@ -4,7 +4,7 @@ The order is that of Nielsen, Neural Networks and Deep Learning, chapter 2, and 
 6.5: the forward equations, the loss, the derivative of each equation, the errors from the loss backwards, the gradients, the update.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from symbackprop.calculus.deep import deep
@@ -16,7 +16,7 @@ from symbackprop.derivation.network import forward_section, loss_section, partia
 from symbackprop.derivation.numbers import Values
 from symbackprop.derivation.steps import Section
 from symbackprop.derivation.update import update_section
-from symbackprop.errors import UnknownWeightError, UnsupportedError
+from symbackprop.errors import DataError, UnknownWeightError, UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.optimizers import Optimizer
@@ -30,6 +30,8 @@ def build(
     forms: Forms, form: str, weights: Sequence[Any] | None, optimizer: Optimizer | None, verify: bool, seed: int
 ) -> list[Section]:
     """The sections of a derivation. Raises `UnsupportedError` for an unknown form, `UnknownWeightError` for an unknown weight."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise DataError(f"the seed is {seed!r}; expected a non-negative integer")
     if form not in FORMS:
         raise UnsupportedError(f"the form {form!r} of a derivation is unknown; expected one of {', '.join(FORMS)}")
     chosen = _chosen(forms.system, weights)
@@ -42,7 +44,7 @@ def build(
     if optimizer is not None:
         sections.append(update_section(context, optimizer))
     sections[0].notes += [unchecked] if unchecked else []
-    return [section for section in sections if section.blocks or section.notes]
+    return [section for section in sections if section.blocks or section.notes or section.text]
 
 
 def _checks(forms: Forms, seed: int) -> tuple[Checks | None, str]:
@@ -57,6 +59,8 @@ def _chosen(system: System, weights: Sequence[Any] | None) -> list[Tensor]:
     by_name = {w.name: w for w in system.weights}
     if weights is None:
         return list(by_name.values())
+    if not isinstance(weights, (str, Tensor, Iterable)):
+        raise UnknownWeightError(f"the weights are {weights!r}; expected names, or weights, of the network")
     names = [getattr(w, "name", w) for w in ([weights] if isinstance(weights, (str, Tensor)) else weights)]
     for name in names:
         if name not in by_name:

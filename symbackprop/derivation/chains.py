@@ -24,12 +24,12 @@ class Lines:
     def __init__(self, context: Context, x: Tensor, index: Index | None, title: str, head: str, prefix: str = "") -> None:
         self.context, self.x, self.index, self.title, self.head, self.prefix = context, x, index, title, head, prefix
         self.steps: list[Step] = []
-        self._last = ""
+        self._last: list[str] = []
 
     def add(self, right: str, expr: sp.Expr, rule: str, uses: Sequence[Hashable] = (), value: Any = None, where: Any = ()) -> None:
-        bare = right.replace(r"\cdot ", "")
+        bare = sorted(right.replace(r"\cdot ", "").split()) if not rule.startswith("factors written") else [right]
         if bare == self._last:
-            return
+            return  # nothing but the order is new
         self._last = bare
         context = self.context
         adjoint = context.notation.adjoint(self.x)
@@ -71,7 +71,9 @@ def entry_block(context: Context, x: Tensor, index: Index, title: str, stage: in
     sizes: dict[str, Any] = {}
     values = [relettered(t.entry() if direct else evaluated(t), notation.taken, sizes) for t in terms]
     why = rules.join(applied(users, x)) if direct else "factors evaluated"
-    lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, [("partial", y, x) for y in users])
+    lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, [("partial", y, x) for y in users] if not direct else users)
+    if direct:
+        context.remember(("partial", loss, x), lines.steps[-1].number)
     expr = context.expression(x)
     simple = notation.entry_of(expr, index)
     if without_partials(sp.Add(*values)) != simple:  # more than another order of the factors

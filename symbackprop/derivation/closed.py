@@ -14,8 +14,9 @@ from symbackprop.latex.equations import places
 from symbackprop.latex.printer import TensorLatex
 
 SHORT = 90.0  # em: what is written as it is, on two lines or three
-PAGE = 160.0  # em: what is written at all where it cannot be abbreviated
+PAGE = 175.0  # em: what is written at all where it cannot be abbreviated
 
+LINE = 35.0  # em
 NESTED = 9  # equations inside one another that index notation can show
 
 
@@ -38,7 +39,7 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
     except UnsupportedError:
         return f"The closed form of the gradient of ${name}$ would fill pages and is left out; the equations above determine it."
     printer = TensorLatex(places=places(forms.system)) if notation.scalar else notation.entries(index)
-    if expr.count_ops() > 20_000:
+    if expr.count_ops() > 5_000:
         return f"The closed form of the gradient of ${name}$ has {expr.count_ops()} operations and is left out; the equations above determine it."
     text = printer.plain(expr)
     if width(text) <= SHORT:
@@ -46,7 +47,8 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
     if not notation.scalar:
         if width(text) <= PAGE:
             return Written(text, expr)
-        return f"The closed form of the gradient of ${name}$ is {width(text):.0f} em long and is left out; the equations above determine it."
+        lines = round(width(text) / LINE)
+        return f"The closed form of the gradient of ${name}$ would take about {lines} lines and is left out; the equations above determine it."
     return _abbreviated(expr, forms, printer, {t.name for t in forms.system.tensors})
 
 

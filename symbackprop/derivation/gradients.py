@@ -18,6 +18,7 @@ from symbackprop.latex.printer import TensorLatex
 
 LONG_CHAIN, PATHS = 14, 4  # a chain with more factors, or paths, is written with the errors of the layers
 ENTRIES = 64  # gradients that are written entry by entry
+SHORT = 5_000  # parts of an expression; what has more fills pages
 WIDE = 110.0  # em; a local form that is wider adds nothing to the errors
 
 
@@ -75,8 +76,9 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
     """The whole product of partial derivatives, as the chain rule gives it; evaluated; with the errors; simplified; closed."""
     notation, printer, loss = context.notation, context.notation.entries(), context.system.loss
     lines = Lines(context, w, (), section.title, derivative(loss, w))
-    terms = sorted(sp.Add.make_args(context.forms.chain(w)), key=path_key, reverse=True)
-    if len(terms) > PATHS or any(factors_in(t) > LONG_CHAIN for t in terms):
+    short = context.forms.paths(w) <= PATHS
+    terms = sorted(sp.Add.make_args(context.forms.chain(w)) if short else context.forms.chain_step(w, ()), key=path_key, reverse=True)
+    if any(factors_in(t) > LONG_CHAIN for t in terms):
         terms = sorted(context.forms.chain_step(w, ()), key=path_key, reverse=True)
     users = context.users(w)
     direct = users == [loss] and isinstance(terms[0], Partial)
@@ -87,14 +89,18 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
         why = rules.join(applied(users, w)) if direct else "every factor evaluated"
         factors = [("partial", p.tensor, p.x) for t in terms for p in t.atoms(Partial)]
         lines.add(notation.sum_of_terms(values, printer), sp.Add(*values), why, factors)
-        expr = context.expression(w)
-        errors = [t.adjoint_of[1] for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of]
-        if errors:
-            lines.add(printer.plain(expr), expr, "the factors of the error taken together", [("error", z) for z in errors])
-        local = context.forms.local(w)
-        text = TensorLatex(places=places(context.system)).plain(local)
-        if width(text) <= WIDE:
+        try:
+            local = context.forms.local(w, SHORT)
+        except UnsupportedError:
+            local = None  # it is written with the errors alone
+        text = TensorLatex(places=places(context.system)).plain(local) if local is not None else ""
+        if local is not None and width(text) <= WIDE:
             lines.add(text, local, rules.simplification(sp.Add(*values), local), rules.recognised(sp.Add(*values), local))
+        expr = context.expression(w)
+        errors = [t for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of]
+        if errors:
+            names = rules.join([f"${printer.plain(t)}$" for t in errors])
+            lines.add(printer.plain(expr), expr, f"this holds {names}", [("error", t.adjoint_of[1]) for t in errors if t.adjoint_of])
     section.blocks.append(lines.finish())
     _closed(context, w, (), section)
 
@@ -104,7 +110,7 @@ def _local(context: Context, w: Tensor, section: Section) -> None:
     if context.stage < 2 or context.form == "index":
         return
     try:
-        local = context.forms.local(w)
+        local = context.forms.local(w, SHORT)
     except UnsupportedError:
         return
     text = TensorLatex().plain(local)

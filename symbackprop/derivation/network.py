@@ -19,7 +19,7 @@ from symbackprop.latex.printer import TensorLatex
 def forward_section(context: Context) -> Section:
     """Every equation but the loss."""
     system = context.system
-    section = Section("Forward pass", [given(system)])
+    section = Section("Forward pass", list(filter(None, [given(system), _conventions(context)])))
     for t in (e.symbol for e in system.equations if e.symbol is not system.loss):
         section.blocks.append([_definition(context, t, "The output" if t is system.output else "The node")])
     return section
@@ -48,7 +48,7 @@ def given(system: System) -> str:
         by_set: dict[str, list[str]] = {}
         for t in tensors:
             sizes = r" \times ".join(printer.plain(s) if isinstance(s, sp.Basic) else str(s) for s in t.shape)
-            numbers = rf"\{{0, \dots, {printer.plain(sp.sympify(labels[t], strict=True) - 1)}\}}" if t in labels else r"\mathbb{R}"
+            numbers = rf"\lbrace 0, \dots, {printer.plain(sp.sympify(labels[t], strict=True) - 1)} \rbrace" if t in labels else r"\mathbb{R}"
             by_set.setdefault(f"{numbers}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
         return rules.join([rf"${', '.join(names)} \in {where}$" for where, names in by_set.items()])
 
@@ -59,15 +59,29 @@ def given(system: System) -> str:
     return " ".join(parts)
 
 
+def _conventions(context: Context) -> str:
+    """How tensors are written."""
+    system = context.system
+    if context.notation.scalar:
+        return ""
+    text = r"Functions, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a bias is added to every row."
+    if context.form == "matrix":
+        return text
+    counted = [d for d in system.dims if isinstance(d, Dim) and len(d.name) == 1]
+    letters = "; ".join(f"where ${d}$ counts along an axis, ${d.name.upper()}$ is its size" for d in counted)
+    return f"{text} Indices count from 0{'; ' + letters if letters else ''}."
+
+
 def partials_section(context: Context) -> Section:
     """∂y/∂x for every equation y and everything in it that the weights reach."""
     section = Section("The derivative of each equation")
-    if not context.notation.scalar:
-        section.text.append("Entries that are not listed are zero.")
+    section.text.append("In each, whatever else stands in the equation is held fixed.")
+    section.text += [] if context.notation.scalar else ["Entries that are not listed are zero."]
     wanted = {*context.nodes, *context.weights}
     through = {*context.nodes, context.system.loss}
     for y, x in context.forms.adjoints.edges:
-        if x in wanted and y in through:
+        # What the loss alone reads has its derivative among the errors.
+        if x in wanted and y in through and not (y is context.system.loss and context.users(x) == [y]):
             section.blocks.append([_partial(context, y, x)])
     return section
 

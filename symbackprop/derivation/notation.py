@@ -80,6 +80,8 @@ class Notation:
         partial = printer.plain(Partial(y, x, *self.forms.held(y, x)))
         if y is self.system.loss:
             return partial
+        if not y.shape and not x.shape:
+            return f"{printer.plain(self.adjoint(y))} {partial}"
         return rf"\left({partial}\right)^{{\top}} \left[{printer.plain(self.adjoint(y))}\right]"
 
     def has_matrix_form(self, expr: sp.Expr) -> bool:

@@ -17,6 +17,7 @@ from symbackprop.calculus.differentiate import Adjoints
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.shapes import Dim, Shape
 from symbackprop.graph.tensor import Equation, Tensor
@@ -24,6 +25,7 @@ from symbackprop.training.evaluator import random_values
 from symbackprop.training.feed import Array
 from symbackprop.training.slopes import slope
 
+TRIES = 20  # random points, until one lies where every value is finite
 ENTRIES = 3  # of a tensor, compared one by one
 TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
 EXACT = 1e-9
@@ -62,24 +64,30 @@ class Values:
     def __init__(self, system: System, adjoints: Adjoints, seed: int = 0, given: Mapping[str, Array] | None = None) -> None:
         self.system = system
         self.rng = np.random.default_rng(seed)
-        if given is None:
-            weights, data = random_values(system, seed)
-            given = {**weights, **data}
-        tensors = {t.name: t for t in system.tensors}
-        self.values: dict[Tensor, Array] = {tensors[name]: np.asarray(value) for name, value in given.items()}
-        self.sizes: dict[Any, int] = {}
-        for t, array in self.values.items():
-            self.sizes.update({d: s for d, s in zip(t.shape, array.shape, strict=True) if isinstance(d, Dim)})
         needed = collect([*adjoints.forward(), *(e.symbol for e in system.equations)])  # the output too, where the loss does not read it
         self.forward = [Equation(t, t.definition) for t in needed if t.definition is not None]
         equations = [*self.forward, *adjoints.equations]
         self._functions = _functions(equations)
-        self._run(self.values, equations)
         self._after: dict[Tensor, list[Equation]] = {}
+        self.values: dict[Tensor, Array] = {}
+        self.sizes: dict[Any, int] = {}
+        for attempt in range(TRIES if given is None else 1):
+            self._place(given or {name: a for part in random_values(system, seed + attempt) for name, a in part.items()}, equations)
+            if given is not None or all(np.isfinite(a).all() for a in self.values.values()):
+                return
+        raise UnsupportedError(f"at {TRIES} random points, values of the network with loss {system.loss.name!r} are not finite")
+
+    def _place(self, given: Mapping[str, Array], equations: Sequence[Equation]) -> None:
+        tensors = {t.name: t for t in self.system.tensors}
+        self.values = {tensors[name]: np.asarray(value) for name, value in given.items()}
+        for t, array in self.values.items():
+            self.sizes.update({d: s for d, s in zip(t.shape, array.shape, strict=True) if isinstance(d, Dim)})
+        self._run(self.values, equations)
 
     def _run(self, values: dict[Tensor, Array], equations: Sequence[Equation]) -> None:
-        for symbol, _ in equations:
-            values[symbol] = np.asarray(self._functions[symbol](values, self.sizes))
+        with np.errstate(all="ignore"):
+            for symbol, _ in equations:
+                values[symbol] = np.asarray(self._functions[symbol](values, self.sizes))
 
     def run(self, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
         """All equations of the network at other weights or data."""

@@ -13,11 +13,12 @@ from symbackprop.graph.equations import collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative
-from symbackprop.latex.names import Name
+from symbackprop.latex.names import Name, name_of
 from symbackprop.latex.printer import TensorLatex
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.trainer import Trainer
 
+_INSTEAD = {"w": (r"\theta", r"\omega"), "g": (r"\gamma",), "t": ("k", r"\tau"), "m": (r"\mu",), "v": (r"\nu", "s")}
 Checked = dict[tuple[Tensor, Tensor], Check]  # (what is assigned, weight) → how it came out
 
 
@@ -30,16 +31,31 @@ def update_section(context: Context, optimizer: Optimizer) -> Section:
     if [e.symbol for e in rule.assignments] == [WEIGHT]:
         section.blocks = [[_for_weight(context, w, rule.assignments[0].expr, why, checks.get((WEIGHT, w)))] for w in context.weights]
         return section
-    printer = TensorLatex()
+    letters = _letters(context, rule)
+    printer = TensorLatex(letters)
     names = ", ".join(f"${printer.plain(w)}$" for w in context.weights)
-    section.text.append(f"For every weight $w$ ({names}) with gradient $g$, in this order; $t$ counts the updates from 1.")
+    w, g, t = map(printer.plain, (WEIGHT, GRADIENT, STEP))
+    counted = f"; ${t}$ counts the updates from 1" if rule.uses_step else ""
+    section.text.append(f"For every weight ${w}$ ({names}) with gradient ${g}$, in this order{counted}.")
     starts = [f"${printer.plain(s)}$ at {value:g}" for s, value in rule.states.items()]
     section.text += [f"Before the first update, {', '.join(starts)}."] if starts else []
     for target, expr in rule.assignments:
-        left, right = printer.plain(target), TensorLatex(lead=target).plain(expr)
+        left, right = printer.plain(target), TensorLatex(letters, lead=target).plain(expr)
         check = max((c for (t, _), c in checks.items() if t is target), key=lambda c: c.error, default=None)
         section.blocks.append([context.step(f"The update of ${left}$", left, right, (target, expr), why, relation=r"\leftarrow", verification=check)])
     return section
+
+
+def _letters(context: Context, rule: Rule) -> dict[Tensor, Name]:
+    """How the rule's letters are printed where the network has them already."""
+    taken = {name_of(t).plain() for t in context.system.tensors}
+    found: dict[Tensor, Name] = {}
+    for symbol in (WEIGHT, GRADIENT, STEP, *rule.states):
+        own = name_of(symbol)
+        wishes = [own, *(Name(head, own.below, own.above) for head in _INSTEAD.get(own.head, ())), Name(rf"\hat{{{own.head}}}", own.below, own.above)]
+        found[symbol] = next((name for name in wishes if name.plain() not in taken), wishes[-1])
+        taken.add(found[symbol].plain())
+    return found
 
 
 def _for_weight(context: Context, w: Tensor, rule: sp.Expr, why: str, check: Check | None) -> Step:

@@ -14,6 +14,7 @@ from symbackprop.calculus.batch import batch_dimension, is_single_sample
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.forms import Forms
+from symbackprop.calculus.order import common_factor, is_negative_term, terms
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.notation import Index, Notation, at, path_key
@@ -92,16 +93,36 @@ class _Numeric(TensorLatex):
         self.values = values
         self.digits = digits
         self.dots = True
+        self.rounded = False
 
     def number(self, value: Any) -> str:
-        """A number with the significant digits asked for."""
-        mantissa, _, exponent = f"{float(value):.{self.digits}g}".partition("e")
+        """A number with the significant digits asked for. One that was rounded keeps its zeros, and is remembered."""
+        value = float(value)
+        short = f"{value:.{self.digits}g}"
+        if abs(float(short) - value) > 1e-13 * abs(value):
+            self.rounded = True
+            short = f"{value:#.{self.digits}g}".rstrip(".")
+        mantissa, _, exponent = short.partition("e")
         return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
     def equals(self, value: float) -> str:
-        """`= 0.025`, or with a sign of approximation where digits were left out."""
-        shown = float(f"{value:.{self.digits}g}")
-        return rf"{'=' if abs(shown - value) <= 1e-13 * abs(value) else chr(92) + 'approx'} {self.number(value)}"
+        """`= 0.025`, or with a sign of approximation where digits were left out since `rounded` was last cleared."""
+        text = self.number(value)
+        return rf"{chr(92) + 'approx' if self.rounded else '='} {text}"
+
+    def _print_Add(self, expr: sp.Add, order: Any = None) -> str:
+        """A negative number in a sum is subtracted, not added in brackets."""
+        number, rest = common_factor(expr)
+        if number != 1:
+            return self._product(number, [rest], [])
+        text = ""
+        for term in terms(expr, self.lead):
+            negative = is_negative_term(term)
+            part = self._bind(-term if negative else term, 2)
+            if part.startswith("(-") and isinstance(-term if negative else term, (Tensor, sp.Indexed)):
+                negative, part = not negative, part[2:-1]
+            text += ((" - " if negative else " + ") if text else "-" if negative else "") + part
+        return text
 
     def level(self, expr: sp.Basic) -> int:
         if isinstance(expr, (Tensor, sp.Indexed)):
@@ -140,6 +161,7 @@ class _Worked:
         expr = self.written_out(expr)
         plain = without_partials(expr)
         right = [*([prefix] if prefix else []), self.names(expr)]
+        self.numeric.rounded = False
         numbers, result = self.in_numbers(expr), self.numeric.number(value)
         if numbers is not None and numbers not in (result, right[-1]):
             right.append(numbers)
@@ -154,9 +176,18 @@ class _Worked:
     def in_numbers(self, expr: sp.Expr) -> str | None:
         """The expression with every value put in; None where an index is still open."""
         try:
-            return self.numeric.plain(evaluated(expr))
+            return self.numeric.plain(self.decided(evaluated(expr)))
         except (TypeError, ValueError, KeyError):
             return None
+
+    def decided(self, expr: sp.Expr) -> sp.Expr:
+        """Cases and brackets of Iverson decided: the numbers are known."""
+        known = {e: sp.Float(float(self.point.values[e.base.label][tuple(map(int, e.indices))])) for e in expr.atoms(sp.Indexed)}
+        known |= {t: sp.Float(float(self.point.values[t])) for t in expr.atoms(Tensor) if not t.shape and t in self.point.values}
+        for cases in expr.atoms(sp.Piecewise):
+            chosen = next((value for value, condition in cases.args if condition.xreplace(known) == sp.true), None)
+            expr = expr.xreplace({cases: chosen}) if chosen is not None else expr
+        return expr.xreplace({d: sp.Integer(int(d.args[0].xreplace(known) == d.args[1].xreplace(known))) for d in expr.atoms(sp.KroneckerDelta)})
 
     def written_out(self, expr: sp.Expr) -> sp.Expr:
         """Sums term by term: the sizes are known here."""
@@ -184,10 +215,13 @@ class _Worked:
 
     def given(self) -> Section:
         """The numbers to start from."""
-        printer = TensorLatex()
-        read = [t for t in self.system.tensors if t.definition is None and t in self.point.values]
-        text = [f"${printer.plain(t)} = {self._array(self.point.values[t])}$" for t in read]
-        return Section("Given", [f"The sample and the weights: {', '.join(text)}."]) if text else Section("Given")
+        section = Section("Given")
+        for t in self.system.tensors:
+            if t.definition is None and t in self.point.values:
+                self.count += 1
+                name, value = TensorLatex().plain(t), self._array(self.point.values[t])
+                section.blocks.append([Step(self.count, f"The {t.role} ${name}$", _equal(t, t), "definition: given", name, value)])
+        return section
 
     def _array(self, array: Array) -> str:
         if array.ndim == 0:
@@ -274,7 +308,8 @@ class _Worked:
             numeric.lead = target
             values[target] = float(expr.xreplace({t: sp.Float(v, 25) for t, v in values.items()}).evalf(25))
             left = entry if target is WEIGHT else TensorLatex().plain(target)
-            text = f"{numeric.plain(expr)} {numeric.equals(values[target])}"
+            shown = numeric.plain(expr)
+            text = f"{shown} {numeric.equals(values[target])}"
             check = agree([(float(after[target][place]), values[target])], "the training step") if target in after else None
             why = f"the rule of {type(self.optimizer).__name__}"
             self.count += 1

@@ -60,12 +60,16 @@ def reason(step: Step) -> str:
 
 
 def reasons(steps: Sequence[Step]) -> list[tuple[list[int], str]]:
-    """The reasons of a block, each once: ([6, 9], "sum rule"). Definitions need none."""
-    found: dict[str, list[int]] = {}
+    """The reasons of a block, each once: ([6, 9], "sum rule, by (3), (5)"). Definitions need none."""
+    found: dict[str, list[Step]] = {}
     for step in steps:
         if not step.rule.startswith("definition"):
-            found.setdefault(reason(step), []).append(step.number)
-    return [(numbers, why) for why, numbers in found.items()]
+            found.setdefault(step.rule, []).append(step)
+    result = []
+    for rule, those in found.items():
+        by = sorted({n for step in those for n in step.uses})
+        result.append(([step.number for step in those], f"{rule}, by {spans(by)}" if by else rule))
+    return result
 
 
 def spans(numbers: Sequence[int]) -> str:
@@ -86,11 +90,12 @@ def verdict(sections: Sequence[Section]) -> str:
         return ""
     wrong = [s.number for s in steps if s.verification is not None and not s.verification.ok]
     if wrong:
-        return f"The numbers disagree with equation {', '.join(f'({n})' for n in wrong)}: it is WRONG there."
+        what = "equation" if len(wrong) == 1 else "equations"
+        return f"The numbers disagree with {what} {spans(wrong)}: WRONG."
     worst = max(steps, key=lambda s: s.verification.error if s.verification is not None else 0.0)
     assert worst.verification is not None
     return (
-        f"All {len(steps)} equations were checked by numbers; the largest relative error is {_scientific(worst.verification.error)}, "
+        f"{len(steps)} equations were checked by numbers, a large tensor at three entries; the largest relative error is {_scientific(worst.verification.error)}, "
         f"of ({worst.number}) against {worst.verification.method}."
     )
 

@@ -58,7 +58,7 @@ figure { margin: 1.2rem 0; overflow-x: auto; }
   .equations { grid-template-columns: max-content minmax(0, 1fr) max-content; grid-auto-flow: dense; row-gap: .15em; }
   .equations > .left { grid-column: 1; } .equations > .right { grid-column: 2; } .equations > .number { grid-column: 3; }
   .equations > .why { grid-column: 1 / 4; padding: 0 0 .35em 3em; } .equations > div:not([class]) { display: none; } }
-@media print { nav { display: none; } main { max-width: none; padding: 0; } details.block, .equations { break-inside: avoid; } }
+@media print { nav { display: none; } main { max-width: none; padding: 0; } summary { break-after: avoid; } .equations > div { break-inside: avoid; } }
 """
 
 SCRIPT = """\

@@ -254,6 +254,10 @@ class TensorLatex(LatexPrinter):
             return self._call(base, power)
         return rf"{self._bind(base, _ATOM)}^{{{power}}}"
 
+    def _print_Piecewise(self, expr: sp.Piecewise) -> str:
+        pieces = [rf"{self.plain(e)} & " + (r"\text{otherwise}" if c == sp.true else rf"\text{{for }} {self.plain(c)}") for e, c in expr.args]
+        return r"\begin{cases} " + r" \\ ".join(pieces) + r" \end{cases}"
+
     # --- functions ------------------------------------------------------------------------------------------------------
 
     def _is_called(self, expr: sp.Function) -> bool:
