@@ -301,6 +301,12 @@ LABELS = 'data X[n, 1] = columns("a"), k[n] = column("b")\nweight W[1, 3]\nloss 
         (LINE, "a,b\n1,2\n\n3,NaN\n", "t.csv:4: column 'b': the value is missing"),
         (LINE, 'a,b,note\n1,2,"two\nlines"\n3,x,\n', "t.csv:4: column 'b': 'x' is not a number"),
         (LINE, "a,b\n1,2\n3\n", "t.csv:3: the row has 1 cell, but the header has 2; give every row as many"),
+        (LINE, 'a,b\n"1,5",2\n', "t.csv:2: column 'a': '1,5' is not a number; a decimal number has a point, as in 1.5, and no comma"),
+        (
+            LINE,
+            "a,b\n1,5,2\n",
+            "t.csv:2: the row has 3 cells, but the header has 2; give every row as many; a decimal number has a point, as in 1.5, and no comma",
+        ),
         (LINE, "a,b,a\n1,2,3\n", "t.csv:1: the column 'a' stands twice in the header"),
         (LINE, "A,b\n1,2\n", "t.csv:1: data 'x' reads the column 'a', which the table does not have; did you mean 'A'?"),
         (LINE, "u,v\n1,2\n", "t.csv:1: data 'x' reads the column 'a', which the table does not have; it has 'u', 'v'"),

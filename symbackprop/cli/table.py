@@ -19,6 +19,7 @@ from symbackprop.text.syntax import Columns
 from symbackprop.training.feed import Array
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+DECIMAL = "; a decimal number has a point, as in 1.5, and no comma"
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".")
 
 
@@ -59,7 +60,8 @@ class Table:
     def _number(self, row: int, place: int, integer: bool) -> float | int:
         cell = self.rows[row][place].strip()
         if not _NUMBER.fullmatch(cell):
-            what = "the value is missing" if cell.lower() in _MISSING else f"{cell!r} is not a number"
+            hint = DECIMAL if _NUMBER.fullmatch(cell.replace(",", ".", 1)) else ""
+            what = "the value is missing" if cell.lower() in _MISSING else f"{cell!r} is not a number{hint}"
             raise TableError(self.file, self.lines[row], f"column {self.header[place]!r}: {what}")
         value = float(cell)
         if not math.isfinite(value):
@@ -94,8 +96,9 @@ def _read(file: str, lines: Iterable[str]) -> Table:
             if not header:
                 header = _header(file, reader.line_num, cells)
             elif len(cells) != len(header):
+                hint = DECIMAL if len(cells) > len(header) else ""
                 count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-                raise TableError(file, reader.line_num, f"the row has {count}, but the header has {len(header)}; give every row as many")
+                raise TableError(file, reader.line_num, f"the row has {count}, but the header has {len(header)}; give every row as many{hint}")
             else:
                 rows.append(cells)
                 numbers.append(reader.line_num)

@@ -12,6 +12,7 @@ from symbackprop.graph.operators.products import matmul, transpose
 from symbackprop.graph.shapes import Dim, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.text import limits, syntax
+from symbackprop.text.grammar import DECIMAL
 from symbackprop.text.page import Page, Token, suggestion
 from symbackprop.text.vocabulary import CONSTANTS, Function, Parameter
 
@@ -51,7 +52,8 @@ class Expressions:
             case syntax.Transposed():
                 return self.made(part.token, transpose, self(part.base))
         what = "a text" if isinstance(part, syntax.Text) else "a list"
-        raise self.page.error(f"{what} cannot stand here; expected a number, a tensor or a function of them", part.token)
+        comma = isinstance(part, syntax.Group) and len(part.items) > 1 and isinstance(part.items[-1], syntax.Number)
+        raise self.page.error(f"{what} cannot stand here; expected a number, a tensor or a function of them{DECIMAL if comma else ''}", part.token)
 
     def made(self, at: Token, make: Callable[..., Any], *arguments: Any, **keywords: Any) -> sp.Expr:
         """The result of an operation, once its shape is known to fit."""

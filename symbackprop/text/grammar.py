@@ -28,6 +28,7 @@ from symbackprop.text.tokens import tokens
 DEPTH = 50  # brackets and powers inside each other
 OPERATIONS = 1000  # operators and calls in one statement
 STATEMENTS = 2000  # and declared names
+DECIMAL = "; a decimal number has a point, as in 1.5"
 KEYWORDS = ("data", "weight", "loss", "output")
 
 T = TypeVar("T")
@@ -72,7 +73,9 @@ class _Reader:
         word = self.next
         found = {"newline": "the line ends", "end": "the text ends"}.get(word.kind) or f"found {word.text!r}"
         hint = ""
-        if self.open and word.kind != "newline":
+        if {self.before.kind, word.kind} == {"number", "operator"} and "," in (self.before.text, word.text):
+            hint = DECIMAL
+        elif self.open and word.kind != "newline":
             bracket = self.open[-1]
             hint = f"; {bracket.text!r} of line {bracket.line}, column {bracket.column} is still open"
         elif {self.before.kind, word.kind} <= {"name", "number"} and not iskeyword(self.before.text):

@@ -62,7 +62,16 @@ def check_number(expr: sp.Expr) -> None:
         if power.exp.is_Rational and max(abs(power.exp.p), power.exp.q) > EXPONENT:
             raise UnsupportedError(f"the exponent {_shown(power.exp)} is too large; expected at most {EXPONENT}")
     if expr.is_number and not math.isfinite(_float(expr)):
-        raise UnsupportedError(f"{_shown(expr)} is not a real number that float64 holds")
+        raise UnsupportedError(_unreal(expr))
+
+
+def _unreal(expr: sp.Expr) -> str:
+    """What is wrong with a constant that is no number of float64."""
+    if expr.has(sp.zoo, sp.oo, sp.nan):
+        return "the value is infinite or undefined, like a division by zero or log(0)"
+    if math.isinf(_float(expr)):
+        return f"the value of {_shown(expr)} is too large; expected what float64 holds, up to 1.8e308"
+    return "the value is not a real number, like the root or the logarithm of a negative number"
 
 
 def degree(expr: sp.Expr, known: Mapping[sp.Basic, tuple[int, bool]]) -> tuple[int, bool]:

@@ -11,7 +11,10 @@ LONGEST_NUMBER = 60
 
 _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _OPERATORS = ("...", "**", *"+-*/@^=()[],:.")
+_LATEX = re.compile(r"\\([A-Za-z]+)")
+_WITHOUT_LATEX = {"frac": "a/b", "cdot": "*", "times": "*", "left": "nothing before a bracket", "right": "nothing before a bracket"}
 _BRACKETS = {"(": ")", "[": "]"}
+_MINUS = str.maketrans("\u2212", "-")
 # What people type or paste, and what to write.
 _INSTEAD = {
     **dict.fromkeys("\u00b7\u00d7\u2219\u22c5\u2217\u2022", "*"),
@@ -19,8 +22,6 @@ _INSTEAD = {
     **dict.fromkeys("\u00f7\u2044\u2215", "/"),
     **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"'),
     **dict.fromkeys("\u2018\u2019\u00b4`", "'"),
-    "\u00b2": "^2",
-    "\u00b3": "^3",
     "\u221a": "sqrt(...)",
     "\u2211": "sum(...)",
     "\u00bd": "1/2",
@@ -78,8 +79,23 @@ def _token(page: Page, line: str, number: int, at: int) -> Token:
     for operator in _OPERATORS:
         if line.startswith(operator, at):
             return Token("operator", operator, number, at + 1)
-    hint = f"; write {_INSTEAD[c]}" if c in _INSTEAD else ""
-    raise page.error(f"the character {_called(c)} has no meaning here{hint}", Token("operator", c, number, at + 1))
+    raise page.error(f"the character {_called(c)} has no meaning here{_hint(line, at)}", Token("operator", c, number, at + 1))
+
+
+def _hint(line: str, at: int) -> str:
+    """What to write in place of a character."""
+    if command := _LATEX.match(line, at):
+        return f"; names are plain letters: write {_WITHOUT_LATEX.get(command[1], command[1])}"
+    for height, sign in (("<sub>", "_"), ("<super>", "^")):
+        end = at
+        while end < len(line) and unicodedata.decomposition(line[end]).startswith(height):
+            end += 1
+        if end > at:  # w\u2081 is w_1, and w\u00b2 is w^2
+            start = at
+            while start > 0 and sign == "_" and _continues_name(line[start - 1]):
+                start -= 1
+            return f"; write {line[start:at][:LONGEST_NAME]}{sign}{unicodedata.normalize('NFKC', line[at:end][:LONGEST_NUMBER]).translate(_MINUS)}"
+    return f"; write {_INSTEAD[line[at]]}" if line[at] in _INSTEAD else ""
 
 
 def _continues_name(c: str) -> bool:
