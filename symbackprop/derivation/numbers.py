@@ -127,6 +127,14 @@ class Values:
     def gradient_slope(self, x: Tensor, index: tuple[int, ...]) -> Reading:
         return self._slope(self.loss_of(x), x, index)
 
+    def is_kink(self, x: Tensor, index: tuple[int, ...]) -> bool:
+        """Whether the loss has another slope to the left than to the right: relu at 0."""
+        loss, value = self.loss_of(x), self.values[x]
+        step = np.zeros(value.shape)
+        step[index] = 1e-6 * max(1.0, abs(float(value[index])))
+        before, here, after = (float(loss(v)) for v in (value - step, value, value + step))
+        return abs((after - here) - (here - before)) > 1e-3 * max(abs(after - here), abs(here - before))
+
     def partial_slope(self, y: Tensor, at: tuple[int, ...], x: Tensor, index: tuple[int, ...]) -> Reading:
         """∂y[at]/∂x[index] of the equation of y alone."""
         return self._slope(lambda value: np.asarray(self._functions[y]({**self.values, x: value}, self.sizes))[at], x, index)

@@ -17,6 +17,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.order import common_factor, is_negative_term, terms
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
+from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.notation import Index, Notation, at, path_key
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
@@ -142,6 +143,7 @@ class _Worked:
         self.forms = forms
         self.system = forms.system
         self.point = point
+        self.checks = Checks(point)
         self.optimizer = optimizer
         self.notation = Notation(forms)
         self.numeric = _Numeric(point.values, digits)
@@ -156,10 +158,12 @@ class _Worked:
 
     # --- one line -----------------------------------------------------------------------------------------------------------
 
-    def line(self, title: str, left: str, subject: sp.Basic, expr: sp.Expr, value: float, rule: str, prefix: str = "") -> Step:
-        """`left = expression = the same in numbers = value`, checked against the value that generated code gave."""
+    def line(
+        self, title: str, left: str, subject: sp.Basic, expr: sp.Expr, value: float, rule: str, prefix: str = "", of: tuple[Tensor, Index] | None = None
+    ) -> Step:
+        """`left = expression = the same in numbers = value`, checked against the value that generated code gave, or, of an entry's
+        derivative, against the slope there."""
         expr = self.written_out(expr)
-        plain = without_partials(expr)
         right = [*([prefix] if prefix else []), self.names(expr)]
         self.numeric.rounded = False
         numbers, result = self.in_numbers(expr), self.numeric.number(value)
@@ -167,7 +171,8 @@ class _Worked:
             right.append(numbers)
         text = " = ".join(right) + (f" {self.numeric.equals(value)}" if right[-1] != result else "")
         self.count += 1
-        return Step(self.count, title, _equal(subject, expr), rule, left, text, verification=self.check(plain, value))
+        check = self.check(expr, value) if of is None else self.slope(expr, value, *of)
+        return Step(self.count, title, _equal(subject, expr), rule, left, text, verification=check)
 
     def names(self, expr: sp.Expr) -> str:
         terms = sp.Add.make_args(expr) if expr.has(Partial) else (expr,)
@@ -203,7 +208,12 @@ class _Worked:
         return expr.func(*args)
 
     def check(self, expr: sp.Expr, value: float) -> Check:
-        return agree([(value, float(self.point.right(self.written_out(expr), {})))], "the generated code")
+        return agree([(value, float(self.point.right(self.written_out(without_partials(expr)), {})))], "the generated code")
+
+    def slope(self, expr: sp.Expr, value: float, x: Tensor, index: Index) -> Check:
+        """A derivative against the slope of the loss; at a kink, where there is none, against the generated code."""
+        found = self.checks.gradient(x, index, self.written_out(without_partials(expr)))
+        return found if found.ok or not self.point.is_kink(x, tuple(map(int, index))) else self.check(expr, value)
 
     def value(self, x: Any, index: Index) -> float:
         return float(self.point.values[x][tuple(map(int, index))])
@@ -219,8 +229,10 @@ class _Worked:
         for t in self.system.tensors:
             if t.definition is None and t in self.point.values:
                 self.count += 1
+                self.numeric.rounded = False
                 name, value = TensorLatex().plain(t), self._array(self.point.values[t])
-                section.blocks.append([Step(self.count, f"The {t.role} ${name}$", _equal(t, t), "definition: given", name, value)])
+                relation = r"\approx" if self.numeric.rounded else "="
+                section.blocks.append([Step(self.count, f"The {t.role} ${name}$", _equal(t, t), "definition: given", name, value, relation)])
         return section
 
     def _array(self, array: Array) -> str:
@@ -273,13 +285,13 @@ class _Worked:
         final = notation.entry_of(adjoint.definition, index)
         prefix = derivative(self.system.loss, x, index, printer) if notation.named(x) else ""
         if isinstance(chain, Partial) and chain.y is self.system.loss:
-            return [self.line(title, head, subject, final, value, "derivative of the loss, numbers put in", prefix)]
+            return [self.line(title, head, subject, final, value, "derivative of the loss, numbers put in", prefix, (x, index))]
         written = self.written_out(chain)
         self.count += 1
         text = f"{prefix} = {self.names(written)}" if prefix else self.names(written)
-        check = self.check(without_partials(written), value)
+        check = self.slope(written, value, x, index)
         first = Step(self.count, title, _equal(subject, written), "chain rule", head, text, verification=check)
-        return [first, self.line(title, "", subject, final, value, "factors evaluated, numbers put in")]
+        return [first, self.line(title, "", subject, final, value, "factors evaluated, numbers put in", of=(x, index))]
 
     def update(self) -> Section:
         """One step of the optimizer, and what it did to the loss."""
@@ -291,9 +303,11 @@ class _Worked:
         for w in self.system.weights:
             after = {WEIGHT: moved[w], **{s: np.asarray(trainer.state[s.name][w.name]) for s in rule.states}}
             section.blocks += [[step] for index in self.indices(w) for step in self._assignments(rule, w, index, after)]
-        before, now = (self.numeric.number(v) for v in (self.value(self.system.loss, ()), self.point.run(moved)[self.system.loss]))
-        loss = TensorLatex().plain(self.system.loss)
-        section.text.append(f"One step of {type(self.optimizer).__name__}. It takes the loss from ${loss} = {before}$ to ${loss} = {now}$.")
+        loss, shown = TensorLatex().plain(self.system.loss), []
+        for value in (self.value(self.system.loss, ()), float(self.point.run(moved)[self.system.loss])):
+            self.numeric.rounded = False
+            shown.append(f"${loss} {self.numeric.equals(value)}$")
+        section.text.append(f"One step of {type(self.optimizer).__name__}. It takes the loss from {shown[0]} to {shown[1]}.")
         return section
 
     def _assignments(self, rule: Rule, w: Tensor, index: Index, after: Mapping[Tensor, Array]) -> Iterator[Step]:
