@@ -859,3 +859,131 @@ def test_one_and_many_in_messages_elsewhere():
             net.audit({"w": 1.0}, {"w": 1.0}, x=values)
     with pytest.raises(sbp.SymbackpropError, match="takes 1 argument,"):
         sbp.parse("weight w\nloss tanh(w, w)")
+
+
+# --- the softmax, the loss, sums and decay ---------------------------------------------------------------------------------
+
+
+class Classifier:
+    """tanh, then the cross-entropy of a softmax: as one loss of the logits, or with the softmax and its logarithm written out."""
+
+    def __init__(self, fused, seed=0):
+        rng = np.random.default_rng(seed)
+        X, T = sbp.data("X", ("n", 2)), sbp.data("T", ("n", 3))
+        W_1, b_1, W_2, b_2 = sbp.weight("W_1", (2, 4)), sbp.weight("b_1", 4), sbp.weight("W_2", (4, 3)), sbp.weight("b_2", 3)
+        Z = sbp.node("Z", sbp.node("A", sp.tanh(X @ W_1 + b_1)) @ W_2 + b_2)
+        loss = sbp.cross_entropy(Z, T) if fused else -sbp.mean(sbp.sum(T * sp.log(sbp.node("P", sbp.softmax(Z))), axis=-1))
+        self.net = sbp.Network(sbp.node("C", loss))
+        self.weights = {n: rng.uniform(-1, 1, t.shape) for n, t in self.net.weights.items()}
+        self.data = {"X": rng.uniform(-1, 1, (5, 2)), "T": np.eye(3)[[0, 1, 2, 1, 0]]}
+
+    def audit(self, delta, P=lambda Z: np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True)):
+        w, X, T = self.weights, self.data["X"], self.data["T"]
+        A = np.tanh(X @ w["W_1"] + w["b_1"])
+        d = delta(P(A @ w["W_2"] + w["b_2"]), T) / len(X)
+        back = (d @ w["W_2"].T) * (1 - A**2)
+        return self.net.audit({"W_1": X.T @ back, "b_1": back.sum(0), "W_2": A.T @ d, "b_2": d.sum(0)}, w, **self.data)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "written out"])
+def test_mistaken_softmax(fused):
+    c = Classifier(fused)
+    right = lambda P, T: P - T  # noqa: E731
+    assert c.audit(right).ok
+    report = c.audit(lambda P, T: -T / P * P * (1 - P))
+    assert set(diagnoses(report).values()) == {"activation derivative"}
+    assert "P" in report["W_1"].explanation
+    for P, says in (
+        (lambda Z: Z, "left out"),
+        (lambda Z: np.exp(Z), "not divided by the sum"),
+        (lambda Z: np.exp(Z) / np.exp(Z).sum(axis=0), "over axis 0 where the classes are on axis 1"),
+    ):
+        report = c.audit(right, P)
+        assert set(diagnoses(report).values()) == {"softmax"}, report
+        assert says in report["W_1"].explanation
+
+
+def test_softmax_derivative_beside_the_cross_entropy():
+    report = Classifier(True).audit(lambda P, T: (P - T) * P * (1 - P))
+    assert set(diagnoses(report).values()) == {"activation derivative"}
+    assert "contains it already" in report["W_1"].explanation
+
+
+@pytest.mark.parametrize("derivative", [lambda d, P: d * P * (1 - P), None], ids=["entry by entry", "over the wrong axis"])
+def test_mistaken_softmax_before_a_squared_error(derivative):
+    rng = np.random.default_rng(4)
+    X, T, W = rng.normal(size=(5, 2)), rng.uniform(0, 1, (5, 3)), rng.normal(size=(2, 3))
+    x, t, w = sbp.data("X", ("n", 2)), sbp.data("T", ("n", 3)), sbp.weight("W", (2, 3))
+    net = sbp.Network(sbp.node("C", sbp.mse(sbp.node("P", sbp.softmax(sbp.node("Z", x @ w))), t)))
+    axis = 1 if derivative else 0
+    P = np.exp(X @ W) / np.exp(X @ W).sum(axis=axis, keepdims=True)
+    d = 2 * (P - T) / T.size
+
+    def exact(d, P):
+        return P * (d - (d * P).sum(axis=axis, keepdims=True))
+
+    report = net.audit({"W": X.T @ (derivative or exact)(d, P)}, {"W": W}, X=X, T=T)
+    assert report["W"].diagnosis == ("activation derivative" if derivative else "softmax"), report
+
+
+@pytest.mark.parametrize("names", [["b_1"], ["b_2"], ["b_1", "b_2"]])
+def test_a_sum_over_everything(perceptrons, names):
+    p = perceptrons["tanh"]
+    report = p.audit(changed(names, lambda g: np.full(g.shape, g.sum()))(p))
+    assert diagnoses(report) == {n: "sum" if n in names else "right" for n in p.weights}
+    assert "not `d.sum()`" in report[names[0]].explanation
+
+
+@pytest.mark.parametrize("layers", [(1,), (1, 2)], ids=["one", "all"])
+@pytest.mark.parametrize(("activation", "slope"), [("tanh", lambda z, a: 1 + a**2), ("sigmoid", lambda z, a: a * (1 + a))])
+def test_a_sign_inside_a_derivative(perceptrons, activation, slope, layers):
+    p = perceptrons[activation]
+    report = p.audit(p.gradients(slopes=lambda k, z, a: slope(z, a) if k in layers else p.slope(z, a)))
+    assert set(report.wrong) == set(("W_1", "b_1") if layers == (1,) else HIDDEN)
+    for name in report.wrong:
+        assert report[name].diagnosis == "activation derivative", report[name]
+        assert f"A sign inside the derivative of {activation} is wrong" in report[name].explanation
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_a_square_that_is_not_differentiated(factor):
+    net = tanh_and_autograd.two_neurons()
+    w1, w2, b, x, t = 0.4, 1.7, 0.2, 0.9, 0.3
+    a = np.tanh(w1 * x)
+    y = np.tanh(w2 * a + b)
+    delta = factor * (y - t) ** 2 * (1 - y**2)
+    report = net.audit({"w_1": delta * w2 * (1 - a**2) * x, "w_2": delta * a, "b": delta}, {"w_1": w1, "w_2": w2, "b": b}, x=x, t=t)
+    assert set(diagnoses(report).values()) == {"square"}
+    assert all("square is not differentiated" in f.explanation for f in report.findings.values())
+
+
+def test_a_square_that_is_not_differentiated_in_a_batch():
+    rng = np.random.default_rng(8)
+    X, T, W = rng.normal(size=(5, 2)), rng.normal(size=(5, 3)), {"W_1": rng.normal(size=(2, 3)), "b_1": rng.normal(size=3)}
+    d = (X @ W["W_1"] + W["b_1"] - T) ** 2 / T.size
+    for factor in (1, 2):
+        report = sbp.mlp([2, 3]).audit({"W_1": factor * X.T @ d, "b_1": factor * d.sum(0)}, W, X=X, T=T)
+        assert diagnoses(report) == {"W_1": "square", "b_1": "square"}
+
+
+@pytest.mark.parametrize("decay", [1e-4, 0.37123, -0.1])
+def test_a_weight_decay_that_the_loss_does_not_have(two_layers, decay):
+    p = two_layers
+    right = p.gradients()
+    given = {n: g + decay * p.weights[n] if n[0] == "W" else g for n, g in right.items()}
+    report = p.audit(given)
+    assert diagnoses(report) == {n: "weight decay" if n[0] == "W" else "right" for n in p.weights}
+    assert f"{abs(decay):g} times the weight itself is {'added' if decay > 0 else 'subtracted'}" in report["W_1"].explanation
+    report = p.net.audit_update(lambda w, X, T: {n: w[n] - 0.1 * g for n, g in given.items()}, p.weights, **p.data)
+    assert diagnoses(report) == {n: "weight decay" if n[0] == "W" else "right" for n in p.weights}
+    assert f"{abs(decay):g} times the weight itself" in report["W_1"].explanation
+    assert report.learning_rate == 0.1
+
+
+def test_a_weight_decay_of_a_single_number():
+    w, v = sbp.weight("w v")
+    net = sbp.Network(sbp.node("C", sp.tanh(w) * v))
+    point = {"w": 0.7, "v": 1.3}
+    right = {"w": 1.3 * (1 - np.tanh(0.7) ** 2), "v": np.tanh(0.7)}
+    assert net.audit({**right, "w": right["w"] + 0.01 * 0.7}, point)["w"].diagnosis == "weight decay"
+    assert net.audit({**right, "w": right["w"] + 0.0123456 * 0.7}, point)["w"].diagnosis != "weight decay"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from symbackprop.audit.case import Candidate, Case
+from symbackprop.audit.decay import decayed
 from symbackprop.audit.explain import Explanation, choose, explanations
 from symbackprop.audit.match import Target, tolerance_for
 from symbackprop.audit.numeric import last_resort, nearly
@@ -64,7 +65,8 @@ def explain(case: Case, targets: Mapping[str, Target]) -> dict[str, Explanation]
             certain[name] = zero(case, name)
         else:
             close = nearly(case, target)
-            found[name] = [*([close] if close else []), *explanations(target, case.candidates, case.factors, case)]
+            candidates = [*case.candidates, *decayed(case, target)]
+            found[name] = [*([close] if close else []), *explanations(target, candidates, case.factors, case)]
     mistyped: list[Candidate] | None = None
     for name, options in found.items():
         if min((e.cost for e in options), default=9.0) > SIMPLE:

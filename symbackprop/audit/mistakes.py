@@ -11,9 +11,9 @@ from symbackprop.audit.backward import Backward, Change, is_activation
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.functions import step
-from symbackprop.graph.operators.products import transpose
-from symbackprop.graph.operators.reduction import SameShape
-from symbackprop.graph.shapes import postorder, shape_of
+from symbackprop.graph.operators.products import reduce_sum, transpose
+from symbackprop.graph.operators.reduction import SameShape, Softmax, softmax
+from symbackprop.graph.shapes import postorder, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
 
@@ -143,6 +143,25 @@ def derivative_of_another_function(b: Backward) -> Iterator[Mistake]:
         )
 
 
+def sign_inside_derivative(b: Backward) -> Iterator[Mistake]:
+    """1 + a² for 1 - a²."""
+
+    def flipped(f: _Activation, which: int) -> sp.Expr | None:
+        terms = [(total, term) for total in postorder(f.back) if isinstance(total, sp.Add) for term in total.args if not term.is_number]
+        if not is_activation(f.a.definition) or which >= len(terms):
+            return None
+        total, term = terms[which]
+        return f.back.xreplace({total: total - 2 * term})
+
+    for which in range(2):
+        yield from _habit(
+            b,
+            3.2,
+            lambda f, which=which: flipped(f, which),  # type: ignore[misc]
+            lambda f, wrong: f"A sign inside the derivative of {f.name} is wrong: it is taken as {wrong}; write <slope>.",
+        )
+
+
 def another_convention(b: Backward) -> Iterator[Mistake]:
     """relu'(0) = 1 or ½: at a kink there is no derivative, and a convention decides."""
     for value, jump in (("1", lambda u: 1 - step(-u)), ("1/2", lambda u: (1 + step(u) - step(-u)) / 2)):
@@ -150,6 +169,59 @@ def another_convention(b: Backward) -> Iterator[Mistake]:
         text = f"It differs only at a kink, as of relu at 0, where there is no derivative: {value} was taken there, and here it is 0, as usual."
         if edges:
             yield Mistake("kink", 1.0, text, Change(edges=edges))
+
+
+# --- the softmax and the loss ------------------------------------------------------------------------------------------------
+
+
+def softmax_entry_by_entry(b: Backward) -> Iterator[Mistake]:
+    """P (1 - P) for the softmax inside a cross-entropy, whose derivative P - T contains the softmax's already: -T/P · P (1 - P), or beside it."""
+    for (y, x), back in b.edges.items():
+        for total in postorder(back):
+            for P in total.args if isinstance(total, sp.Add) else ():
+                if isinstance(P, Softmax):
+                    right = f"going back through {b.equation(y)} the two together give {_plain(b, y, back)}."
+                    alone, twice = back.xreplace({total: (total - P) * (1 - P)}), back.xreplace({total: total * P * (1 - P)})
+                    text = "The softmax's derivative is taken entry by entry, as P (1 - P), but each entry of P depends on all arguments: " + right
+                    yield Mistake("activation derivative", 3, text, Change(edges={(y, x): alone}))
+                    text = "The softmax's derivative, as P (1 - P), is multiplied in beside the cross-entropy's, which contains it already: " + right
+                    yield Mistake("activation derivative", 3, text, Change(edges={(y, x): twice}))
+
+
+def another_softmax(b: Backward) -> Iterator[Mistake]:
+    """The softmax left out, not normalised, or over another axis, in the equation itself or in the derivative of a cross-entropy."""
+
+    def others(P: Softmax) -> Iterator[tuple[str, sp.Expr]]:
+        z = P.operands[0]
+        yield "is left out", z
+        yield "is not divided by the sum of its exponentials", sp.exp(z)
+        for axis in range(rank_of(z)):
+            if axis - rank_of(z) != P.axis:
+                yield f"runs over axis {axis} where the classes are on axis {P.axis + rank_of(z)}", softmax(z, axis)
+
+    for y in b.equations:
+        assert y.definition is not None
+        for P in y.definition.atoms(Softmax):
+            for what, other in others(P):
+                text = f"The softmax {what}, in {b.equation(y)}."
+                yield from _forward(b, 3.2, y, y.definition.xreplace({P: other}), "softmax", text)
+    for (y, x), back in b.edges.items():
+        for P in back.atoms(Softmax):
+            for what, other in others(P):
+                text = f"The softmax {what}: going back through {b.equation(y)} gives {_plain(b, y, back)}."
+                yield Mistake("softmax", 3, text, Change(edges={(y, x): back.xreplace({P: other})}))
+
+
+def undifferentiated_square(b: Backward) -> Iterator[Mistake]:
+    """(y - t)² where its derivative 2 (y - t) belongs, with and without the 2."""
+    for (y, x), back in b.edges.items():
+        assert y.definition is not None
+        for square in postorder(y.definition):
+            if isinstance(square, sp.Pow) and square.exp == 2:
+                kept = back.xreplace({square.base: square})
+                text = f"The square is not differentiated, in {b.equation(y)}: the derivative with respect to {b.written(x)} is {_plain(b, y, back)}."
+                for wrong in (kept / 2, kept) if kept != back else ():
+                    yield Mistake("square", 3.1, text, Change(edges={(y, x): wrong}))
 
 
 # --- the chain rule ------------------------------------------------------------------------------------------------------
@@ -203,6 +275,17 @@ def untransposed(b: Backward) -> Iterator[Mistake]:
                     f"forward and backward the order is opposite, so exchange {W} and its transpose; the term is {_plain(b, y, back)}."
                 )
                 yield Mistake("transposed", 3, text, Change(edges={(y, x): back.xreplace({W: transpose(W)})}))
+
+
+def sum_over_everything(b: Backward) -> Iterator[Mistake]:
+    """d.sum() for d.sum(axis=0), which NumPy then broadcasts to the shape of the weight."""
+    for (y, x), back in b.edges.items():
+        if x.role == "weight" and x.shape:
+            text = (
+                f"One sum over all entries stands in each place of it: sum over the batch alone, so that the shape of {x} is left, as in "
+                f"{_plain(b, y, back)}; `d.sum(axis=0)`, not `d.sum()`."
+            )
+            yield Mistake("sum", 3, text, Change(edges={(y, x): reduce_sum(back)}))
 
 
 def another_tensor(b: Backward) -> Iterator[Mistake]:
@@ -286,11 +369,16 @@ GENERATORS: tuple[Generator, ...] = (
     derivative_at_wrong_point,
     derivative_twice,
     derivative_of_another_function,
+    sign_inside_derivative,
     another_convention,
+    softmax_entry_by_entry,
+    another_softmax,
+    undifferentiated_square,
     missing_path,
     wrong_sign,
     missing_factor,
     untransposed,
+    sum_over_everything,
     another_tensor,
     another_weight_forward,
     wrong_term_forward,

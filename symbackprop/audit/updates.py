@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbackprop.audit.case import Candidate, Case
+from symbackprop.audit.decay import decayed_step
 from symbackprop.audit.explain import Explanation, choose
 from symbackprop.audit.gradients import by_name, checked_tolerance, finding, unusable
 from symbackprop.audit.match import is_nice, relative_error, tolerance_for, too_large
@@ -134,7 +135,8 @@ class Steps:
         wrong = [n for n in names if not self.error(n, rate) <= self.tolerance]
         for n in wrong:
             if not self.is_unchanged(n) and min((self.price(way, rate) for way in ways[n]), default=UNKNOWN) > 4:
-                ways[n] += self.ways(n, ((b, c) for b in self.bases(n, own=True) for c in self.case.candidates if c.code))
+                own = [*self.case.candidates, *decayed_step(self.case, n, self.case.weights[n] - self.new[n])]
+                ways[n] += self.ways(n, ((b, c) for b in self.bases(n, own=True) for c in own if c.code))
         if rate is None:
             rate = self.common_rate(ways)
             wrong = [n for n in names if not self.error(n, rate) <= self.tolerance]
