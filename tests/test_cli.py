@@ -1,6 +1,7 @@
 """The command line: what each command prints and writes, held against the Python interface and NumPy, and how each ends."""
 
 import csv
+import io
 import json
 import os
 import pty
@@ -16,7 +17,9 @@ import pytest
 import sympy as sp
 
 import symbackprop as sbp
+from symbackprop.cli import progress
 from symbackprop.cli.main import main
+from symbackprop.cli.progress import working
 from symbackprop.graph.functions import sigmoid
 
 ROOT = Path(__file__).parents[1]
@@ -502,6 +505,49 @@ def test_long_work_shows_its_progress_on_a_terminal():
     assert "50/50" in shown
     piped = process("train", EXAMPLES / "parabola.net", "--epochs", "50", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert piped.communicate(timeout=60)[1] == b""
+
+
+def layers(count):
+    """A multilayer perceptron that takes a moment."""
+    lines = ["data X[n, 4]", "weight W_0[4, 8] = glorot_uniform", "a_0 = tanh(X @ W_0)"]
+    for i in range(1, count):
+        lines += [f"weight W_{i}[8, 8] = glorot_uniform", f"a_{i} = tanh(a_{i - 1} @ W_{i})"]
+    Path("layers.net").write_text("\n".join([*lines, f"loss C = mean(a_{count - 1}^2)", ""]))
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("check", "comparing the gradients with numbers ("), ("derive", "deriving the gradients and checking every equation (")]
+)
+def test_what_takes_long_is_said_on_a_terminal_and_erased(command, says):
+    layers(30 if command == "check" else 12)
+    status, shown = on_terminal(command, "layers.net")
+    assert status == 0
+    assert f"\r\033[K{says}" in shown
+    last = shown[shown.rindex("\r\033[K") :]
+    assert says not in last  # the result begins on an empty line
+    assert len(last.splitlines()) > 5
+
+
+def test_a_line_of_progress_is_for_terminals_alone(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def shown(stream):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with working("thinking about \033[31m" + "x" * 200):
+            time.sleep(0.05)
+        return stream.getvalue()
+
+    monkeypatch.setattr(progress, "PERIOD", 0.01)
+    monkeypatch.setenv("TERM", "xterm")
+    lines = shown(Terminal()).split("\r\033[K")
+    assert lines[0] == lines[-1] == ""
+    assert len(lines) > 3
+    assert all(line.isprintable() and len(line) < 79 and line.endswith(" (0 s)") for line in lines[1:-1])
+    assert shown(io.StringIO()) == ""
+    monkeypatch.setenv("TERM", "dumb")
+    assert shown(Terminal()) == ""
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

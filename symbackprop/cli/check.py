@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from symbackprop.check import check_gradients
+from symbackprop.cli.progress import working
 from symbackprop.cli.terminal import GREEN, RED, coloured, table
 from symbackprop.codegen.load import load_source
 from symbackprop.reading import load
@@ -30,9 +31,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    net = load(arguments.file)
-    report = check_gradients(net)
-    generated = float(load_source(net.generate(), "network").check_gradients())
+    with working(f"reading {arguments.file}"):
+        net = load(arguments.file)
+    with working("comparing the gradients with numbers"):
+        report = check_gradients(net)
+    with working("running the generated module's own check"):
+        generated = float(load_source(net.generate(), "network").check_gradients())
     rows = [[name, f"{error:.1e}", report.method[name]] for name, error in report.errors.items()]
     rows.append(["generated module", f"{generated:.1e}", "its own check"])
     print(table(["gradient of", "largest relative error", "held against"], rows, numbers=(1,)))

@@ -8,6 +8,7 @@ from typing import Any
 from symbackprop.cli import optimizers
 from symbackprop.cli.errors import UsageError, report
 from symbackprop.cli.outputs import check_output
+from symbackprop.cli.progress import working
 from symbackprop.cli.terminal import write, wrote
 from symbackprop.derivation.build import FORMS
 from symbackprop.errors import NetworkError
@@ -43,7 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, arguments.file)
     if arguments.output is not None and Path(arguments.output).suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {arguments.output}: the suffix decides what is written; expected one of {', '.join(SUFFIXES)}")
-    derivation = load(arguments.file).derivation(arguments.form, arguments.weight, optimizers.optimizer(arguments))
+    with working(f"reading {arguments.file}"):
+        net = load(arguments.file)
+    with working("deriving the gradients and checking every equation"):
+        derivation = net.derivation(arguments.form, arguments.weight, optimizers.optimizer(arguments))
     if arguments.output is None:
         write(derivation.latex(), None)
     else:

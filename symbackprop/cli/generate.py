@@ -5,6 +5,7 @@ from typing import Any
 
 from symbackprop.cli import optimizers
 from symbackprop.cli.outputs import check_output
+from symbackprop.cli.progress import working
 from symbackprop.cli.terminal import write
 from symbackprop.codegen.targets import targets
 from symbackprop.reading import load
@@ -34,5 +35,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, arguments.file)
-    write(load(arguments.file).generate(arguments.target, optimizers.optimizer(arguments), arguments.dtype), arguments.output)
+    with working(f"generating the code of {arguments.file}"):
+        source = load(arguments.file).generate(arguments.target, optimizers.optimizer(arguments), arguments.dtype)
+    write(source, arguments.output)
     return 0

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from symbackprop.cli import check, derive, generate, train
 from symbackprop.cli.errors import describe, report
+from symbackprop.cli.progress import erasing
 from symbackprop.errors import ParseError, SymbackpropError, TrainingDivergedError, UnsupportedError
 from symbackprop.text.page import one_line
 from symbackprop.version import __version__
@@ -74,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = lambda message, *_: print(f"{command}: warning: {describe(Exception(str(message)))}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_: print(
+                f"{erasing()}{command}: warning: {describe(Exception(str(message)))}", file=sys.stderr
+            )
             status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
