@@ -11,6 +11,7 @@ from symbackprop.cli.outputs import check_output
 from symbackprop.cli.progress import working
 from symbackprop.cli.terminal import write, wrote
 from symbackprop.derivation.build import FORMS
+from symbackprop.display.document import Derivation
 from symbackprop.errors import NetworkError
 from symbackprop.reading import load
 
@@ -53,9 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         derivation.save(arguments.output)
         wrote(arguments.output)
+    why = complaint(derivation)
+    if why:
+        report(NetworkError(why), "symbackprop derive")
+    return 1 if why else 0
+
+
+def complaint(derivation: Derivation) -> str:
+    """What the checks found; nothing where every step that was checked is right."""
+    not_finite = "could not be checked: the loss or a derivative is not finite at the random inputs that were tried"
+    if all(step.verification is None for step in derivation.steps):
+        return f"the equations {not_finite}"
     wrong = [step for step in derivation.steps if step.verification is not None and not step.verification.ok]
-    if wrong:
-        undefined = all(step.verification is not None and math.isnan(step.verification.error) for step in wrong)
-        why = "could not be checked: the loss is not finite at the random inputs that were tried" if undefined else "disagrees with numbers"
-        report(NetworkError(f"step ({wrong[0].number}) {why}"), "symbackprop derive")
-    return 1 if wrong else 0
+    if not wrong:
+        return ""
+    undefined = all(step.verification is not None and math.isnan(step.verification.error) for step in wrong)
+    return f"step ({wrong[0].number}) {not_finite if undefined else 'disagrees with numbers'}"
