@@ -987,3 +987,24 @@ def test_a_weight_decay_of_a_single_number():
     right = {"w": 1.3 * (1 - np.tanh(0.7) ** 2), "v": np.tanh(0.7)}
     assert net.audit({**right, "w": right["w"] + 0.01 * 0.7}, point)["w"].diagnosis == "weight decay"
     assert net.audit({**right, "w": right["w"] + 0.0123456 * 0.7}, point)["w"].diagnosis != "weight decay"
+
+
+def test_an_update_with_weight_decay_everywhere():
+    """The rate is not that which the single number b_2 would have without a decay."""
+    p = Perceptron((2, 3, 1), "tanh", 5, 6)
+    report = p.net.audit_update(lambda w, X, T: {n: w[n] - 0.1 * (g + 0.01 * w[n]) for n, g in p.gradients().items()}, p.weights, **p.data)
+    assert set(diagnoses(report).values()) == {"weight decay"}, report
+    assert report.learning_rate == 0.1
+
+
+@pytest.mark.parametrize(("delta", "says"), [(lambda P, T: -T * (1 - P), "entry by entry"), (lambda P, T: (P - T) * P * (1 - P), "already")])
+def test_softmax_of_a_network_of_one_sample_on_a_batch(delta, says):
+    rng = np.random.default_rng(2)
+    x, t, W = sbp.data("x", 2), sbp.data("t", 3), sbp.weight("W", (3, 2))
+    net = sbp.Network(sbp.node("C", sbp.cross_entropy(sbp.node("z", W @ x), t)))
+    X, T, w = rng.normal(size=(4, 2)), np.eye(3)[[0, 1, 2, 0]], rng.normal(size=(3, 2))
+    P = np.exp(X @ w.T) / np.exp(X @ w.T).sum(axis=1, keepdims=True)
+    assert net.audit({"W": (P - T).T @ X / 4}, {"W": w}, x=X, t=T).ok
+    report = net.audit({"W": delta(P, T).T @ X / 4}, {"W": w}, x=X, t=T)
+    assert report["W"].diagnosis == "activation derivative", report
+    assert says in report["W"].explanation

@@ -8,6 +8,8 @@ from symbackprop.audit.case import Candidate, Case
 from symbackprop.audit.match import Target, is_nice
 from symbackprop.training.feed import Array
 
+NICE = 1e-6  # how exactly λ must be a number that a person writes
+
 
 def decayed(case: Case, target: Target) -> Iterator[Candidate]:
     """The gradient with λ w on top, for the λ that explains the numbers."""
@@ -23,18 +25,22 @@ def decayed(case: Case, target: Target) -> Iterator[Candidate]:
             return
 
 
-def decayed_step(case: Case, name: str, step: Array) -> Iterator[Candidate]:
-    """As `decayed`, for a step rate (g + λ w) of an unknown rate: two numbers, so at least three entries must agree."""
+def decayed_step(case: Case, name: str, step: Array, known: float | None) -> Iterator[Candidate]:
+    """As `decayed`, for a step rate (g + λ w). Of at least three entries both numbers are found; of fewer, λ alone, where the rate is known."""
     w, g = case.weights[name], case.truth[name]
     columns = np.stack([g.ravel(), w.ravel()], axis=1)
     scale = np.abs(columns).max(axis=0, initial=0.0)
+    if w.size < 3 and known and w.all():
+        guess = float(np.mean((step / known - g) / w))
+        if 0 < guess <= 1 and is_nice(guess, NICE):
+            yield _told(case, name, float(f"{guess:.2g}"), 2.8)
     if w.size < 3 or not scale.all():
         return
     (rate, shrink), _, rank, _ = np.linalg.lstsq(columns / scale, step.ravel(), rcond=1e-8)
     decay = float(shrink / scale[1] / (rate / scale[0])) if rank == 2 and rate else 0.0
     short = float(f"{decay:.2g}")
     if decay:
-        yield _told(case, name, short if abs(short - decay) <= 1e-6 * abs(decay) else decay, 2.4)
+        yield _told(case, name, short if abs(short - decay) <= NICE * abs(decay) else decay, 2.4)
 
 
 def _told(case: Case, name: str, decay: float, cost: float) -> Candidate:

@@ -69,6 +69,11 @@ def _activations(b: Backward) -> list[_Activation]:
     return found
 
 
+def _right(b: Backward, f: _Activation) -> str:
+    """The derivative as it should be: a factor, or what goes back where entries are not on their own."""
+    return str(b.written(f.slope)) if is_activation(f.a.definition) else _plain(b, f.a, f.back)
+
+
 def _groups(b: Backward) -> Iterator[list[_Activation]]:
     """Each activation, and all of one function together, as one habit makes the same mistake everywhere."""
     activations = _activations(b)
@@ -90,7 +95,7 @@ def _habit(
         if edges and len(edges) == len(group):
             first = group[0]
             shown = b.written(edges[first.a, first.z].xreplace({first.adjoint: sp.S.One}))
-            text = tell(first, shown).replace("<f>", str(b.written(first.a.definition))).replace("<slope>", str(b.written(first.slope)))
+            text = tell(first, shown).replace("<f>", str(b.written(first.a.definition))).replace("<slope>", _right(b, first))
             where = f" The equation is {b.equation(first.a)}." if len(group) == 1 else f" The same holds at {', '.join(str(b.owner[f.a]) for f in group)}."
             yield Mistake("activation derivative", cost + 0.2 * (len(group) > 1), text + where, Change(edges=edges))
 
@@ -178,10 +183,10 @@ def softmax_entry_by_entry(b: Backward) -> Iterator[Mistake]:
     """P (1 - P) for the softmax inside a cross-entropy, whose derivative P - T contains the softmax's already: -T/P · P (1 - P), or beside it."""
     for (y, x), back in b.edges.items():
         for total in postorder(back):
-            for P in total.args if isinstance(total, sp.Add) else ():
-                if isinstance(P, Softmax):
+            for term in total.args if isinstance(total, sp.Add) else ():
+                for P in (p for p in sp.Mul.make_args(term) if isinstance(p, Softmax)):
                     right = f"going back through {b.equation(y)} the two together give {_plain(b, y, back)}."
-                    alone, twice = back.xreplace({total: (total - P) * (1 - P)}), back.xreplace({total: total * P * (1 - P)})
+                    alone, twice = back.xreplace({total: (total - term) * (1 - P)}), back.xreplace({total: total * P * (1 - P)})
                     text = "The softmax's derivative is taken entry by entry, as P (1 - P), but each entry of P depends on all arguments: " + right
                     yield Mistake("activation derivative", 3, text, Change(edges={(y, x): alone}))
                     text = "The softmax's derivative, as P (1 - P), is multiplied in beside the cross-entropy's, which contains it already: " + right

@@ -132,14 +132,14 @@ class Steps:
             return self.case.learning_rate, self.chosen(wrong, options)
         ways = {n: [] if self.is_unchanged(n) else list(self.ways(n, self.simple(n))) for n in names}
         rate = self.case.learning_rate or self.common_rate(ways)
+        for _ in range(2):  # what explains one weight may change the rate, and so what is wrong with the others
+            for n in names:
+                right = self.is_unchanged(n) or self.error(n, rate) <= self.tolerance
+                if not right and min((self.price(way, rate) for way in ways[n]), default=UNKNOWN) > 4:
+                    own = [*self.case.candidates, *decayed_step(self.case, n, self.case.weights[n] - self.new[n], rate)]
+                    ways[n] += self.ways(n, ((b, c) for b in self.bases(n, own=True) for c in own if c.code))
+            rate = self.case.learning_rate or self.common_rate(ways)
         wrong = [n for n in names if not self.error(n, rate) <= self.tolerance]
-        for n in wrong:
-            if not self.is_unchanged(n) and min((self.price(way, rate) for way in ways[n]), default=UNKNOWN) > 4:
-                own = [*self.case.candidates, *decayed_step(self.case, n, self.case.weights[n] - self.new[n])]
-                ways[n] += self.ways(n, ((b, c) for b in self.bases(n, own=True) for c in own if c.code))
-        if rate is None:
-            rate = self.common_rate(ways)
-            wrong = [n for n in names if not self.error(n, rate) <= self.tolerance]
         return rate, self.chosen(wrong, {n: [self.tell(n, way, rate) for way in ways[n] if self.price(way, rate) < UNKNOWN] for n in wrong})
 
     def chosen(self, wrong: list[str], options: Mapping[str, list[Explanation]]) -> dict[str, Explanation]:
