@@ -1,5 +1,6 @@
 """Derivations as Markdown, as GitHub and Jupyter show it: formulas between dollar signs, reasons below them."""
 
+import re
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
@@ -18,7 +19,14 @@ def words(text: str) -> str:
 
 
 def prose(sentence: str) -> str:
-    return written(sentence, words, lambda formula: f"${formula}$")
+    return written(sentence, words, _inline)
+
+
+def _inline(formula: str) -> str:
+    """GitHub reads a line as Markdown first: an underscore after a bracket begins an emphasis, unless a space follows it, and a
+    backslash before a comma is lost."""
+    safe = re.sub(r"(?<=[^a-zA-Z0-9])_(?=[^ ])", "_ ", formula.replace(r"\,", r"\thinspace "))
+    return f"${safe}$"
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
