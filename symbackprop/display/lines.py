@@ -95,8 +95,8 @@ def verdict(sections: Sequence[Section]) -> str:
     worst = max(steps, key=lambda s: s.verification.error if s.verification is not None else 0.0)
     assert worst.verification is not None
     return (
-        f"{len(steps)} equations were checked by numbers, a large tensor at three entries; the largest relative error is {_scientific(worst.verification.error)}, "
-        f"of ({worst.number}) against {worst.verification.method}."
+        f"{len(steps)} equations were checked by numbers, a large tensor at three entries; "
+        f"the largest relative error is {_scientific(worst.verification.error)}, of ({worst.number}) against {worst.verification.method}."
     )
 
 
