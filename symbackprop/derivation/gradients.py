@@ -100,7 +100,7 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
         errors = [t for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of]
         if errors:
             names = rules.join([f"${printer.plain(t)}$" for t in errors])
-            lines.add(printer.plain(expr), expr, f"this holds {names}", [("error", t.adjoint_of[1]) for t in errors if t.adjoint_of])
+            lines.add(printer.plain(expr), expr, f"written with {names}", [("error", t.adjoint_of[1]) for t in errors if t.adjoint_of])
     section.blocks.append(lines.finish())
     _closed(context, w, (), section)
 
