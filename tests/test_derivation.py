@@ -31,11 +31,10 @@ from test_properties import networks, scalar_networks
 
 STOPS = ("chain", "local", "closed")
 
-CASES = [(name, form) for name in ("functions", "operators", "minimum") for form in ("mixed", "matrix", "index")]
-CASES += [(name, "mixed") for name in NETWORKS] + [("layers", form) for form in FORMS]
+CASES = [(name, "mixed") for name in NETWORKS] + [("operators", "matrix"), ("two paths", "matrix"), ("columns", "entry")]
 
 
-@pytest.mark.parametrize(("name", "form"), [*dict.fromkeys(CASES), *((name, stop) for name in ("two paths", "layers") for stop in STOPS)])
+@pytest.mark.parametrize(("name", "form"), [*CASES, *((name, stop) for name in ("two paths", "layers") for stop in STOPS)])
 def test_every_step_is_checked_and_comes_out(name, form):
     derivation = NETWORKS[name]().derivation(form, optimizer=sbp.Adam(lr=0.1), seed=3)
     assert [step.number for step in derivation.steps if step.verification is None or not step.verification.ok] == []
@@ -43,7 +42,7 @@ def test_every_step_is_checked_and_comes_out(name, form):
     assert "WRONG" not in derivation.text()
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(network=networks(("n",)))
 def test_random_networks_of_tensors(network):
     net = network[0]
@@ -52,6 +51,7 @@ def test_random_networks_of_tensors(network):
         assert [str(step.verification) for step in derivation.steps if not step.verification.ok] == []
 
 
+@settings(max_examples=10)
 @given(network=scalar_networks())
 def test_random_networks_of_scalars(network):
     """The closed form, where there is one, against PyTorch; every step against numbers."""
@@ -320,7 +320,7 @@ def kinds():
     yield "no path", sbp.Network(sbp.node("C", (a * x - t) ** 2), output=sbp.node("o", unused * x))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["index", "matrix"])
 @pytest.mark.parametrize(("name", "net"), list(kinds()))
 def test_every_kind_of_network(name, net, form):
     derivation = net.derivation(form, optimizer=sbp.SGD(lr=0.1) if net.weights else None)

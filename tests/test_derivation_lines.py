@@ -249,12 +249,13 @@ def page_of(name):
     return net, Page(Reference(net, EQUATIONS[name]))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", EQUATIONS)
+WRITTEN = [(name, form) for name in EQUATIONS for form in FORMS if form != "entry" or name in ("tanh", "two paths", "layers", "columns", "normalised")]
+
+
+@pytest.mark.parametrize(("name", "form"), WRITTEN)
 def test_every_line_as_it_is_printed_is_what_pytorch_says(name, form):
     net, page = page_of(name)
-    weights = ["W_Q"] if (name, form) == ("attention", "entry") else None  # of three that are much alike
-    derivation = net.derivation(form, weights, optimizer=sbp.SGD(lr=0.1), verify=False)
+    derivation = net.derivation(form, optimizer=sbp.SGD(lr=0.1), verify=False)
     read = [page.compare(step) for step in derivation.steps if not (name in SLOW and step.rule.startswith("closed"))]
     assert len(read) >= len(net.equations) + 2 * len(net.weights)
     assert min(read) > 0
