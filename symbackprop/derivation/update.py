@@ -9,7 +9,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.graph.equations import collect
+from symbackprop.graph.equations import System, collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative
@@ -31,7 +31,7 @@ def update_section(context: Context, optimizer: Optimizer) -> Section:
     if [e.symbol for e in rule.assignments] == [WEIGHT]:
         section.blocks = [[_for_weight(context, w, rule.assignments[0].expr, why, checks.get((WEIGHT, w)))] for w in context.weights]
         return section
-    letters = _letters(context, rule)
+    letters = rule_letters(context.system, rule)
     printer = TensorLatex(letters)
     names = ", ".join(f"${printer.plain(w)}$" for w in context.weights)
     w, g, t = map(printer.plain, (WEIGHT, GRADIENT, STEP))
@@ -46,9 +46,9 @@ def update_section(context: Context, optimizer: Optimizer) -> Section:
     return section
 
 
-def _letters(context: Context, rule: Rule) -> dict[Tensor, Name]:
+def rule_letters(system: System, rule: Rule) -> dict[Tensor, Name]:
     """How the rule's letters are printed where the network has them already."""
-    taken = {name_of(t).plain() for t in context.system.tensors}
+    taken = {name_of(t).plain() for t in system.tensors}
     found: dict[Tensor, Name] = {}
     for symbol in (WEIGHT, GRADIENT, STEP, *rule.states):
         own = name_of(symbol)
@@ -89,4 +89,4 @@ def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, point: Values) -> Ch
     return found
 
 
-__all__ = ["update_section"]
+__all__ = ["rule_letters", "update_section"]

@@ -21,6 +21,7 @@ from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.notation import Index, Notation, at, path_key
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
+from symbackprop.derivation.update import rule_letters
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.operators.reduction import BigMax
@@ -317,11 +318,12 @@ class _Worked:
         adjoint = self.forms.adjoints.of[w]
         gradient = self.value(adjoint, index) if isinstance(adjoint, Tensor) else float(adjoint)
         values: dict[Tensor, float] = {WEIGHT: self.value(w, index), GRADIENT: gradient, STEP: 1.0, **rule.states}
+        letters = rule_letters(self.system, rule)
         for target, expr in rule.assignments:
             numeric = _Numeric({t: np.asarray(v) for t, v in values.items()}, self.numeric.digits)
             numeric.lead = target
             values[target] = float(expr.xreplace({t: sp.Float(v, 25) for t, v in values.items()}).evalf(25))
-            left = entry if target is WEIGHT else TensorLatex().plain(target)
+            left = entry if target is WEIGHT else TensorLatex(letters).plain(target)
             shown = numeric.plain(expr)
             text = f"{shown} {numeric.equals(values[target])}"
             check = agree([(float(after[target][place]), values[target])], "the training step") if target in after else None
