@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints, differentiate
-from symbackprop.calculus.index import IndexForm, free_indices, hoisted, relettered
+from symbackprop.calculus.index import IndexForm, at, free_indices, hoisted, relettered
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.errors import UnsupportedError
@@ -89,8 +89,8 @@ class Forms:
         total: sp.Expr = sp.S.Zero
         for y in self.users.get(x, []):
             assert y.definition is not None
-            at, free = _joined(y, x, index, fresh, self._names)
-            term = sp.Mul(self._chain_entry(y, at, fresh), Partial(_at(y, at), _at(x, index), *self.held(y, x)))
+            place, free = _joined(y, x, index, fresh, self._names)
+            term = sp.Mul(self._chain_entry(y, place, fresh), Partial(at(y, place), at(x, index), *self.held(y, x)))
             total += IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
         return total
 
@@ -103,10 +103,10 @@ class Forms:
 
     def _chain_term(self, y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm) -> sp.Expr:
         outside = set(fresh.taken)
-        at, free = _joined(y, x, index, fresh, self._names)
+        place, free = _joined(y, x, index, fresh, self._names)
         adjoint = self.adjoints.of[y]
-        before = fresh.entry(adjoint, at) if y is not self.system.loss else sp.S.One
-        term = sp.Mul(before, Partial(_at(y, at), _at(x, index), *self.held(y, x)))
+        before = fresh.entry(adjoint, place) if y is not self.system.loss else sp.S.One
+        term = sp.Mul(before, Partial(at(y, place), at(x, index), *self.held(y, x)))
         fresh.taken = outside  # sums beside each other use the same letters
         return IndexSum(term, *((k, 0, size - 1) for k, size in free)) if free else term
 
@@ -195,10 +195,9 @@ class Forms:
     def _simplest(self, x: Tensor) -> sp.Expr:
         """The gradient without adjoints, simplified, where that is not too long; else the adjoint itself."""
         try:
-            self._check_size(x, lambda t: t.adjoint_of is not None, SHORT)
+            return self.local(x, SHORT)
         except UnsupportedError:
             return self.adjoints.of[x]
-        return simplified(self._without_adjoints(self.adjoints.of[x]))
 
     @cached_property
     def _names(self) -> set[str]:
@@ -209,10 +208,6 @@ class Forms:
         return self._names | {i.name for i in index if isinstance(i, sp.Symbol)}
 
 
-def _at(x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:
-    return sp.Indexed(sp.IndexedBase(x), *index) if index else x
-
-
 def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, names: set[str]) -> tuple[tuple[sp.Expr, ...], list[tuple[sp.Expr, Any]]]:
     """The entries of y that depend on x at `index`: an index of y with components taken from `index` where y's equation uses the same
     index for both, and the other components as fresh indices to be summed over, with their sizes."""
@@ -220,18 +215,18 @@ def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, 
     assert y.definition is not None
     entry = IndexForm(taken=(*(s for s in (*symbols, *index) if isinstance(s, sp.Symbol)), *names)).entry(y.definition, symbols)
     places = [e.indices for e in entry.atoms(sp.Indexed) if e.base.label is x]
-    at: list[sp.Expr] = []
+    place: list[sp.Expr] = []
     free = []
     for k, size in zip(symbols, y.shape, strict=True):
         same = [m for m in range(len(index)) if all(p[m] == k for p in places) and _fits(x.shape[m], size)]
         if size == 1:
-            at.append(k)
+            place.append(k)
         elif same and places:
-            at.append(index[same[0]])
+            place.append(index[same[0]])
         else:
-            at.append(k)
+            place.append(k)
             free.append((k, size))
-    return tuple(at), free
+    return tuple(place), free
 
 
 def _fits(size: Any, room: Any) -> bool:

@@ -34,6 +34,16 @@ def free_indices(shape: Shape, taken: Iterable[str] = ()) -> tuple[sp.Symbol, ..
     return tuple(map(index_symbol, names))
 
 
+def at(x: Tensor, index: Index) -> sp.Expr:
+    """The entry of a tensor, or a scalar itself."""
+    return sp.Indexed(sp.IndexedBase(x), *index) if index else x
+
+
+def split(entry: Any) -> tuple[Tensor, Index]:
+    """The tensor and the index of an entry; a scalar has none."""
+    return (entry.base.label, entry.indices) if isinstance(entry, sp.Indexed) else (entry, ())
+
+
 class IndexForm:
     """Writes entries of expressions. `define` says by which expression a node is replaced, or None to leave it as an entry;
     summation indices avoid the symbols and names in `taken`, and the names of the tensors in the expression."""
@@ -67,7 +77,7 @@ class IndexForm:
             definition = self.define(expr)
             if definition is not None:
                 return self.entry(definition, index)
-            return sp.Indexed(sp.IndexedBase(expr), *index) if index else expr
+            return at(expr, index)
         if isinstance(expr, Operator):
             return expr.entry(index, self)
         body, operators = regions(expr)

@@ -6,7 +6,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.differentiate import pull
-from symbackprop.calculus.index import IndexForm
+from symbackprop.calculus.index import IndexForm, split
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import IndexSum, Operator
 from symbackprop.graph.tensor import Tensor
@@ -37,13 +37,12 @@ class Partial(sp.Expr):
     @property
     def tensor(self) -> Tensor:
         """The tensor whose derivative this is, or is an entry of."""
-        tensor: Tensor = self.y.base.label if isinstance(self.y, sp.Indexed) else self.y
-        return tensor
+        return split(self.y)[0]
 
     def doit(self, **hints: Any) -> sp.Expr:
         y, x = self.args[:2]
         if isinstance(x, sp.Indexed) or isinstance(y, sp.Indexed):
-            return _entry_derivative(*_split(y), *_split(x))
+            return _entry_derivative(*split(y), *split(x))
         if y.shape == () and x.shape == ():
             return pull(y, sp.S.One, {x}).get(x, sp.S.Zero)
         raise UnsupportedError(f"{self} is a derivative between tensors, with more axes than either; read .local, or an entry such as gradients[w][0, 0]")
@@ -59,10 +58,6 @@ class Partial(sp.Expr):
     def _latex(self, printer: Any, **_: Any) -> str:
         text = rf"\frac{{\partial {printer._print(self.y)}}}{{\partial {printer._print(self.x)}}}"
         return rf"\left.{text}\right|_{{{', '.join(map(printer._print, self.held))}}}" if self.held else text
-
-
-def _split(entry: Any) -> tuple[Tensor, tuple[sp.Expr, ...]]:
-    return (entry.base.label, entry.indices) if isinstance(entry, sp.Indexed) else (entry, ())
 
 
 def _entry_derivative(y: Tensor, at: tuple[sp.Expr, ...], x: Tensor, index: tuple[sp.Expr, ...]) -> sp.Expr:

@@ -6,14 +6,14 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.evaluate import without_partials
-from symbackprop.calculus.index import relettered
+from symbackprop.calculus.index import at, relettered
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.context import Context
-from symbackprop.derivation.notation import Index, at, path_key
+from symbackprop.derivation.notation import Index
 from symbackprop.derivation.steps import Step
 from symbackprop.graph.tensor import Tensor
-from symbackprop.latex.equations import derivative, inlined
+from symbackprop.latex.equations import derivative, inlined, path_key
 from symbackprop.latex.printer import TensorLatex
 
 

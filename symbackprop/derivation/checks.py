@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbackprop.calculus.index import split
 from symbackprop.calculus.partial import Partial
 from symbackprop.derivation.notation import Index
 from symbackprop.derivation.numbers import EXACT, Check, Reading, Values, agree, compare
@@ -31,7 +32,7 @@ class Checks:
 
     def partial(self, partial: Partial, value: sp.Expr) -> Check:
         """∂y/∂x of one equation alone, at entries that the free indices choose at random."""
-        (y, place), (x, index) = map(_split, partial.args[:2])
+        (y, place), (x, index) = map(split, partial.args[:2])
         sizes = self._sizes(y, place) | self._sizes(x, index)  # a letter that both share runs as far as x does: y may hold more beside it
         right = self.point.right(value, sizes)
         pairs = []
@@ -91,10 +92,6 @@ class Checks:
     def _sizes(self, x: Tensor, index: Index) -> dict[sp.Symbol, int]:
         """How far the free indices of an entry run."""
         return {i: n for i, n in zip(index, self.point.shape(x.shape), strict=True) if isinstance(i, sp.Symbol)}
-
-
-def _split(entry: Any) -> tuple[Tensor, Index]:
-    return (entry.base.label, entry.indices) if isinstance(entry, sp.Indexed) else (entry, ())
 
 
 def _put(index: Index, where: Mapping[Any, int]) -> tuple[int, ...]:

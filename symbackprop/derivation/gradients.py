@@ -3,17 +3,18 @@
 import numpy as np
 import sympy as sp
 
+from symbackprop.calculus.index import at
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.chains import Lines, applied, chain_rule, entry_block, tensor_block
 from symbackprop.derivation.closed import Written, closed_form
 from symbackprop.derivation.context import Context
-from symbackprop.derivation.notation import Index, at, factors_in, path_key
+from symbackprop.derivation.notation import Index, factors_in
 from symbackprop.derivation.steps import Section
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.boxes import width
-from symbackprop.latex.equations import derivative, places
+from symbackprop.latex.equations import derivative, path_key, places
 from symbackprop.latex.printer import TensorLatex
 
 LONG_CHAIN, PATHS = 14, 4  # a chain with more factors, or paths, is written with the errors of the layers

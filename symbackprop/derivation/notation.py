@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.calculus.index import IndexForm, free_indices, hoisted
+from symbackprop.calculus.index import IndexForm, at, free_indices, hoisted
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.shapes import rank_of
@@ -15,11 +15,6 @@ from symbackprop.latex.equations import derivative, error_names
 from symbackprop.latex.printer import TensorLatex
 
 Index = tuple[sp.Expr, ...]
-
-
-def at(x: Tensor, index: Index) -> sp.Expr:
-    """The entry of a tensor, or a scalar itself."""
-    return sp.Indexed(sp.IndexedBase(x), *index) if index else x
 
 
 class Notation:
@@ -89,13 +84,8 @@ class Notation:
         return all(rank_of(part) <= 2 and all(rank_of(x) <= 2 for x in part.operands) for part in expr.atoms(Operator)) and rank_of(expr) <= 2
 
 
-def path_key(term: sp.Expr) -> tuple[int, ...]:
-    """The nodes along one path, by age: of several paths, those through later nodes are written first."""
-    return tuple(f.tensor.serial for f in sp.preorder_traversal(term) if isinstance(f, Partial))
-
-
 def factors_in(term: sp.Expr) -> int:
     return sum(1 for f in sp.preorder_traversal(term) if isinstance(f, (Partial, Factor)))
 
 
-__all__ = ["Index", "Notation", "at", "factors_in", "path_key"]
+__all__ = ["Index", "Notation", "factors_in"]

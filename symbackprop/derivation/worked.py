@@ -14,11 +14,12 @@ from symbackprop.calculus.batch import batch_dimension, is_single_sample
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.forms import Forms
+from symbackprop.calculus.index import at
 from symbackprop.calculus.order import common_factor, is_negative_term, terms
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.checks import Checks
-from symbackprop.derivation.notation import Index, Notation, at, path_key
+from symbackprop.derivation.notation import Index, Notation
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivation.update import rule_letters
@@ -28,7 +29,7 @@ from symbackprop.graph.operators.reduction import BigMax
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import show
 from symbackprop.graph.tensor import Tensor
-from symbackprop.latex.equations import derivative
+from symbackprop.latex.equations import derivative, path_key
 from symbackprop.latex.printer import TensorLatex
 from symbackprop.training.evaluator import Evaluator
 from symbackprop.training.feed import Array

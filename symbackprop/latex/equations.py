@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.calculus.index import IndexForm, free_indices
+from symbackprop.calculus.index import IndexForm, at, free_indices
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.graph.equations import System, tensors_in
@@ -31,7 +31,7 @@ def block(lines: Sequence[str], environment: str = "align*") -> str:
 def derivative(loss: Tensor, x: Tensor, index: Sequence[sp.Expr] = (), printer: TensorLatex | None = None) -> str:
     """∂C/∂w, or ∂C/∂w_{ij}."""
     printer = printer or TensorLatex()
-    below = printer.plain(sp.Indexed(sp.IndexedBase(x), *index)) if index else printer.plain(x)
+    below = printer.plain(at(x, tuple(index)))
     return rf"\frac{{\partial {printer.plain(loss)}}}{{\partial {below}}}"
 
 
@@ -68,11 +68,12 @@ def entry_line(loss: Tensor, w: Tensor, index: Sequence[sp.Expr], expr: sp.Expr,
 def chain_latex(expr: sp.Expr, printer: TensorLatex) -> str:
     """A sum of products of partial derivatives: the paths, those through later nodes first."""
     parts = expr.args if isinstance(expr, sp.Add) else (expr,)
-    return " + ".join(map(printer.plain, sorted(parts, key=_path, reverse=True)))
+    return " + ".join(map(printer.plain, sorted(parts, key=path_key, reverse=True)))
 
 
-def _path(product: sp.Expr) -> tuple[int, ...]:
-    """The nodes along one path, by age. A chain that was left factored is placed by what stands before its sum."""
+def path_key(product: sp.Expr) -> tuple[int, ...]:
+    """The nodes along one path, by age: of several paths, those through later nodes are written first. A chain that was left factored
+    is placed by what stands before its sum."""
     while isinstance(product, sp.Sum):
         product = product.function
     factors = product.args if isinstance(product, sp.Mul) else (product,)
@@ -133,10 +134,7 @@ def index_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
         index = free_indices(x.shape, (t.name for t in forms.system.tensors))
         printer = TensorLatex(small, indices=index)
         right = printer.plain(IndexForm(taken=index).entry(expr, index))
-        if x in weights:
-            left = derivative(forms.system.loss, x, index, printer)
-        else:
-            left = printer.plain(sp.Indexed(sp.IndexedBase(adjoint), *index) if index else adjoint)
+        left = derivative(forms.system.loss, x, index, printer) if x in weights else printer.plain(at(adjoint, index))
         lines.append((left, right))
     return lines
 
@@ -172,4 +170,18 @@ def inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
     return expr
 
 
-__all__ = ["FORMS", "align", "derivative", "entry_line", "equation_lines", "error_names", "gradient_line", "index_lines", "inlined", "matrix_lines", "places"]
+__all__ = [
+    "FORMS",
+    "align",
+    "block",
+    "derivative",
+    "entry_line",
+    "equation_lines",
+    "error_names",
+    "gradient_line",
+    "index_lines",
+    "inlined",
+    "matrix_lines",
+    "path_key",
+    "places",
+]
