@@ -4,111 +4,34 @@ Describe a network with `data`, `weight` and `node`; `Network(loss)` derives its
 writes standalone update code and trains.
 """
 
-from symbackprop.audit.report import Audit, Finding
-from symbackprop.calculus.evaluate import evaluate
-from symbackprop.check import GradientReport, check_gradients
-from symbackprop.codegen.targets import targets
-from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.diagram.diagram import Diagram
-from symbackprop.display.document import Derivation
-from symbackprop.errors import (
-    DataError,
-    NetworkError,
-    ParseError,
-    ShapeError,
-    SymbackpropError,
-    TrainingDivergedError,
-    UnsupportedError,
-    ZeroGradientWarning,
-)
-from symbackprop.gradients import Gradient, Gradients
-from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
-from symbackprop.graph.operators.gather import one_hot, take
-from symbackprop.graph.operators.layout import concatenate, reshape
-from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
-from symbackprop.graph.operators.products import reduce_sum as sum
-from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
-from symbackprop.graph.operators.reduction import reduce_max as max
-from symbackprop.graph.operators.reduction import reduce_min as min
-from symbackprop.graph.shapes import Dim
-from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
-from symbackprop.layers import dense, mlp
-from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
-from symbackprop.network import Network
-from symbackprop.reading import load, parse
-from symbackprop.training.history import History
-from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from symbackprop.training.trainer import Trainer
-from symbackprop.version import __version__
+# The public names, and where each is defined, stand in `__init__.pyi`, where type checkers and editors look for them. Here each is
+# imported when it is first asked for, so that nobody waits for what they do not use.
 
-__all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Audit",
-    "DataError",
-    "Derivation",
-    "Diagram",
-    "Dim",
-    "Equation",
-    "Finding",
-    "Gradient",
-    "GradientReport",
-    "Gradients",
-    "History",
-    "Network",
-    "NetworkError",
-    "Optimizer",
-    "ParseError",
-    "RMSprop",
-    "Section",
-    "ShapeError",
-    "Step",
-    "SymbackpropError",
-    "Tensor",
-    "Trainer",
-    "TrainingDivergedError",
-    "UnsupportedError",
-    "ZeroGradientWarning",
-    "__version__",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "check_gradients",
-    "concatenate",
-    "cross_entropy",
-    "data",
-    "dense",
-    "einsum",
-    "elu",
-    "evaluate",
-    "expm1",
-    "gelu",
-    "half_squared_error",
-    "leaky_relu",
-    "load",
-    "log1p",
-    "log_softmax",
-    "logsumexp",
-    "matmul",
-    "max",
-    "mean",
-    "min",
-    "mlp",
-    "mse",
-    "node",
-    "one_hot",
-    "parse",
-    "relu",
-    "reshape",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "step",
-    "sum",
-    "take",
-    "targets",
-    "transpose",
-    "weight",
-]
+import ast
+import pkgutil
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def _homes() -> dict[str, tuple[str, str]]:
+    """Public name → the module that defines it, and its name there."""
+    stub = ast.parse(pkgutil.get_data(__name__, "__init__.pyi") or b"")
+    imports = [(statement.module or "", statement.names) for statement in stub.body if isinstance(statement, ast.ImportFrom)]
+    return {name.asname or name.name: (module, name.name) for module, names in imports for name in names}
+
+
+_HOMES = _homes()
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    module, defined = _HOMES[name]
+    globals()[name] = found = getattr(import_module(module), defined)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,25 +1,25 @@
 """The network as users meet it: one object that hands its equations to the calculus, the printers and the trainer."""
 
+# What only some methods need is imported there, so that a network that is derived does not load what trains, draws and audits.
+
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from symbackprop.audit.case import Case
-from symbackprop.audit.gradients import audit_gradients
-from symbackprop.audit.report import Audit
-from symbackprop.audit.updates import audit_update
 from symbackprop.calculus.forms import Forms
-from symbackprop.codegen import targets
-from symbackprop.display.diagram.diagram import Diagram
-from symbackprop.display.document import Derivation, derive, explain
 from symbackprop.errors import NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.latex.equations import align, equation_lines
-from symbackprop.training.evaluator import Evaluator
-from symbackprop.training.optimizers import SGD, Optimizer
-from symbackprop.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from symbackprop.audit.report import Audit
+    from symbackprop.display.diagram.diagram import Diagram
+    from symbackprop.display.document import Derivation
+    from symbackprop.training.evaluator import Evaluator
+    from symbackprop.training.optimizers import Optimizer
+    from symbackprop.training.trainer import Trainer
 
 
 class Network:
@@ -68,7 +68,7 @@ class Network:
             return align(equation_lines(self.system.equations))
         return self.gradients.latex(form)
 
-    def derivation(self, form: str = "mixed", weights: Any = None, optimizer: Optimizer | None = None, verify: bool = True, seed: int = 0) -> Derivation:
+    def derivation(self, form: str = "mixed", weights: Any = None, optimizer: "Optimizer | None" = None, verify: bool = True, seed: int = 0) -> "Derivation":
         """The way to the gradients, step by step: `.steps`, `.latex()`, `.html()`, `.markdown()`, `.save(path)`.
 
         `form`: "matrix" writes whole tensors, "index" one entry with free indices, "entry" each entry of each weight, and "mixed" what a
@@ -79,22 +79,29 @@ class Network:
 
         Raises `UnsupportedError` for an unknown form, or for more entries than anybody reads; `UnknownWeightError` for an unknown weight.
         """
+        from symbackprop.display.document import derive
+
         return derive(self._forms, form, weights, optimizer, verify, seed)
 
-    def explain(self, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, digits: int = 6, **data: Any) -> Derivation:
+    def explain(self, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
         `weights` and `data` as in `value_and_gradients`, of a single sample. `optimizer` is `SGD(lr=0.01)` unless another is given;
         `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
         of more values than anybody follows on paper.
         """
+        from symbackprop.display.document import explain
+
         return explain(self._forms, weights, data, optimizer, digits)
 
-    def generate(self, target: str = "numpy", optimizer: Optimizer | None = None, dtype: str = "float64") -> str:
+    def generate(self, target: str = "numpy", optimizer: "Optimizer | None" = None, dtype: str = "float64") -> str:
         """The source of a standalone module with the network's loss, gradients and updates. `sbp.targets` lists the targets.
 
         The optimizer is `SGD(lr=0.01)` unless another is given.
         """
+        from symbackprop.codegen import targets
+        from symbackprop.training.optimizers import SGD, Optimizer
+
         optimizer = SGD(lr=0.01) if optimizer is None else optimizer
         if not isinstance(optimizer, Optimizer):
             raise NetworkError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
@@ -102,9 +109,11 @@ class Network:
         return targets.generate(target, self.system, rule, dtype)
 
     def trainer(
-        self, optimizer: Optimizer, weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
-    ) -> Trainer:
+        self, optimizer: "Optimizer", weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
+    ) -> "Trainer":
         """A trainer: `.step`, `.fit`, `.predict`, `.loss`, `.weights`, `.save`."""
+        from symbackprop.training.trainer import Trainer
+
         return Trainer(self.system, optimizer, weights, seed, dtype, backend)
 
     def value_and_gradients(self, weights: Mapping[Any, Any], **data: Any) -> tuple[float, dict[str, Any]]:
@@ -117,8 +126,8 @@ class Network:
         return weights
 
     def audit(
-        self, gradients: Any, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, tolerance: float | None = None, **data: Any
-    ) -> Audit:
+        self, gradients: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+    ) -> "Audit":
         """What is wrong with gradients that somebody derived by hand: for every weight right or wrong, the relative error, the true formula,
         and the mistake that explains the numbers.
 
@@ -126,30 +135,40 @@ class Network:
         (loss, mapping). Right is what is within `tolerance`, relative to an entry or a thousandth of the largest one, or within rounding; it
         is 1e-6, and 1e-4 for numbers in float32. With `optimizer` its learning rate is among the factors that are recognised.
         """
+        from symbackprop.audit.case import Case
+        from symbackprop.audit.gradients import audit_gradients
+
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_gradients(case, self.gradients, gradients, tolerance)
 
     def audit_update(
-        self, update: Any, weights: Mapping[Any, Any], *, optimizer: Optimizer | None = None, tolerance: float | None = None, **data: Any
-    ) -> Audit:
+        self, update: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+    ) -> "Audit":
         """What is wrong with a function `update(weights, **data)` that makes one step: it returns new weights, or changes the copies that it
         is given.
 
         The step is held against gradient descent, whose learning rate is found from the weights that are right (`.learning_rate` of the
         report), or against the first step of `optimizer`.
         """
+        from symbackprop.audit.case import Case
+        from symbackprop.audit.updates import audit_update
+
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_update(case, self.gradients, update, tolerance)
 
-    def diagram(self, backward: bool = True, width: float | None = 1000, legend: bool = True) -> Diagram:
+    def diagram(self, backward: bool = True, width: float | None = 1000, legend: bool = True) -> "Diagram":
         """The graph of the named nodes: `.svg()`, `.dot()`, `.mermaid()`, `.save(path)`; it shows itself in Jupyter.
 
         `backward` adds the gradients, which travel against the arrows. A picture wider than `width` pixels breaks into rows; None never does.
         """
+        from symbackprop.display.diagram.diagram import Diagram
+
         return Diagram.of(self.system, backward, width, legend)
 
     @cached_property
-    def _evaluator(self) -> Evaluator:
+    def _evaluator(self) -> "Evaluator":
+        from symbackprop.training.evaluator import Evaluator
+
         return Evaluator(self.system)
 
     def __iter__(self) -> Iterator[Equation]:

@@ -1,0 +1,108 @@
+from symbackprop.audit.report import Audit, Finding
+from symbackprop.calculus.evaluate import evaluate
+from symbackprop.check import GradientReport, check_gradients
+from symbackprop.codegen.targets import targets
+from symbackprop.derivation.steps import Section, Step
+from symbackprop.display.diagram.diagram import Diagram
+from symbackprop.display.document import Derivation
+from symbackprop.errors import (
+    DataError,
+    NetworkError,
+    ParseError,
+    ShapeError,
+    SymbackpropError,
+    TrainingDivergedError,
+    UnsupportedError,
+    ZeroGradientWarning,
+)
+from symbackprop.gradients import Gradient, Gradients
+from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
+from symbackprop.graph.operators.gather import one_hot, take
+from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
+from symbackprop.graph.operators.products import reduce_sum as sum
+from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
+from symbackprop.graph.operators.reduction import reduce_max as max
+from symbackprop.graph.operators.reduction import reduce_min as min
+from symbackprop.graph.shapes import Dim
+from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
+from symbackprop.layers import dense, mlp
+from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
+from symbackprop.network import Network
+from symbackprop.reading import load, parse
+from symbackprop.training.history import History
+from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from symbackprop.training.trainer import Trainer
+from symbackprop.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Audit",
+    "DataError",
+    "Derivation",
+    "Diagram",
+    "Dim",
+    "Equation",
+    "Finding",
+    "Gradient",
+    "GradientReport",
+    "Gradients",
+    "History",
+    "Network",
+    "NetworkError",
+    "Optimizer",
+    "ParseError",
+    "RMSprop",
+    "Section",
+    "ShapeError",
+    "Step",
+    "SymbackpropError",
+    "Tensor",
+    "Trainer",
+    "TrainingDivergedError",
+    "UnsupportedError",
+    "ZeroGradientWarning",
+    "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "check_gradients",
+    "concatenate",
+    "cross_entropy",
+    "data",
+    "dense",
+    "einsum",
+    "elu",
+    "evaluate",
+    "expm1",
+    "gelu",
+    "half_squared_error",
+    "leaky_relu",
+    "load",
+    "log1p",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "mlp",
+    "mse",
+    "node",
+    "one_hot",
+    "parse",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "step",
+    "sum",
+    "take",
+    "targets",
+    "transpose",
+    "weight",
+]
