@@ -3,7 +3,7 @@ value of each line beside its name. It needs nothing but this file."""
 
 import math
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 66, 544, 40, 252  # the edges of the plot

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from xml.sax.saxutils import escape
+from html import escape
 
 from symbackprop.display.diagram.graph import KINDS, SMALL, Edge, Node
 from symbackprop.display.diagram.layout import MARGIN, Key, Picture

@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from html import escape
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 import sympy as sp
 
