@@ -3,9 +3,9 @@
 Sources: Glorot & Bengio 2010, section 4.2.1 (glorot); He et al. 2015, section 2.2 (he); LeCun et al. 1998, section 4.6 (lecun).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import sympy as sp
 
 from symbackprop.errors import NetworkError
@@ -33,7 +33,7 @@ def fans(shape: Sequence[int]) -> tuple[float, float]:
     """Inputs and outputs of one unit, for a weight used as `x @ W`: the last axis is the outputs, the one before it the inputs."""
     if len(shape) < 2:
         return (float(shape[0]) if shape else 1.0, 1.0)
-    field = float(np.prod(shape[:-2]))
+    field = float(math.prod(shape[:-2]))
     return shape[-2] * field, shape[-1] * field
 
 
@@ -84,6 +84,8 @@ def initial_sources(system: System) -> dict[Tensor, str]:
 
 
 def _initial_source(weight: Tensor, default: str) -> str:
+    import numpy as np  # here, because whoever only reads the names of the initializers does without
+
     init = weight.init
     if init is None:
         return draw_source(weight.name, default, weight.shape)

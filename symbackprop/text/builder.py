@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from symbackprop.errors import SymbackpropError
 from symbackprop.graph.equations import System
 from symbackprop.graph.initial import INITIALIZERS
@@ -138,6 +136,8 @@ class _Builder:
         values, found = self.nested(part)
         if found != shape:
             raise self.page.error(f"weight {item.name.text!r} has shape {shape}, but its initial value has shape {found}", part.token)
+        import numpy as np  # here, because most texts hold no arrays
+
         return np.array(values, dtype=float).reshape(shape)
 
     def nested(self, part: syntax.Part) -> tuple[Any, tuple[int, ...]]:
