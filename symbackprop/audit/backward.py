@@ -19,7 +19,7 @@ from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice
-from symbackprop.graph.shapes import Dim, postorder, shape_of
+from symbackprop.graph.shapes import Dim, numeric, postorder, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
 
@@ -121,8 +121,7 @@ class Backward:
     def _forward(self, change: Change) -> dict[sp.Symbol, Any]:
         values = {**self.given, **change.forward}
         for y in self.equations:
-            shape = self.shape(y)
-            values[y] = np.broadcast_to(self.calculate(change.definitions.get(y, y.definition), values), shape)
+            values[y] = np.broadcast_to(self.calculate(change.definitions.get(y, y.definition), values), numeric(y.shape, self.sizes))
         return values
 
     def _backward(self, values: Mapping[sp.Symbol, Any], edges: Mapping[Edge, sp.Expr]) -> dict[str, Array]:
@@ -135,7 +134,7 @@ class Backward:
         for y in reversed(self.equations):
             if y not in total:
                 continue
-            values[self.adjoint[y]] = np.broadcast_to(total[y], self.shape(y))
+            values[self.adjoint[y]] = np.broadcast_to(total[y], numeric(y.shape, self.sizes))
             for x, expr in users.get(y, ()):
                 total[x] = total.get(x, 0.0) + self.calculate(expr, values)
         return {name: np.array(np.broadcast_to(total.get(w, 0.0), w.shape)) for name, w in self.weights.items()}
@@ -151,9 +150,6 @@ class Backward:
         whole = self.owner[y]
         text = f"{whole} = {whole.definition}"
         return text if len(text) <= 120 else f"{text[:110]} ..."
-
-    def shape(self, t: Tensor) -> tuple[int, ...]:
-        return tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in t.shape)
 
 
 def elementary(system: System) -> tuple[System, dict[Tensor, Tensor]]:

@@ -14,7 +14,7 @@ import sympy as sp
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.index import IndexForm, distinct
 from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
-from symbackprop.graph.shapes import rank_of, shape_of
+from symbackprop.graph.shapes import numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -55,10 +55,7 @@ class Arrays:
         """The value of a tensor expression."""
         symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(rank_of(expr)))
         entry = IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols)
-        return self.entries(entry, dict(zip(symbols, self._shape(expr), strict=True)))
-
-    def _shape(self, expr: sp.Expr) -> tuple[int, ...]:
-        return tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in shape_of(expr))
+        return self.entries(entry, dict(zip(symbols, numeric(shape_of(expr), self.sizes), strict=True)))
 
     def entries(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int]) -> Array:
         """The value of an index form: an array with an axis for each of the free `indices` (symbol → size), in their order."""

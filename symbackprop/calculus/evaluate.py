@@ -14,7 +14,7 @@ from symbackprop.calculus.index import IndexForm
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import collect, tensors_in
-from symbackprop.graph.shapes import Dim, rank_of, shape_of
+from symbackprop.graph.shapes import Dim, numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor, as_expression
 
 # The functions of this package, by their definitions.
@@ -83,7 +83,7 @@ class Numbers:
     def value(self, expr: sp.Expr) -> Any:
         if expr.has(sp.Indexed):  # in index form already
             return self.function(expr, ())()
-        shape = self.shape(expr)
+        shape = numeric(shape_of(expr), self.sizes)
         entry = self.entries(expr)
         if not shape:
             return entry()
@@ -91,9 +91,6 @@ class Numbers:
         for index in np.ndindex(shape):
             result[index] = entry(*index)
         return result
-
-    def shape(self, expr: sp.Expr) -> tuple[int, ...]:
-        return tuple(int(sp.sympify(s, strict=True).xreplace(self.sizes)) for s in shape_of(expr))
 
     def entries(self, expr: sp.Expr) -> Callable[..., Any]:
         """A tensor's entries as a function of their indices."""

@@ -19,7 +19,7 @@ from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
-from symbackprop.graph.shapes import Dim, Shape
+from symbackprop.graph.shapes import Dim, Shape, numeric
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.training.evaluator import random_values
 from symbackprop.training.feed import Array
@@ -96,7 +96,7 @@ class Values:
         return found
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
-        return tuple(int(sp.sympify(s, strict=True).xreplace({d: sp.Integer(n) for d, n in self.sizes.items()})) for s in shape)
+        return numeric(shape, self.sizes)
 
     def entries(self, shape: Shape) -> list[tuple[int, ...]]:
         """Some places in a tensor, at random."""

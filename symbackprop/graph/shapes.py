@@ -3,7 +3,7 @@
 A dimension is a positive integer, a `Dim` (a named size left open until run time) or an integer expression of them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -87,6 +87,12 @@ def show(shape: Shape) -> str:
 def size_of(shape: Shape) -> Any:
     """The number of entries, as an integer or an expression of dimensions."""
     return sp.Mul(*shape)
+
+
+def numeric(shape: Shape, sizes: Mapping[Any, Any]) -> tuple[int, ...]:
+    """A shape in numbers, where the dimensions have these sizes."""
+    table = {dim: sp.Integer(size) for dim, size in sizes.items()}
+    return tuple(size if isinstance(size, int) else int(size.xreplace(table)) for size in shape)
 
 
 def broadcast(*shapes: Shape) -> Shape:
