@@ -251,6 +251,17 @@ def test_what_is_refused(arguments, words):
     assert all(word in str(error.value) for word in words)
 
 
+@pytest.mark.parametrize("name", "abdfghkl")
+def test_errors_are_named_from_the_loss_backwards(name):
+    """Never in the order of a set, which another run turns round."""
+    x, t, w, v = *sbp.data("x t"), *sbp.weight("w v")
+    z = sbp.node(name, w * x)
+    y = sbp.node("y", v * sp.tanh(z) + w * z**2)
+    net = sbp.Network(sbp.node("C", (y - t) ** 2 / 2 + w**2 / 10), output=y)
+    written = [step.rule for step in net.derivation(verify=False).steps if step.rule.startswith("written with")]
+    assert written[0] == rf"written with $\delta_{{y}}$ and $\delta_{{{name}}}$"
+
+
 # --- networks of every size and kind --------------------------------------------------------------------------------------
 
 

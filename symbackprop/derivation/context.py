@@ -9,6 +9,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.notation import Notation
 from symbackprop.derivation.steps import Step
+from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.tensor import Tensor
 
 
@@ -49,9 +50,13 @@ class Context:
         expr: sp.Expr = adjoint.definition if isinstance(adjoint, Tensor) and adjoint.definition is not None else adjoint
         return expr
 
+    def errors(self, expr: sp.Expr) -> list[Tensor]:
+        """The nodes whose errors stand in an expression; the last first."""
+        return sorted((t.adjoint_of[1] for t in tensors_in(expr) if t.adjoint_of), key=lambda x: x.serial, reverse=True)
+
     def unnamed(self, expr: sp.Expr) -> list[Tensor]:
-        """The nodes whose errors stand in an expression without a letter of their own, ∂C/∂a."""
-        return [t.adjoint_of[1] for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of and t not in self.notation.large]
+        """Those without a letter of their own, ∂C/∂a."""
+        return [x for x in self.errors(expr) if not self.notation.named(x)]
 
     # --- numbers of equations -----------------------------------------------------------------------------------------------
 

@@ -98,10 +98,10 @@ def _scalar(context: Context, w: Tensor, section: Section) -> None:
         if local is not None and width(text) <= WIDE:
             lines.add(text, local, rules.simplification(sp.Add(*values), local), rules.recognised(sp.Add(*values), local))
         expr = context.expression(w)
-        errors = [t for t in expr.free_symbols if isinstance(t, Tensor) and t.adjoint_of]
+        errors = context.errors(expr)
         if errors:
-            names = rules.join([f"${printer.plain(t)}$" for t in errors])
-            lines.add(printer.plain(expr), expr, f"written with {names}", [("error", t.adjoint_of[1]) for t in errors if t.adjoint_of])
+            names = rules.join([f"${printer.plain(notation.adjoint(x))}$" for x in errors])
+            lines.add(printer.plain(expr), expr, f"written with {names}", [("error", x) for x in errors])
     section.blocks.append(lines.finish())
     _closed(context, w, (), section)
 
