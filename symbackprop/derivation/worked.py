@@ -15,7 +15,6 @@ from symbackprop.calculus.deep import deep
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.index import at
-from symbackprop.calculus.order import common_factor, is_negative_term, terms
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.checks import Checks
@@ -27,10 +26,10 @@ from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.operators.reduction import BigMax
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
-from symbackprop.graph.shapes import show
+from symbackprop.graph.shapes import Shape, show
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative, path_key
-from symbackprop.latex.printer import TensorLatex
+from symbackprop.latex.printer import ATOM, PRODUCT, SIGNED, TensorLatex
 from symbackprop.training.evaluator import Evaluator
 from symbackprop.training.feed import Array
 from symbackprop.training.optimizers import Optimizer
@@ -113,24 +112,18 @@ class _Numeric(TensorLatex):
         text = self.number(value)
         return rf"{chr(92) + 'approx' if self.rounded else '='} {text}"
 
-    def _print_Add(self, expr: sp.Add, order: Any = None) -> str:
+    def _term(self, term: sp.Expr, full: Shape) -> tuple[bool, str]:
         """A negative number in a sum is subtracted, not added in brackets."""
-        number, rest = common_factor(expr)
-        if number != 1:
-            return self._product(number, [rest], [])
-        text = ""
-        for term in terms(expr, self.lead):
-            negative = is_negative_term(term)
-            part = self._bind(-term if negative else term, 2)
-            if part.startswith("(-") and isinstance(-term if negative else term, (Tensor, sp.Indexed)):
-                negative, part = not negative, part[2:-1]
-            text += ((" - " if negative else " + ") if text else "-" if negative else "") + part
-        return text
+        negative, part = super()._term(term, full)
+        value = -term if negative else term
+        if isinstance(value, (Tensor, sp.Indexed)) and self.level(value) == SIGNED:
+            return not negative, self.plain(value).removeprefix("-")
+        return negative, part
 
     def level(self, expr: sp.Basic) -> int:
         if isinstance(expr, (Tensor, sp.Indexed)):
             text = self.plain(expr)
-            return 1 if text.startswith("-") else 3 if r"\cdot" in text else 6
+            return SIGNED if text.startswith("-") else PRODUCT if r"\cdot" in text else ATOM
         return super().level(expr)
 
     def _print_TensorSymbol(self, expr: Tensor) -> str:

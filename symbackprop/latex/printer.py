@@ -21,13 +21,13 @@ from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
 
-_SUM = 0  # a + b, cases
-_SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
-_OPEN = 2  # a sum sign: everything to its right belongs to it, so it stands last in a product
-_PRODUCT = 3  # a b of scalars, A ⊙ B
-_MATRIX = 4  # A B, A 1
-_POWER = 5  # a^2, fractions, transposes: factors, but not to be raised to a power as they stand
-_ATOM = 6
+SUM = 0  # a + b, cases
+SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
+OPEN = 2  # a sum sign: everything to its right belongs to it, so it stands last in a product
+PRODUCT = 3  # a b of scalars, A ⊙ B
+MATRIX = 4  # A B, A 1
+POWER = 5  # a^2, fractions, transposes: factors, but not to be raised to a power as they stand
+ATOM = 6
 
 _NAMES: dict[Any, str] = {sigmoid: r"\sigma", sp.asin: r"\arcsin", sp.acos: r"\arccos", sp.atan: r"\arctan"}
 
@@ -65,14 +65,14 @@ class TensorLatex(LatexPrinter):
         return self._texts[expr]
 
     def atom(self, expr: sp.Basic) -> str:
-        return self._bind(expr, _ATOM)
+        return self._bind(expr, ATOM)
 
     def factor(self, expr: sp.Basic) -> str:
-        return self._bind(expr, _MATRIX)
+        return self._bind(expr, MATRIX)
 
     def scalar_factor(self, expr: sp.Basic) -> str:
         """The expression as a factor between dots: in parentheses only if it is a sum or negative."""
-        return self._bind(expr, _PRODUCT)
+        return self._bind(expr, PRODUCT)
 
     def call(self, name: str, *arguments: sp.Basic) -> str:
         return name + brackets(", ".join(map(self.plain, arguments)))
@@ -85,25 +85,25 @@ class TensorLatex(LatexPrinter):
         """How tightly the LaTeX of an expression binds."""
         if isinstance(expr, sp.Add):
             number, _ = common_factor(expr)  # printed in front of the sum, so that the whole is a product
-            return _SUM if number == 1 else _SIGNED if number < 0 else _PRODUCT
+            return SUM if number == 1 else SIGNED if number < 0 else PRODUCT
         if isinstance(expr, sp.Piecewise):
-            return _SUM
+            return SUM
         if isinstance(expr, (sp.Sum, BigMax)):
-            return _OPEN
+            return OPEN
         if isinstance(expr, sp.Mul):
-            return _SIGNED if is_negative_term(expr) else _PRODUCT
+            return SIGNED if is_negative_term(expr) else PRODUCT
         if isinstance(expr, sp.Number):
-            return _SIGNED if expr < 0 else _PRODUCT if r"\cdot" in self.plain(expr) else _ATOM if expr.is_Integer or expr.is_Float else _POWER
+            return SIGNED if expr < 0 else PRODUCT if r"\cdot" in self.plain(expr) else ATOM if expr.is_Integer or expr.is_Float else POWER
         if isinstance(expr, Reshape) and expr.moves_unit_axes():
             return self.level(expr.operands[0])
         if isinstance(expr, Operator):
-            return _MATRIX if expr.is_juxtaposed else _ATOM if not self.plain(expr).endswith("}") else _POWER
+            return MATRIX if expr.is_juxtaposed else ATOM if not self.plain(expr).endswith("}") else POWER
         if isinstance(expr, sp.Pow):
-            return _PRODUCT if self._is_square(expr) else _POWER
+            return PRODUCT if self._is_square(expr) else POWER
         if isinstance(expr, (Tensor, sp.Symbol, sp.Indexed, sp.exp)):
             text = self.plain(expr)
-            return _POWER if "^" in text or "'" in text or text.startswith(r"\frac") else _ATOM
-        return _ATOM
+            return POWER if "^" in text or "'" in text or text.startswith(r"\frac") else ATOM
+        return ATOM
 
     # --- names ----------------------------------------------------------------------------------------------------------
 
@@ -153,11 +153,14 @@ class TensorLatex(LatexPrinter):
             return self._product(number, [rest], [])
         text, shape = "", shape_of(expr)
         for term in terms(expr, self.lead):
-            if is_negative_term(term):
-                text += (" - " if text else "-") + self._spread(-term, shape, _OPEN)
-            else:
-                text += (" + " if text else "") + self._spread(term, shape, _OPEN)
+            negative, part = self._term(term, shape)
+            text += ((" - " if negative else " + ") if text else "-" if negative else "") + part
         return text
+
+    def _term(self, term: sp.Expr, full: Shape) -> tuple[bool, str]:
+        """Whether a term of a sum is subtracted, and it without that sign."""
+        negative = is_negative_term(term)
+        return negative, self._spread(-term if negative else term, full, OPEN)
 
     def _spread(self, part: sp.Expr, full: Shape, wanted: int) -> str:
         """A term or factor. One column that meets a matrix is repeated, and says so: Z - m 1^T. A row added to each row, as a bias
@@ -166,12 +169,12 @@ class TensorLatex(LatexPrinter):
         if len(shape) == len(full) == 2 and shape[1] == 1 != full[1]:
             scaled = isinstance(part, sp.Mul) and sum(map(rank_of, part.args)) == 2  # c A 1^T is the same, however it is read
             text = (self.plain(part) if scaled else self.factor(part)) + r" \mathbf{1}^{\top}"
-            return text if wanted <= _MATRIX else brackets(text)
+            return text if wanted <= MATRIX else brackets(text)
         return self._bind(part, wanted)
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         if not expr.is_commutative:
-            return (r" \cdot " if expr.has(Factor) else " ").join(self._bind(x, _POWER) for x in expr.args)
+            return (r" \cdot " if expr.has(Factor) else " ").join(self._bind(x, POWER) for x in expr.args)
         negative, above, below = fraction(expr)
         places, self.places = self.places, None
         text = self._product(sp.Integer(-1) if negative else sp.S.One, sorted(above, key=self._by_kind if places is None else _from_the_input(places)), below)
@@ -203,11 +206,11 @@ class TensorLatex(LatexPrinter):
         sign = "-" if number < 0 else ""
         full = broadcast(*map(shape_of, (*above, *below)))
         if not below:
-            return sign + (self._factors(above, full, lone=_PRODUCT if sign else _SUM) or "1")
+            return sign + (self._factors(above, full, lone=PRODUCT if sign else SUM) or "1")
         inside = self._numerator(above, below)
         behind = [x for x in above if x not in inside]
         head = rf"\frac{{{self._factors(inside, full) or '1'}}}{{{self._factors(below, full)}}}"
-        return " ".join(filter(None, [sign + head, self._factors(behind, full, lone=_OPEN)]))
+        return " ".join(filter(None, [sign + head, self._factors(behind, full, lone=OPEN)]))
 
     def _numerator(self, above: list[sp.Expr], below: list[sp.Expr]) -> list[sp.Expr]:
         """What stands on the fraction line; the rest stands behind it. On constants, only what is short; on anything else, everything
@@ -222,19 +225,19 @@ class TensorLatex(LatexPrinter):
             return plain
         return [x for x in plain if _is_constant(x)]
 
-    def _factors(self, args: list[sp.Expr], full: Shape, lone: int = _SUM) -> str:
+    def _factors(self, args: list[sp.Expr], full: Shape, lone: int = SUM) -> str:
         """A product without divisors, part of one of shape `full`. `lone`: how tightly a single factor must bind, loosely if it stands alone."""
         scalars = [x for x in args if not rank_of(x)]
         arrays = [x for x in args if rank_of(x)]
         if len(args) == 1:
             return self._spread(args[0], full, lone)
-        parts = [self._bind(x, _POWER) for x in scalars]
+        parts = [self._bind(x, POWER) for x in scalars]
         if len(arrays) == 1:
-            parts.append(self._spread(arrays[0], full, _PRODUCT))
+            parts.append(self._spread(arrays[0], full, PRODUCT))
         elif arrays:
-            parts.append(r" \odot ".join(self._spread(x, full, _POWER) for x in arrays))
+            parts.append(r" \odot ".join(self._spread(x, full, POWER) for x in arrays))
         elif scalars and (isinstance(scalars[-1], sp.Sum) or all(map(_is_constant, scalars[:-1]))):
-            parts[-1] = self._bind(scalars[-1], _OPEN)  # nothing follows, so what is open to the right may stay open
+            parts[-1] = self._bind(scalars[-1], OPEN)  # nothing follows, so what is open to the right may stay open
         return " ".join(rf"\cdot {p}" if i and (self.dots or p[0].isdigit()) else p for i, p in enumerate(parts))
 
     def _is_square(self, expr: sp.Pow) -> bool:
@@ -252,7 +255,7 @@ class TensorLatex(LatexPrinter):
         power = rf"\circ {self.plain(exponent)}" if rank_of(base) > 0 else self.plain(exponent)
         if isinstance(base, sp.Function) and self._is_called(base) and exponent.is_Integer:
             return self._call(base, power)
-        return rf"{self._bind(base, _ATOM)}^{{{power}}}"
+        return rf"{self._bind(base, ATOM)}^{{{power}}}"
 
     def _print_Piecewise(self, expr: sp.Piecewise) -> str:
         pieces = [rf"{self.plain(e)} & " + (r"\text{otherwise}" if c == sp.true else rf"\text{{for }} {self.plain(c)}") for e, c in expr.args]
@@ -297,7 +300,7 @@ class TensorLatex(LatexPrinter):
 
     def _print_Sum(self, expr: sp.Sum) -> str:
         indices = ", ".join(self.plain(limit[0]) for limit in expr.limits)
-        return rf"\sum_{{{indices}}} {self._bind(expr.function, _OPEN)}"
+        return rf"\sum_{{{indices}}} {self._bind(expr.function, OPEN)}"
 
     def _print_Operator(self, expr: Operator) -> str:
         return expr.latex_form(self)
