@@ -18,7 +18,8 @@ from symbackprop.calculus.index import at
 from symbackprop.calculus.partial import Partial, evaluated
 from symbackprop.derivation import rules
 from symbackprop.derivation.checks import Checks
-from symbackprop.derivation.notation import Index, Notation
+from symbackprop.derivation.context import Context
+from symbackprop.derivation.notation import Index
 from symbackprop.derivation.numbers import Check, Values, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivation.update import rule_letters
@@ -139,11 +140,11 @@ class _Worked:
         self.system = forms.system
         self.point = point
         self.checks = Checks(point)
+        self.context = Context(forms, "entry", 3, self.system.weights, self.checks)
         self.optimizer = optimizer
-        self.notation = Notation(forms)
+        self.notation = self.context.notation
         self.numeric = _Numeric(point.values, digits)
         self.sizes = {d: sp.Integer(n) for d, n in point.sizes.items()}
-        self.count = 0
 
     def sections(self) -> list[Section]:
         found = [self.given(), self.forward(), self.errors(), *(self.gradient(w) for w in self.system.weights)]
@@ -165,9 +166,8 @@ class _Worked:
         if numbers is not None and numbers not in (result, right[-1]):
             right.append(numbers)
         text = " = ".join(right) + (f" {self.numeric.equals(value)}" if right[-1] != result else "")
-        self.count += 1
         check = self.check(expr, value) if of is None else self.slope(expr, value, *of)
-        return Step(self.count, title, _equal(subject, expr), rule, left, text, verification=check)
+        return self.context.step(title, left, text, (subject, expr), rule, verification=check)
 
     def names(self, expr: sp.Expr) -> str:
         terms = sp.Add.make_args(expr) if expr.has(Partial) else (expr,)
@@ -223,11 +223,10 @@ class _Worked:
         section = Section("Given")
         for t in self.system.tensors:
             if t.definition is None and t in self.point.values:
-                self.count += 1
                 self.numeric.rounded = False
                 name, value = TensorLatex().plain(t), self._array(self.point.values[t])
                 relation = r"\approx" if self.numeric.rounded else "="
-                section.blocks.append([Step(self.count, f"The {t.role} ${name}$", _equal(t, t), "definition: given", name, value, relation)])
+                section.blocks.append([self.context.step(f"The {t.role} ${name}$", name, value, (t, t), "definition: given", relation=relation)])
         return section
 
     def _array(self, array: Array) -> str:
@@ -254,10 +253,8 @@ class _Worked:
 
     def errors(self) -> Section:
         section = Section("The errors, from the loss backwards")
-        nodes = [e.symbol.adjoint_of[1] for e in self.forms.adjoints.equations if e.symbol.adjoint_of]
-        for x in nodes:
-            if x.role != "weight":
-                section.blocks.append([step for index in self.indices(x) for step in self.entry(x, index, "error")])
+        for x in self.context.nodes:
+            section.blocks.append([step for index in self.indices(x) for step in self.entry(x, index, "error")])
         return section
 
     def gradient(self, w: Tensor) -> Section:
@@ -282,10 +279,9 @@ class _Worked:
         if isinstance(chain, Partial) and chain.y is self.system.loss:
             return [self.line(title, head, subject, final, value, "derivative of the loss, numbers put in", prefix, (x, index))]
         written = self.written_out(chain)
-        self.count += 1
         text = f"{prefix} = {self.names(written)}" if prefix else self.names(written)
         check = self.slope(written, value, x, index)
-        first = Step(self.count, title, _equal(subject, written), "chain rule", head, text, verification=check)
+        first = self.context.step(title, head, text, (subject, written), "chain rule", verification=check)
         return [first, self.line(title, "", subject, final, value, "factors evaluated, numbers put in", of=(x, index))]
 
     def update(self) -> Section:
@@ -322,12 +318,7 @@ class _Worked:
             text = f"{shown} {numeric.equals(values[target])}"
             check = agree([(float(after[target][place]), values[target])], "the training step") if target in after else None
             why = f"the rule of {type(self.optimizer).__name__}"
-            self.count += 1
-            yield Step(self.count, f"The update of ${entry}$", _equal(target, expr), why, left, text, r"\leftarrow", verification=check)
-
-
-def _equal(left: sp.Basic, right: sp.Basic) -> sp.Basic:
-    return sp.Eq(left, right, evaluate=False)
+            yield self.context.step(f"The update of ${entry}$", left, text, (target, expr), why, relation=r"\leftarrow", verification=check)
 
 
 __all__ = ["worked"]
