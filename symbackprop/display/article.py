@@ -70,14 +70,11 @@ def _section(section: Section) -> str:
 def _aligned(steps: Sequence[Step]) -> str:
     lines = list(rows(steps, WIDTH))
     text = []
-    for i, row in enumerate(lines):
-        ends = i + 1 == len(lines) or lines[i + 1].step is not None  # the number stands on the last line of an equation
-        step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
-        relation = f"{row.relation} " if row.relation else ""
-        tag = rf" \tag{{{step.number}}}" if ends else r" \notag"
-        apart = "[4pt]" if i + 1 < len(lines) and not row.left and lines[i + 1].left else ""  # after an equation of several lines
-        ending = "" if i + 1 == len(lines) else rf" \\{apart}" if ends else r" \\*"  # the lines of one equation stay on one page
-        text.append(f"  {row.left + ' ' if row.left else ''}&{relation}{row.right}{tag}{ending}")
+    for row, following in zip(lines, [*lines[1:], None], strict=True):
+        tag = rf" \tag{{{row.step.number}}}" if row.ends else r" \notag"
+        apart = "[4pt]" if following is not None and not row.left and following.left else ""  # after an equation of several lines
+        ending = "" if following is None else rf" \\{apart}" if row.ends else r" \\*"  # the lines of one equation stay on one page
+        text.append(f"  {row.latex}{tag}{ending}")
     return "\\begin{align}\n" + "\n".join(text) + "\n\\end{align}"
 
 

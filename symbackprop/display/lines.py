@@ -16,12 +16,19 @@ class Group(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of an aligned block. `relation` is empty on a line that goes on; `step` is given on the first line of each."""
+    """A line of an aligned block. `left` and `relation` are empty on a line that goes on; `ends`: whether it is the last of its step,
+    where the number stands."""
 
+    step: Step
     left: str
     relation: str
     right: str
-    step: Step | None
+    ends: bool
+
+    @property
+    def latex(self) -> str:
+        """The line in an align, without its number."""
+        return f"{self.left + ' ' if self.left else ''}&{self.relation + ' ' if self.relation else ''}{self.right}"
 
 
 def groups(section: Section) -> Iterator[Group]:
@@ -44,8 +51,12 @@ def rows(steps: Sequence[Step], width: float) -> Iterator[Row]:
     """The lines of a block, each formula broken where it is wider than `width` (em)."""
     room = width - max(extent(step.left) for step in steps)  # the left sides share a column
     for step in steps:
-        for i, (_, part) in enumerate(break_lines("", step.right, room)):
-            yield Row(step.left, step.relation, part, step) if i == 0 else Row("", "", part, None)
+        left, relation = step.left, step.relation
+        *parts, last = (part for _, part in break_lines("", step.right, room))
+        for part in parts:
+            yield Row(step, left, relation, part, ends=False)
+            left = relation = ""
+        yield Row(step, left, relation, last, ends=True)
 
 
 def definitions(step: Step, width: float) -> list[tuple[str, str]]:

@@ -52,13 +52,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _aligned(steps: Sequence[Step]) -> str:
-    lines = list(rows(steps, WIDTH))
-    text = []
-    for i, row in enumerate(lines):
-        ends = i + 1 == len(lines) or lines[i + 1].step is not None
-        step = next(r.step for r in reversed(lines[: i + 1]) if r.step is not None)
-        number = rf" && \text{{({step.number})}}" if ends else ""
-        text.append(f"{row.left + ' ' if row.left else ''}&{row.relation + ' ' if row.relation else ''}{row.right}{number}")
+    text = [row.latex + (rf" && \text{{({row.step.number})}}" if row.ends else "") for row in rows(steps, WIDTH)]
     return "$$\n\\begin{aligned}\n" + " \\\\\n".join(text) + "\n\\end{aligned}\n$$"
 
 

@@ -112,15 +112,13 @@ def _group(group: Group) -> str:
 def _equations(steps: Sequence[Step]) -> str:
     """A grid: left sides, right sides, reasons, numbers. An equation that is broken has a line for each piece, its number on the last."""
     cells, where = [], []
-    lines = list(rows(steps, WIDTH))
-    remaining = iter(steps)
-    for row, following in zip(lines, [*lines[1:], None], strict=True):
+    for row in rows(steps, WIDTH):
         left = mathml(row.left) if row.left else ""
         cells.append(f'<div class="left">{left}</div><div class="right">{_right(row)}</div>')
-        if following is not None and following.step is None:
+        if not row.ends:
             cells.append("<div></div><div></div>")
             continue
-        step = next(remaining)
+        step = row.step
         cells.append(f'<div class="why">{_why(step)}</div><div class="number" id="eq-{step.number}">({step.number}){_mark(step)}</div>')
         if step.where:
             where.append(f'<div class="where">where {mathml(align(definitions(step, WIDTH), "aligned"))}</div>')
