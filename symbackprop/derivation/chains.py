@@ -27,7 +27,7 @@ class Lines:
         self._last: list[str] = []
 
     def add(self, right: str, expr: sp.Expr, rule: str, uses: Sequence[Hashable] = (), value: Any = None, where: Any = ()) -> None:
-        bare = sorted(right.replace(r"\cdot ", "").split()) if not rule.startswith("factors written") else [right]
+        bare = sorted(right.replace(r"\cdot ", "").split()) if rule != rules.ORDERED else [right]
         if bare == self._last:
             return  # nothing but the order is new
         self._last = bare

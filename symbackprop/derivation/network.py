@@ -34,7 +34,7 @@ def _definition(context: Context, t: Tensor, kind: str) -> Step:
     name, right = TensorLatex().plain(t), TensorLatex().plain(t.definition)
     rule = f"definition: {rules.forward_rule(t)}"
     check = context.checks.value(t) if context.checks else None
-    step = context.step(f"{kind} ${name}$", name, right, (t, t.definition), rule, verification=check)
+    step = context.step(f"{kind} ${name}$", name, right, (t, t.definition), rule, verification=check, defines=True)
     context.remember(t, step.number)
     return step
 

@@ -14,6 +14,7 @@ from symbackprop.graph.shapes import postorder, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
 
+ORDERED = "factors written from the input to the loss"
 _VARIABLE = sp.Symbol("u", real=True)
 
 
@@ -115,7 +116,7 @@ def simplification(before: sp.Expr, after: sp.Expr) -> str:
     if found := recognised(before, after):
         return f"this is {join([f'${TensorLatex().plain(t)}$' for t in found])}, by definition"
     if plain == after:
-        return "factors written from the input to the loss" if not rank_of(after) else "the same, in order"
+        return ORDERED if not rank_of(after) else "the same, in order"
     if _reciprocals(after) < _reciprocals(plain):
         return "common factors cancel"
     if _numbers(after) != _numbers(plain):
@@ -145,4 +146,4 @@ def join(words: list[str]) -> str:
     return f"{comma.join(words[:-1])}{';' if comma == '; ' else ''} and {words[-1]}"
 
 
-__all__ = ["broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "recognised", "simplification"]
+__all__ = ["ORDERED", "broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "recognised", "simplification"]

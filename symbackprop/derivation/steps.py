@@ -15,7 +15,8 @@ class Step:
     `title`: what it is about, `rule`: why it holds; both are sentences with formulas between dollar signs. `equation`: SymPy's
     equality of the left side and the right. `left`, `relation` and `right` are its LaTeX; `left` is empty where the equation goes on
     from the step before: a = b (1), = c (2). `where`: definitions of abbreviations in it, as (left, right) pairs of LaTeX. `uses`: the
-    numbers of the steps that it rests on. `verification`: how it came out at random inputs, None for a definition.
+    numbers of the steps that it rests on. `verification`: how it came out at random inputs, or None. `defines`: whether it says what
+    something is, rather than what follows.
     """
 
     number: int
@@ -28,6 +29,7 @@ class Step:
     where: tuple[tuple[str, str], ...] = ()
     uses: tuple[int, ...] = ()
     verification: Check | None = None
+    defines: bool = False
 
     @property
     def latex(self) -> str:

@@ -157,8 +157,8 @@ class _Worked:
     def line(
         self, title: str, left: str, subject: sp.Basic, expr: sp.Expr, value: float, rule: str, prefix: str = "", of: tuple[Tensor, Index] | None = None
     ) -> Step:
-        """`left = expression = the same in numbers = value`, checked against the value that generated code gave, or, of an entry's
-        derivative, against the slope there."""
+        """`left = expression = the same in numbers = value`: a definition, checked against the value that generated code gave, or the
+        derivative in the entry `of`, checked against the slope there."""
         expr = self.written_out(expr)
         right = [*([prefix] if prefix else []), self.names(expr)]
         self.numeric.rounded = False
@@ -167,7 +167,7 @@ class _Worked:
             right.append(numbers)
         text = " = ".join(right) + (f" {self.numeric.equals(value)}" if right[-1] != result else "")
         check = self.check(expr, value) if of is None else self.slope(expr, value, *of)
-        return self.context.step(title, left, text, (subject, expr), rule, verification=check)
+        return self.context.step(title, left, text, (subject, expr), rule, verification=check, defines=of is None)
 
     def names(self, expr: sp.Expr) -> str:
         terms = sp.Add.make_args(expr) if expr.has(Partial) else (expr,)
@@ -226,7 +226,7 @@ class _Worked:
                 self.numeric.rounded = False
                 name, value = TensorLatex().plain(t), self._array(self.point.values[t])
                 relation = r"\approx" if self.numeric.rounded else "="
-                section.blocks.append([self.context.step(f"The {t.role} ${name}$", name, value, (t, t), "definition: given", relation=relation)])
+                section.blocks.append([self.context.step(f"The {t.role} ${name}$", name, value, (t, t), "definition: given", relation=relation, defines=True)])
         return section
 
     def _array(self, array: Array) -> str:

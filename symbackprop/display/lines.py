@@ -67,14 +67,14 @@ def definitions(step: Step, width: float) -> list[tuple[str, str]]:
 def reason(step: Step) -> str:
     """Why a step holds, and by which equations."""
     by = ", ".join(f"({n})" for n in step.uses)
-    return f"{step.rule}, by {by}" if by and not step.rule.startswith("definition") else step.rule
+    return f"{step.rule}, by {by}" if by and not step.defines else step.rule
 
 
 def reasons(steps: Sequence[Step]) -> list[tuple[list[int], str]]:
     """The reasons of a block, each once: ([6, 9], "sum rule, by (3), (5)"). Definitions need none."""
     found: dict[str, list[Step]] = {}
     for step in steps:
-        if not step.rule.startswith("definition"):
+        if not step.defines:
             found.setdefault(step.rule, []).append(step)
     result = []
     for rule, those in found.items():
