@@ -5,14 +5,14 @@ named dimension n runs over an index that is printed like the dimension, n_ in c
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sympy as sp
 from sympy.functions.elementary.piecewise import ExprCondPair
 
 from symbackprop.calculus.elementwise import regions
-from symbackprop.graph.operators.base import Index, Operator
+from symbackprop.graph.operators.base import Index, IndexSum, Operator
 from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
@@ -95,17 +95,22 @@ class IndexForm:
 
 
 def hoisted(expr: sp.Expr) -> sp.Expr:
-    """Factors that do not run with a sum, in front of it."""
+    """The same expression with the factors that do not run with a sum in front of it."""
     if not expr.has(sp.Sum):
         return expr
     args = [hoisted(a) if isinstance(a, sp.Expr) else a for a in expr.args]
     if not isinstance(expr, sp.Sum):
         return expr.func(*args) if any(a is not b for a, b in zip(args, expr.args, strict=True)) else expr
-    bound = {k for k, _, _ in expr.limits}
-    factors = sp.Mul.make_args(args[0]) if args[0].is_commutative else ()
+    return summed(args[0], expr.limits)
+
+
+def summed(body: sp.Expr, limits: Sequence[Any]) -> sp.Expr:
+    """The sum of `body`, with the factors that do not run with it in front of it."""
+    bound = {k for k, _, _ in limits}
+    factors = sp.Mul.make_args(body) if body.is_commutative else ()
+    inside = sp.Mul(*(f for f in factors if f.free_symbols & bound))
     outside = [f for f in factors if not f.free_symbols & bound]
-    inside = sp.Mul(*(f for f in factors if f.free_symbols & bound)) if outside else args[0]
-    return sp.Mul(*outside, expr.func(inside, *expr.limits)) if inside != 1 else expr.func(*args)
+    return sp.Mul(*outside, IndexSum(inside, *limits)) if outside and inside != 1 else IndexSum(body, *limits)
 
 
 def relettered(expr: sp.Expr, taken: Iterable[str] = (), sizes: dict[str, Any] | None = None) -> sp.Expr:

@@ -6,9 +6,9 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.differentiate import pull
-from symbackprop.calculus.index import IndexForm, split
+from symbackprop.calculus.index import IndexForm, split, summed
 from symbackprop.errors import UnsupportedError
-from symbackprop.graph.operators.base import IndexSum, Operator
+from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.tensor import Tensor
 
 
@@ -113,11 +113,7 @@ def _picked(term: sp.Expr, limits: list[Any], sizes: Mapping[sp.Expr, Any]) -> s
                     continue
                 rest = [x for x in limits if x is not limit]
                 return _picked((term / delta).xreplace({k: other}), rest, sizes)
-    if not limits:
-        return term
-    bound = {limit[0] for limit in limits}
-    outside = [f for f in sp.Mul.make_args(term) if not f.free_symbols & bound]
-    return sp.Mul(*outside, IndexSum(term / sp.Mul(*outside), *limits))
+    return summed(term, limits) if limits else term
 
 
 def _within(index: sp.Expr, size: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> bool:
