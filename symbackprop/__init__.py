@@ -16,8 +16,9 @@ from typing import Any
 
 def _homes() -> dict[str, tuple[str, str]]:
     """Public name → the module that defines it, and its name there."""
-    stub = ast.parse(pkgutil.get_data(__name__, "__init__.pyi") or b"")
-    imports = [(statement.module or "", statement.names) for statement in stub.body if isinstance(statement, ast.ImportFrom)]
+    stub = pkgutil.get_data(__name__, "__init__.pyi")
+    assert stub is not None  # what loads this file loads the one beside it
+    imports = [(part.module or "", part.names) for part in ast.parse(stub).body if isinstance(part, ast.ImportFrom)]
     return {name.asname or name.name: (module, name.name) for module, names in imports for name in names}
 
 

@@ -1,3 +1,5 @@
+# The public names, for type checkers and editors, and for `__init__.py`, which looks up here where each is defined.
+
 from symbackprop.audit.report import Audit, Finding
 from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
