@@ -60,6 +60,7 @@ FUNCTIONS: dict[Any, tuple[str, str | None]] = {
 }
 
 _ADD, _MUL, _NEG, _POW, _ATOM = 10, 20, 25, 30, 100
+POWER = _POW
 
 Spelling = tuple[str, int]
 

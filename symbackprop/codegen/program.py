@@ -9,23 +9,26 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbackprop.calculus.differentiate import differentiate
+from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
+from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
 @dataclass(frozen=True)
 class Program:
     """`equations` in order; `places`: new symbol → the weight or state whose place it takes; `states`: (state name, weight) → symbol;
-    `step`: the symbol of the step count; `data`: what the loss reads."""
+    `gradients`: the adjoints of the weights; `step`: the symbol of the step count; `data`: what the loss reads."""
 
     system: System
     equations: list[Equation]
     places: dict[Tensor, Tensor]
     states: dict[tuple[str, Tensor], Tensor]
+    gradients: set[Tensor]
     step: Tensor
     data: list[Tensor]
     name: Namer
@@ -39,6 +42,7 @@ def training_program(system: System, rule: Rule) -> Program:
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
     equations = [Equation(t, t.definition) for t in forward if t.definition is not None] + adjoints.equations
+    gradients = {g for w in system.weights if isinstance(g := adjoints.of[w], Tensor)}
     places: dict[Tensor, Tensor] = {}
     states: dict[tuple[str, Tensor], Tensor] = {}
     for w in system.weights:
@@ -54,4 +58,26 @@ def training_program(system: System, rule: Rule) -> Program:
                 places[new] = places.get(old, old)
             equations.append(Equation(new, value))
             table[target] = new
-    return Program(system, share(equations, name), places, states, step, [t for t in forward if t.role == "data"], name)
+    return Program(system, share(_sums_named(equations, name), name), places, states, gradients, step, [t for t in forward if t.role == "data"], name)
+
+
+def _sums_named(equations: list[Equation], name: Namer) -> list[Equation]:
+    """The same, with y - t as an equation of its own where there is 2*y - 2*t too: SymPy multiplies numbers into sums, which hides it."""
+    sums = dict.fromkeys(part for _, expr in equations for part in postorder(expr) if isinstance(part, sp.Add))
+    wide: dict[sp.Expr, list[tuple[sp.Expr, sp.Expr]]] = {}  # a sum → its multiples
+    for part in sums:
+        number, rest = common_factor(part)
+        if number != 1 and rest in sums:
+            wide.setdefault(rest, []).append((part, number))
+    plain = {part: rest for rest, multiples in wide.items() for part, _ in [*multiples, (rest, 1)]}
+    table: dict[sp.Basic, sp.Basic] = {}
+    result = []
+    for symbol, expr in equations:
+        for part in postorder(expr) if plain else ():
+            rest = plain.get(part)
+            if rest is not None and rest not in table:
+                table[rest] = named = symbol if rest is expr else Tensor(name(f"s_{len(table) + 1}"), shape_of(rest), "node", rest)
+                table |= {multiple: number * named for multiple, number in wide[rest]}
+                result += [Equation(named, rest)] if named is not symbol else []
+        result.append(Equation(symbol, expr if table.get(expr) is symbol else expr.xreplace(table)))
+    return result

@@ -1,8 +1,11 @@
 """Target "python": the training loop of a network of scalars, as straight-line Python on floats, one sample after another."""
 
-from symbackprop.codegen.expressions import PythonPrinter
+import sympy as sp
+
+from symbackprop.codegen.expressions import POWER, PythonPrinter, Spelling
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.schedule import inlined, scheduled
 from symbackprop.graph.tensor import Tensor
 
 
@@ -16,30 +19,37 @@ def stored(program: Program) -> list[Tensor]:
     return [*program.system.weights, *program.states.values()]
 
 
+class _FloatPrinter(PythonPrinter):
+    """Integers as floats, which Python multiplies faster; powers keep them."""
+
+    def _number(self, expr: sp.Expr) -> Spelling:
+        text, precedence = super()._number(expr)
+        return (f"{text}.0", precedence) if expr.is_Integer and text.lstrip("-").isdigit() else (text, precedence)
+
+    def _pow(self, expr: sp.Pow) -> Spelling:
+        base, exponent = expr.args
+        if exponent.is_Integer and exponent > 0 and not (base.is_Symbol and exponent == 2):
+            return f"{self.atom(base)}**{exponent}", POWER
+        return super()._pow(expr)
+
+
 def scalar_source(program: Program) -> str:
-    """A module with `run(values, step, samples) -> (values, losses)`: one update for each sample, as long as the loss is finite."""
-    printer = PythonPrinter(scalar=True)
-    latest: dict[Tensor, str] = {}
-    body = []
+    """A module with `run(values, step, samples) -> (values, losses)`: one update for each sample."""
+    program = scheduled(inlined(program))
+    printer = _FloatPrinter(scalar=True, names={new: place.name for new, place in program.places.items()})
     loss = program.system.loss
-    for symbol, expr in program.equations:
-        body.append(f"{symbol.name} = {printer.plain(expr)}")
-        if symbol in program.places:
-            latest[program.places[symbol]] = symbol.name
-        if symbol is loss:
-            body += [f"if {loss.name} - {loss.name} != 0:  # infinite or NaN", "    break"]
-    keep = [f"{place.name} = {name}" for place, name in latest.items()]
+    body = [f"{printer.plain(symbol)} = {printer.plain(expr)}" for symbol, expr in program.equations]
     values = ", ".join(t.name for t in stored(program)) + ","
     data = ", ".join(t.name for t in program.data) + ("," if len(program.data) == 1 else "")
     losses, samples, given = program.name("losses"), program.name("samples"), program.name("values")
     uses_step = any(program.step in e.expr.free_symbols for e in program.equations)
     count = [f"{program.step.name} += 1"] if uses_step else []
-    loop = "\n".join(f"            {line}" for line in [*count, *body, *keep, f"{losses}.append({loss.name})"])
+    loop = "\n".join(f"            {line}" for line in [*count, *body, f"{losses}.append({loss.name})"])
     unpack = f"for {data or '_'} in {samples}:"
     helpers = helper_source(printer.helpers, scalar=True)
     run = f'''def run({given}, {program.step.name}, {samples}):
-    """Update the weights once for each sample. Returns the new values and the losses before the updates: fewer than there are
-    samples if one was not finite."""
+    """Update the weights once for each sample. Returns the new values and the losses before the updates. Where an operation fails it
+    stops: the values then mean nothing, and there is a loss for each update that was made."""
     {values} = {given}
     {losses} = []
     try:

@@ -1,6 +1,8 @@
 """Engines run the generated training step: one on plain floats for networks of scalars, one on arrays in preallocated buffers."""
 
+import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ from symbackprop.codegen.program import training_program
 from symbackprop.codegen.scalar_step import is_scalar, scalar_source
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
-from symbackprop.training.feed import Array, Feed
+from symbackprop.training.feed import Array, Batches, Feed
 
 Weights = Mapping[str, Array]
 State = dict[str, Any]
@@ -24,7 +26,7 @@ class Engine(Protocol):
 
     source: str
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]: ...
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]: ...
 
 
 class ScalarEngine:
@@ -37,20 +39,31 @@ class ScalarEngine:
             self.source = scalar_source(self.program)
             self._run = load_source(self.source, "scalar_step").run
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]:
         places = [weights[w.name] for w in self.program.system.weights]
         places += [state[name][w.name] for name, w in self.program.states]
-        order = [i for batch in batches for i in batch]
-        columns = []
-        for t in self.program.data:
-            column = feed.arrays[t.name]
-            columns.append((column[order] if t.name in feed.sliced else np.broadcast_to(column, len(order))).tolist())
-        samples = zip(*columns, strict=True) if columns else order
-        values, losses = self._run([float(p) for p in places], state["t"], samples)
+        start = [float(p) for p in places]
+        columns = [self.column(feed, t.name, batches) for t in self.program.data]
+
+        def samples(count: int) -> Iterable[Any]:
+            return islice(zip(*columns, strict=True), count) if columns else range(count)
+
+        values, losses = self._run(start, state["t"], samples(len(batches)))
+        done = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses)) if not math.isfinite(sum(losses)) else len(losses)
+        if done < len(batches):  # the values mean nothing: once more, up to the last update that went well
+            values, losses = self._run(start, state["t"], samples(done))
         for place, value in zip(places, values, strict=True):
             place[...] = value
-        state["t"] += len(losses)
+        state["t"] += done
         return list(losses)
+
+    def column(self, feed: Feed, name: str, batches: Batches) -> list[float]:
+        """The values of one data tensor, sample by sample."""
+        array = feed.arrays[name]
+        if name not in feed.sliced:
+            return [float(array)] * batches.samples
+        values: list[float] = (array[: batches.samples] if batches.order is None else array[batches.order[: batches.samples]]).tolist()
+        return values
 
 
 class ArrayEngine:
@@ -85,7 +98,8 @@ class ArrayEngine:
             sizes = dict(feed.sizes)
             if dimension is not None:
                 sizes[dimension] = len(batch)
-            loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
+            with np.errstate(all="ignore"):
+                loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
             if loss - loss != 0:
                 break
             state["t"] += 1

@@ -1,6 +1,6 @@
 """Data fed at run time: checked once at the border, so that everything behind it may trust it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,36 @@ class Feed:
             place = slice(batch.start, batch.stop) if isinstance(batch, range) else batch
             array = array[(slice(None),) * axis + (place,)]
         return array
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one epoch: `size` samples each, the last one perhaps fewer, in the order of the data or in `order`."""
+
+    samples: int
+    size: int
+    order: Array | None = None
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.size)
+
+    def __getitem__(self, number: int) -> Any:
+        """The sample numbers of one batch: a range, or an array where they are shuffled."""
+        start = number * self.size
+        stop = min(start + self.size, self.samples)
+        return range(start, stop) if self.order is None else self.order[start:stop]
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.__getitem__, range(len(self)))
+
+    def first(self, count: int) -> "Batches":
+        """Only so many of the batches."""
+        return Batches(min(count * self.size, self.samples), self.size, self.order)
+
+    def mean(self, losses: list[float]) -> float:
+        """The mean over the samples of the mean losses of their batches."""
+        last = self.samples - (len(self) - 1) * self.size
+        return (sum(losses[:-1]) * self.size + losses[-1] * last) / self.samples
 
 
 class Checker:

@@ -1,36 +1,70 @@
 """What `fit` does about a loss that is not finite: go back to the last weights whose loss was."""
 
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from io import BytesIO
+from time import perf_counter
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from symbackprop.errors import TrainingDivergedError
 from symbackprop.training.engines import Engine
-from symbackprop.training.feed import Array, Feed
+from symbackprop.training.feed import Array, Batches, Feed
 from symbackprop.training.run import Run
+
+SHARE = 0.02  # of the time that may go into snapshots
+LARGE = 2**20  # bytes; from here on a snapshot stands on disk
+
+
+class Snapshot:
+    """The weights and the optimizer's state after some update, and the batches since. Large ones stand in a file, so that memory does not
+    hold them a second time."""
+
+    def __init__(self, trainer: Run) -> None:
+        self.steps = trainer.steps
+        self.since: list[Batches] = []
+        arrays = list(_arrays(trainer))
+        large = sum(a.nbytes for a in arrays) >= LARGE
+        self.file: BinaryIO = tempfile.TemporaryFile() if large else BytesIO()  # noqa: SIM115
+        for array in arrays:
+            self.file.write(array.data)
+
+    def restore(self, trainer: Run) -> None:
+        trainer.state["t"] = self.steps
+        self.file.seek(0)
+        for array in _arrays(trainer):
+            self.file.readinto(array.data)  # type: ignore[attr-defined]
 
 
 class Guard:
-    """Keeps what is needed to go back to the last weights whose loss was finite: the values at the start of this epoch and of the one
-    before, and the batches since. Going back repeats the updates up to there, which costs nothing until it happens."""
+    """Can go back to the last weights whose loss was finite: it keeps a snapshot of earlier ones and the batches since, and going back
+    repeats the updates, which costs nothing until it happens. A new snapshot is taken when the training since the last one makes
+    its cost small; that one stays, since the first loss after the new one may lead back behind it. `alone` says that nothing else
+    changes the weights between two epochs; otherwise there is a snapshot before each."""
 
-    def __init__(self, trainer: Run, engine: Engine, feed: Feed) -> None:
+    def __init__(self, trainer: Run, engine: Engine, feed: Feed, alone: bool) -> None:
         self.trainer = trainer
         self.engine = engine
         self.feed = feed
-        self.epochs: list[tuple[Any, list[Any]]] = []
+        self.alone = alone
+        self.snapshots: list[Snapshot] = []
+        self.due = 0.0  # the time from which on the next snapshot may be taken
 
-    def run(self, batches: list[Any]) -> list[float]:
+    def run(self, batches: Batches) -> list[float]:
         t = self.trainer
-        state = {name: value if name == "t" else _copy(value) for name, value in t.state.items()}
-        self.epochs = [*self.epochs[-1:], ((_copy(t._arrays), state), batches)]
-        with np.errstate(all="ignore"):
-            losses = self.engine.run(t._arrays, t.state, self.feed, batches)
+        start = perf_counter()
+        if start >= self.due:
+            self.snapshots = [*self.snapshots[-1:], Snapshot(t)]
+            end = perf_counter()
+            self.due = end + (end - start) / SHARE if self.alone else end
+        self.snapshots[-1].since.append(batches)
+        losses = self.engine.run(t._arrays, t.state, self.feed, batches)
         if len(losses) < len(batches):
             update = t.steps + 1
             # On floats an update may fail although its loss is finite; then the weights are still the last good ones.
             if not self.is_finite(batches[len(losses)]):
-                self.restore(len(losses))
+                self.restore(t.steps - 1)
             raise self.diverged(f"the loss {t.system.loss.name!r} is not finite at update {update}")
         return losses
 
@@ -38,9 +72,9 @@ class Guard:
         """After the last update there is no further loss to show that it went wrong."""
         t = self.trainer
         bad = [name for name, value in t._arrays.items() if not np.isfinite(value).all()]
-        if bad and self.epochs:
+        if bad and self.snapshots:
             update = t.steps
-            self.restore(len(self.epochs[-1][1]))
+            self.restore(update - 1)
             raise self.diverged(f"the weight {bad[0]!r} is not finite after update {update}")
 
     def diverged(self, what: str) -> TrainingDivergedError:
@@ -56,24 +90,19 @@ class Guard:
         with np.errstate(all="ignore"):
             return bool(np.isfinite(t.module.loss(t._arrays, **cut)))
 
-    def restore(self, done: int) -> None:
-        """Go back to the weights before the last of the updates that were made: the start of its epoch, and what followed up to it."""
-        first = done == 0 and len(self.epochs) > 1
-        (arrays, state), batches = self.epochs[0 if first else -1]
-        self.trainer.state["t"] = state["t"]
-        _write(self.trainer._arrays, arrays)
-        for name in state.keys() - {"t"}:
-            _write(self.trainer.state[name], state[name])
-        repeat = len(batches) - 1 if first else done - 1
-        if repeat > 0:
-            with np.errstate(all="ignore"):
-                self.engine.run(self.trainer._arrays, self.trainer.state, self.feed, batches[:repeat])
+    def restore(self, steps: int) -> None:
+        """Go back to the weights after so many updates, or to the first ones if that is before them."""
+        t = self.trainer
+        snapshot = next((s for s in reversed(self.snapshots) if s.steps <= steps), self.snapshots[0])
+        snapshot.restore(t)
+        for batches in snapshot.since:
+            if t.steps < steps:
+                self.engine.run(t._arrays, t.state, self.feed, batches.first(steps - t.steps))
 
 
-def _copy(arrays: dict[str, Array]) -> dict[str, Array]:
-    return {name: array.copy() for name, array in arrays.items()}
-
-
-def _write(places: dict[str, Array], arrays: dict[str, Array]) -> None:
-    for name, array in arrays.items():
-        places[name][...] = array
+def _arrays(trainer: Run) -> Iterator[Array]:
+    """The arrays that an update changes, in a fixed order."""
+    yield from trainer._arrays.values()
+    for name, values in trainer.state.items():
+        if name != "t":
+            yield from values.values()

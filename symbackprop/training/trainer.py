@@ -13,7 +13,7 @@ from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
 from symbackprop.graph.equations import System
 from symbackprop.training import checkpoint
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
-from symbackprop.training.feed import Array, Checker
+from symbackprop.training.feed import Array, Batches, Checker
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
@@ -83,7 +83,7 @@ class Trainer:
         """
         feed = self._check(data)
         with np.errstate(all="ignore"):
-            losses = self._engine(feed.samples).run(self._arrays, self.state, feed, [range(feed.samples)])
+            losses = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
         if not losses:
             raise TrainingDivergedError(
                 f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: "
@@ -135,11 +135,10 @@ class Trainer:
         engine = self._engine(size)
         history = History()
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
-        guard = Guard(self, engine, feed)
+        guard = Guard(self, engine, feed, alone=not callbacks)
         for _ in _counted(_positive(epochs, "epochs", zero=True), progress, history):
-            batches = _batches(feed.samples, size, generator)
-            losses = guard.run(batches)
-            history.loss.append(sum(loss * len(batch) for loss, batch in zip(losses, batches, strict=True)) / feed.samples)
+            batches = Batches(feed.samples, size, generator.permutation(feed.samples) if generator is not None else None)
+            history.loss.append(batches.mean(guard.run(batches)))
             if held_out is not None:
                 history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
             answers = [callback(self, history) for callback in callbacks]
@@ -178,14 +177,6 @@ class Trainer:
         `network` and `optimizer` are needed only where the saved ones hold functions of the user's own, which a file cannot hold.
         """
         return checkpoint.load(Trainer, path, network, optimizer)
-
-
-def _batches(samples: int, size: int, generator: np.random.Generator | None) -> list[Any]:
-    """The sample numbers of each batch of one epoch."""
-    if generator is None:
-        return [range(i, min(i + size, samples)) for i in range(0, samples, size)]
-    order = generator.permutation(samples)
-    return [order[i : i + size] for i in range(0, samples, size)]
 
 
 def _positive(value: Any, name: str, zero: bool = False) -> int:
