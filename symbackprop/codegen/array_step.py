@@ -1,5 +1,6 @@
 """Target "numpy", training step: NumPy with preallocated buffers, one call a line, updates in place."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -9,13 +10,18 @@ from symbackprop.calculus.elementwise import regions
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter
 from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.lower import lowered
+from symbackprop.codegen.memory import Block, Memory
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.schedule import scheduled
 from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
-from symbackprop.graph.operators.base import shape_code
+from symbackprop.graph.labels import index_data
+from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import Shape, Shaped, rank_of, shape_of
+from symbackprop.graph.operators.reduction import AxisMax
+from symbackprop.graph.shapes import Dimension, Shape, Shaped, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
@@ -29,20 +35,19 @@ def array_source(program: Program, dtype: str) -> str:
 
 class _Step:
     def __init__(self, program: Program, dtype: str) -> None:
-        self.program = program
+        self.program = scheduled(lowered(program))
         self.dtype = dtype
         self.printer = PythonPrinter()
         self.printer.plain_numbers = {program.step}
         self.name = program.name
-        self.buffers: list[tuple[str, Shape]] = []
-        self.free: dict[Shape, list[str]] = {}
-        self.made = 1
-        self.dying: set[Tensor] = set()  # buffers that the present equation is the last to read
-        self.last: dict[Tensor, int] = {t: i for i, e in enumerate(program.equations) for t in tensors_in(e.expr)}
-        self.now = 0  # the number of the present equation
-        self.versions: dict[Tensor, list[Tensor]] = {}  # a place → itself and the symbols written over it so far
+        self.memory = Memory(program.name)
+        self.constants: dict[str, str] = {}  # the text of a number or view → the variable that holds it as an array
+        self.dying: set[Tensor] = set()  # what the present equation is the last to read, and reads once
+        self.last: dict[Tensor, int] = {t: i for i, e in enumerate(self.program.equations) for t in tensors_in(e.expr)}
         self.homes = {*program.places.values(), *program.system.weights}
-        self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose buffer it reads
+        self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose block it reads
+        self.block: dict[Tensor, Block] = {}
+        self.labels = set(index_data(program.system))  # integers: the fastest calls for products take numbers of one type only
         self.lines: list[str] = []
         self.place: dict[Tensor, str] = {}  # an equation's symbol → the variable that holds it, where that is another's place
 
@@ -50,15 +55,13 @@ class _Step:
         program = self.program
         self.printer.names = self.place
         for i, equation in enumerate(program.equations):
-            read = [t for t in tensors_in(equation.expr) if t in self.owner]
-            self.dying = {t for t in read if self.last[self.owner[t]] == i and equation.expr.count(t) == 1}
-            self.now = i
-            self.equation(equation)
+            self.step(i, equation)
         held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
         held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
         sizes, update = self.name("sizes"), self.name("update")
         held += [f'    {d.name} = {sizes}["{d.name}"]' for d in program.system.dims]
-        held += [f"    {name} = np.empty({shape_code(shape, self.printer)}, DTYPE)" for name, shape in self.buffers]
+        held += [f"    {line}" for line in self.memory.source(self.printer)]
+        held += [f"    {name} = {text}" for text, name in self.constants.items()]
         arguments = ", ".join([program.step.name, *(t.name for t in program.data)])
         body = "\n".join(f"        {line}" for line in self.lines)
         build = f'''def build(weights, state, {sizes}):
@@ -68,7 +71,7 @@ class _Step:
     def {update}({arguments}):
         """Update the weights in place; returns the loss before the update."""
 {body}
-        return float({program.system.loss.name})
+        return {program.system.loss.name}
 
     return {update}'''
         header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
@@ -76,44 +79,78 @@ class _Step:
 
     # --- equations ----------------------------------------------------------------------------------------------------
 
+    def step(self, number: int, equation: Equation) -> None:
+        """One equation; the blocks that it is the last to read are free after it."""
+        owners = Counter(self.owner[t] for t in tensors_in(equation.expr) if t in self.owner)
+        ending = [owner for owner in owners if self.last[owner] == number]
+        self.dying = {t for t in ending if owners[t] == 1 and equation.expr.count(t) == 1}
+        self.equation(equation)
+        for owner in [*ending, equation.symbol]:
+            if owner in self.block and self.last.get(owner, number) == number:
+                self.memory.give(self.block.pop(owner))
+
     def equation(self, equation: Equation) -> None:
         symbol, expr = equation
         place = self.program.places.get(symbol)
         if place is not None:
-            self.update(symbol, expr, place)
+            self.place[symbol] = place.name
+            if symbol.rank == 0:
+                self.lines.append(f"{place.name}[...] = {self.scalar(expr)}")
+            elif expr is not place:
+                self.emit(expr, place.name, symbol.shape)
+        elif symbol is self.program.system.loss:
+            self.lines.append(f"{symbol.name} = float({self.scalar(expr)})")
+            self.printer.plain_numbers.add(symbol)
+            self.lines += [f"if {symbol.name} - {symbol.name} != 0:  # infinite or NaN: leave the weights alone", f"    return {symbol.name}"]
         elif symbol.rank == 0:
+            if tensors_in(expr) <= self.printer.plain_numbers and not expr.has(Operator):
+                self.printer.plain_numbers.add(symbol)
             # A stored scalar is an array of rank 0, which an update changes, and a reshaped one looks into a buffer: [()] reads the value.
             self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
         elif isinstance(expr, Tensor) and not self.stored(expr):
             self.place[symbol] = self.text(expr)
             if expr in self.owner:
-                self.owner[symbol] = self.owner[expr]
-                self.last[self.owner[expr]] = max(self.last[self.owner[expr]], self.last.get(symbol, -1))
+                owner = self.owner[symbol] = self.owner[expr]
+                self.last[owner] = max(self.last[owner], self.last.get(symbol, -1))
         else:
-            self.buffers.append((symbol.name, symbol.shape))
+            reused = self.reusable(expr, symbol.shape)
+            block = self.block.pop(reused) if reused is not None else self.memory.take(symbol.shape)
             self.owner[symbol] = symbol
-            self.emit(expr, symbol.name, symbol.shape)
-        if symbol is self.program.system.loss:
-            self.lines += [f"if {symbol.name} - {symbol.name} != 0:  # infinite or NaN: leave the weights alone", f"    return float({symbol.name})"]
+            self.block[symbol] = block
+            self.emit(expr, self.memory.view(block, symbol.shape, symbol.name), symbol.shape)
 
     def stored(self, expr: sp.Expr) -> bool:
         """Whether the expression is nothing but a place that an update writes over, so that a second name for it will not do."""
         return expr in self.program.places or expr in self.homes
 
-    def update(self, symbol: Tensor, expr: sp.Expr, place: Tensor) -> None:
-        """Write a new value over the old one, unless the old one is read again."""
-        versions = self.versions.setdefault(place, [place])
-        if any(self.last.get(version, -1) > self.now for version in versions):
-            raise AssertionError(f"{place} is read after it was updated")  # share() computes what is read twice before
-        versions.append(symbol)
-        self.place[symbol] = place.name
-        if symbol.rank == 0:
-            self.lines.append(f"{place.name}[...] = {self.scalar(expr)}")
-        elif expr is not place:
-            self.emit(expr, place.name, symbol.shape)
+    def reusable(self, expr: sp.Expr, shape: Shape) -> Tensor | None:
+        """The value that the result may be written over: read for the last time, and by operations on entries only. Of several the
+        deepest in the expression, since it is read first."""
+        found = None
+        level: list[sp.Basic] = [expr]
+        while level:
+            found = next((x for x in level if x in self.dying and shape_of(x) == shape), found)
+            level = [x for part in level if not isinstance(part, Operator) for x in part.args]
+        return found
 
     def text(self, expr: sp.Basic) -> str:
         return self.printer.plain(expr)
+
+    def constant(self, text: str, wish: str) -> str:
+        """A variable, made once, for an array that no step changes or for another view of one."""
+        if text not in self.constants:
+            self.constants[text] = self.name(wish)
+        return self.constants[text]
+
+    def number(self, expr: sp.Expr) -> str:
+        """A scalar as NumPy takes it fastest: an array of rank 0, made once, unless it changes from step to step."""
+        if tensors_in(expr):
+            return self.printer.factor(expr)
+        return self.constant(f"np.array({self.text(expr)}, DTYPE)", f"c_{1 + sum(text.startswith('np.array') for text in self.constants)}")
+
+    def row(self, kind: str, size: Dimension) -> str:
+        """So many ones or zeros."""
+        return self.constant(f"np.{kind}({self.text(sp.sympify(size, strict=True))}, DTYPE)", f"{kind}_{size}" if f"{kind}_{size}".isidentifier() else kind)
 
     def scalar(self, expr: sp.Expr) -> str:
         """A scalar expression; the arrays inside it are computed into buffers first."""
@@ -133,6 +170,8 @@ class _Step:
             if isinstance(x, sp.Pow) and x.exp == 2:
                 held = hold(x.base)
                 return sp.Symbol(f"np.vdot({held}, {held})")
+            if rank_of(x) == 1:
+                return sp.Symbol(f"np.vdot({self.row('ones', shape_of(x)[0])}, {hold(x)})")
             return sp.Symbol(f"np.add.reduce({hold(x)}, axis=None)")
         table = {x: Tensor(hold(x), shape_of(x), "node") for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
         replaced: sp.Expr = operator.func(*(table.get(x, x) for x in operator.args))
@@ -140,34 +179,38 @@ class _Step:
 
     # --- buffers ------------------------------------------------------------------------------------------------------
 
-    def acquire(self, shape: Shape) -> str:
-        spare = self.free.setdefault(shape, [])
-        if spare:
-            return spare.pop()
-        name = self.name(f"buffer_{self.made}")
-        self.made += 1
-        self.buffers.append((name, shape))
-        return name
-
-    def release(self, name: str, shape: Shape) -> None:
-        self.free[shape].append(name)
-
     @contextmanager
     def argument(self, expr: sp.Expr) -> Iterator[str]:
         """What a call reads: a scalar as text, an array by the variable that holds it, or that it is computed into for as long as needed."""
         if rank_of(expr) == 0:
-            yield self.printer.factor(expr)
+            yield self.number(expr)
         elif isinstance(expr, Tensor):
             yield self.text(expr)
+        elif isinstance(expr, Reshape) and isinstance(expr.operands[0], Tensor) and expr.operands[0].rank:
+            yield self.reshaped(expr)
         elif (dying := self.dying_factor(expr)) is not None:
             self.emit_mul(expr, self.text(dying), shape_of(expr))
             yield self.text(dying)
         else:
-            shape = shape_of(expr)
-            name = self.acquire(shape)
-            self.emit(expr, name, shape)
-            yield name
-            self.release(name, shape)
+            with self.buffer(shape_of(expr)) as name:
+                self.emit(expr, name, shape_of(expr))
+                yield name
+
+    @contextmanager
+    def buffer(self, shape: Shape) -> Iterator[str]:
+        block = self.memory.take(shape)
+        yield self.memory.view(block, shape)
+        self.memory.give(block)
+
+    def reshaped(self, expr: Reshape) -> str:
+        """Another view of an array; made once, except of data, which change from step to step."""
+        x, call = self.text(expr.operands[0]), self.text(expr)
+        if x in {t.name for t in self.program.data}:
+            return call
+        view = self.constant(call, f"{x}_{'column' if expr.shape[-1] == 1 else 'row' if expr.shape[0] == 1 else 'view'}")
+        if x in self.memory.of:
+            self.memory.of[view] = self.memory.of[x]
+        return view
 
     def dying_factor(self, expr: sp.Expr) -> Tensor | None:
         """The array in `scalar * array` if nothing reads it after this equation, so that the product may take its place."""
@@ -206,6 +249,9 @@ class _Step:
             self.emit_pow(expr, out, shape)
         elif isinstance(expr, Einsum):
             self.emit_einsum(expr, out)
+        elif isinstance(expr, AxisMax):
+            with self.argument(expr.operands[0]) as x:
+                self.lines.append(f"{x}.max({expr.axis}, out={out})")
         elif isinstance(expr, sp.Function) and len(expr.args) == 1 and self.ufunc(expr) is not None:
             ufunc, extra = self.ufunc(expr) or ("", "")
             with self.start(expr.args[0], out, shape) as x:
@@ -215,28 +261,29 @@ class _Step:
 
     def ufunc(self, expr: sp.Function) -> tuple[str, str] | None:
         """The NumPy call that computes a function in place, and its further arguments."""
-        if isinstance(expr, f.relu):
-            return "np.maximum", ", 0"
+        if isinstance(expr, f.relu):  # a row of zeros: with one zero, NumPy takes twice as long
+            return "np.maximum", f", {self.row('zeros', shape_of(expr)[-1])}"
         if isinstance(expr, f.step):
             return "np.greater", ", 0"
         name = FUNCTIONS.get(expr.func, ("_", None))[0]
         return (name, "") if name.startswith("np.") else None
 
     def reads(self, expr: sp.Expr, out: str) -> bool:
-        return any(isinstance(s, Tensor) and self.text(s) == out for s in expr.free_symbols)
+        """Whether the expression reads the memory that `out` looks into."""
+        home = self.memory.of.get(out, out)
+        return any(isinstance(s, Tensor) and self.memory.of.get(self.text(s), self.text(s)) == home for s in expr.free_symbols)
 
     def apart(self, expr: sp.Expr, out: str, shape: Shape) -> None:
         """Compute beside `out` and copy: for the rare expression that reads `out` in several places."""
-        name = self.acquire(shape)
-        self.emit(expr, name, shape)
-        self.lines.append(f"np.copyto({out}, {name})")
-        self.release(name, shape)
+        with self.buffer(shape) as name:
+            self.emit(expr, name, shape)
+            self.lines.append(f"np.copyto({out}, {name})")
 
     def emit_add(self, expr: sp.Add, out: str, shape: Shape) -> None:
         number, rest = common_factor(expr)
         if number != 1:
             self.emit(rest, out, shape)
-            self.lines.append(f"np.multiply({out}, {self.printer.factor(number)}, out={out})")
+            self.lines.append(f"np.multiply({out}, {self.number(number)}, out={out})")
             return
         if sum(self.reads(x, out) for x in expr.args) > 1:
             self.apart(expr, out, shape)
@@ -260,20 +307,24 @@ class _Step:
     def emit_mul(self, expr: sp.Mul, out: str, shape: Shape) -> None:
         coefficient = sp.Mul(*(x for x in expr.args if rank_of(x) == 0))
         _, above, below = fraction(sp.Mul(*(x for x in expr.args if rank_of(x) > 0)))
-        if sum(self.reads(x, out) for x in [*above, *below]) > 1 or any(self.reads(x, out) for x in below):
+        if sum(self.reads(x, out) for x in [*above, *below]) > 1:
             self.apart(expr, out, shape)
             return
+        # What reads `out` goes first, then what is computed in it.
         above.sort(key=lambda x: (not self.reads(x, out), not self.fills(x, shape)))
-        operations = [("multiply", x) for x in above[1:]] + [("divide", x) for x in below]
-        if not above:
-            with self.start(below[0], out, shape) as value:
-                self.lines.append(f"np.divide({self.printer.plain(coefficient)}, {value}, out={out})")
-            self.apply(operations[1:], out, out)
-            return
-        if coefficient not in (1, -1):
-            operations.append(("multiply", coefficient))
-        with self.start(above[0], out, shape) as value:
-            if coefficient == -1:
+        below.sort(key=lambda x: (not self.reads(x, out), not self.fills(x, shape)))
+        with ExitStack() as stack:
+            if below and (not above or self.reads(below[0], out)):
+                value = stack.enter_context(self.start(below.pop(0), out, shape))
+                top = above.pop(0) if above else coefficient
+                self.lines.append(f"np.divide({stack.enter_context(self.argument(top))}, {value}, out={out})")
+                value, coefficient = out, sp.S.One if top is coefficient else coefficient
+            else:
+                value = stack.enter_context(self.start(above.pop(0), out, shape))
+            operations = [("multiply", x) for x in above] + [("divide", x) for x in below]
+            if coefficient not in (1, -1):
+                operations.append(("multiply", coefficient))
+            elif coefficient == -1:
                 self.lines.append(f"np.negative({value}, out={out})")
                 value = out
             self.apply(operations, value, out)
@@ -293,7 +344,7 @@ class _Step:
         reciprocal = exponent.is_Rational and exponent < 0
         with self.start(base**-exponent if reciprocal else base, out, shape) as x:
             if reciprocal:
-                self.lines.append(f"np.divide(1, {x}, out={out})")
+                self.lines.append(f"np.divide({self.number(sp.S.One)}, {x}, out={out})")
             elif exponent in _POWERS:
                 self.lines.append(f"{_POWERS[exponent]}({x}, out={out})")
             else:
@@ -307,7 +358,11 @@ class _Step:
             plan = matrix_product(expr)
             if plan is not None:
                 (a, a_transposed), (b, b_transposed) = plan
-                call = f"np.matmul({names[a]}{'.T' if a_transposed else ''}, {names[b]}{'.T' if b_transposed else ''}"
+                left, right = names[a] + (".T" if a_transposed else ""), names[b] + (".T" if b_transposed else "")
+                call = f"{left}.dot({right}" if self.labels.isdisjoint(expr.operands) else f"np.matmul({left}, {right}"
+            elif len(ins) == 1 and len(ins[0]) == 2 and len(outs) == 1 and self.labels.isdisjoint(expr.operands):
+                ones = self.row("ones", shape_of(expr.operands[0])[ins[0].index(outs) - 1])  # as many as the other axis is long
+                call = f"{ones}.dot({arguments}" if outs == ins[0][1] else f"{arguments}.dot({ones}"
             elif len(ins) == 1 and outs == "".join(c for c in ins[0] if c in outs):
                 axes = tuple(i for i, c in enumerate(ins[0]) if c not in outs)
                 call = f"np.add.reduce({arguments}, axis={axes[0] if len(axes) == 1 else axes}"

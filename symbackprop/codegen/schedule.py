@@ -71,13 +71,16 @@ def _ranks(program: Program) -> list[int]:
 
 
 def inlined(program: Program) -> Program:
-    """Without the gradients of weights that are read once, by an update: it reads what they are instead."""
+    """Without the gradients of weights that are read once, by an update: it reads what they are instead. A gradient that reads a weight
+    stays, since that weight may be written over before."""
     uses = Counter(t for _, expr in program.equations for t in tensors_in(expr))
+    stored = set(program.places.values())
     table: dict[sp.Basic, sp.Basic] = {}
     equations = []
     for symbol, expr in program.equations:
         expr = expr.xreplace(table) if table else expr
-        if symbol in program.gradients and (isinstance(expr, Tensor) or (uses[symbol] == 1 and isinstance(expr, sp.Mul))):
+        short = isinstance(expr, Tensor) or (uses[symbol] == 1 and isinstance(expr, sp.Mul))
+        if symbol in program.gradients and short and stored.isdisjoint(tensors_in(expr)):
             table[symbol] = expr
         else:
             equations.append(Equation(symbol, expr))

@@ -93,17 +93,17 @@ class ArrayEngine:
         names = [t.name for t in self.program.data]
         dimension = self.dimension.name if self.dimension is not None else None
         losses: list[float] = []
-        for batch in batches:
-            arrays = [self.cut(feed, name, batch) for name in names]
-            sizes = dict(feed.sizes)
-            if dimension is not None:
-                sizes[dimension] = len(batch)
-            with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
+            for batch in batches:
+                arrays = [self.cut(feed, name, batch) for name in names]
+                sizes = dict(feed.sizes)
+                if dimension is not None:
+                    sizes[dimension] = len(batch)
                 loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
-            if loss - loss != 0:
-                break
-            state["t"] += 1
-            losses.append(loss)
+                if loss - loss != 0:
+                    break
+                state["t"] += 1
+                losses.append(loss)
         return losses
 
     def cut(self, feed: Feed, name: str, batch: Any) -> Array:
