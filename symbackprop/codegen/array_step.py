@@ -1,28 +1,23 @@
 """Target "numpy", training step: NumPy with preallocated buffers, one call a line, updates in place."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import sympy as sp
 
-from symbackprop.calculus.elementwise import regions
-from symbackprop.calculus.order import common_factor, fraction, is_negative_term
-from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter
+from symbackprop.codegen.array_calls import Calls
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.lower import lowered
-from symbackprop.codegen.memory import Block, Memory
+from symbackprop.codegen.memory import Block
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.schedule import scheduled
-from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
-from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.operators.reduction import AxisMax
-from symbackprop.graph.shapes import Dimension, Shape, Shaped, rank_of, shape_of
+from symbackprop.graph.shapes import Shape, shape_of, size_of
 from symbackprop.graph.tensor import Equation, Tensor
+
+BLOCK = 2**16  # entries; so many of a few arrays stay in a processor's cache
 
 
 def array_source(program: Program, dtype: str) -> str:
@@ -33,51 +28,15 @@ def array_source(program: Program, dtype: str) -> str:
     return _Step(program, dtype).source()
 
 
-class _Step:
-    def __init__(self, program: Program, dtype: str) -> None:
-        self.program = scheduled(lowered(program))
-        self.dtype = dtype
-        self.printer = PythonPrinter()
-        self.printer.plain_numbers = {program.step}
-        self.name = program.name
-        self.memory = Memory(program.name)
-        self.constants: dict[str, str] = {}  # the text of a number or view → the variable that holds it as an array
-        self.dying: set[Tensor] = set()  # what the present equation is the last to read, and reads once
-        self.last: dict[Tensor, int] = {t: i for i, e in enumerate(self.program.equations) for t in tensors_in(e.expr)}
+class _Equations(Calls):
+    """Writes equations one after the other, each into a place, a block of memory that is free, or over a value that has been read."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.last: dict[Tensor, int] = {t: i for i, e in enumerate(program.equations) for t in tensors_in(e.expr)}
         self.homes = {*program.places.values(), *program.system.weights}
         self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose block it reads
         self.block: dict[Tensor, Block] = {}
-        self.labels = set(index_data(program.system))  # integers: the fastest calls for products take numbers of one type only
-        self.lines: list[str] = []
-        self.place: dict[Tensor, str] = {}  # an equation's symbol → the variable that holds it, where that is another's place
-
-    def source(self) -> str:
-        program = self.program
-        self.printer.names = self.place
-        for i, equation in enumerate(program.equations):
-            self.step(i, equation)
-        held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
-        held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
-        sizes, update = self.name("sizes"), self.name("update")
-        held += [f'    {d.name} = {sizes}["{d.name}"]' for d in program.system.dims]
-        held += [f"    {line}" for line in self.memory.source(self.printer)]
-        held += [f"    {name} = {text}" for text, name in self.constants.items()]
-        arguments = ", ".join([program.step.name, *(t.name for t in program.data)])
-        body = "\n".join(f"        {line}" for line in self.lines)
-        build = f'''def build(weights, state, {sizes}):
-    """Buffers for one combination of sizes; returns the step that works in them."""
-{chr(10).join(held)}
-
-    def {update}({arguments}):
-        """Update the weights in place; returns the loss before the update."""
-{body}
-        return {program.system.loss.name}
-
-    return {update}'''
-        header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
-        return "\n\n\n".join([header, *helper_source(self.printer.helpers), build]) + "\n"
-
-    # --- equations ----------------------------------------------------------------------------------------------------
 
     def step(self, number: int, equation: Equation) -> None:
         """One equation; the blocks that it is the last to read are free after it."""
@@ -133,253 +92,102 @@ class _Step:
             level = [x for part in level if not isinstance(part, Operator) for x in part.args]
         return found
 
-    def text(self, expr: sp.Basic) -> str:
-        return self.printer.plain(expr)
 
-    def constant(self, text: str, wish: str) -> str:
-        """A variable, made once, for an array that no step changes or for another view of one."""
-        if text not in self.constants:
-            self.constants[text] = self.name(wish)
-        return self.constants[text]
+class _Step(_Equations):
+    """The whole module. Updates of large weights of more than one equation go through them in blocks of rows, so that what stands
+    between takes no memory of a weight's size."""
 
-    def number(self, expr: sp.Expr) -> str:
-        """A scalar as NumPy takes it fastest: an array of rank 0, made once, unless it changes from step to step."""
-        if tensors_in(expr):
-            return self.printer.factor(expr)
-        return self.constant(f"np.array({self.text(expr)}, DTYPE)", f"c_{1 + sum(text.startswith('np.array') for text in self.constants)}")
+    def __init__(self, program: Program, dtype: str) -> None:
+        super().__init__(scheduled(lowered(program)))
+        self.dtype = dtype
+        self.parts: list[str] = []
 
-    def row(self, kind: str, size: Dimension) -> str:
-        """So many ones or zeros."""
-        return self.constant(f"np.{kind}({self.text(sp.sympify(size, strict=True))}, DTYPE)", f"{kind}_{size}" if f"{kind}_{size}".isidentifier() else kind)
-
-    def scalar(self, expr: sp.Expr) -> str:
-        """A scalar expression; the arrays inside it are computed into buffers first."""
-        body, operators = regions(expr)
-        with ExitStack() as stack:  # the buffers stay taken until the one line that reads them all is written
-            names = {symbol: self.scalar_operator(operator, stack) for symbol, operator in operators.items()}
-            return self.text(body.xreplace(names))
-
-    def scalar_operator(self, operator: sp.Expr, stack: ExitStack) -> sp.Expr:
-        """An operator inside a scalar expression, with its operands in variables; a sum of everything as the fastest call for it."""
-
-        def hold(x: sp.Expr) -> str:
-            return stack.enter_context(self.argument(x))
-
-        if isinstance(operator, Einsum) and not operator.rank and len(operator.operands) == 1:
-            (x,) = operator.operands
-            if isinstance(x, sp.Pow) and x.exp == 2:
-                held = hold(x.base)
-                return sp.Symbol(f"np.vdot({held}, {held})")
-            if rank_of(x) == 1:
-                return sp.Symbol(f"np.vdot({self.row('ones', shape_of(x)[0])}, {hold(x)})")
-            return sp.Symbol(f"np.add.reduce({hold(x)}, axis=None)")
-        table = {x: Tensor(hold(x), shape_of(x), "node") for x in operator.operands if rank_of(x) and not isinstance(x, Tensor)}
-        replaced: sp.Expr = operator.func(*(table.get(x, x) for x in operator.args))
-        return replaced
-
-    # --- buffers ------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def argument(self, expr: sp.Expr) -> Iterator[str]:
-        """What a call reads: a scalar as text, an array by the variable that holds it, or that it is computed into for as long as needed."""
-        if rank_of(expr) == 0:
-            yield self.number(expr)
-        elif isinstance(expr, Tensor):
-            yield self.text(expr)
-        elif isinstance(expr, Reshape) and isinstance(expr.operands[0], Tensor) and expr.operands[0].rank:
-            yield self.reshaped(expr)
-        elif (dying := self.dying_factor(expr)) is not None:
-            self.emit_mul(expr, self.text(dying), shape_of(expr))
-            yield self.text(dying)
-        else:
-            with self.buffer(shape_of(expr)) as name:
-                self.emit(expr, name, shape_of(expr))
-                yield name
-
-    @contextmanager
-    def buffer(self, shape: Shape) -> Iterator[str]:
-        block = self.memory.take(shape)
-        yield self.memory.view(block, shape)
-        self.memory.give(block)
-
-    def reshaped(self, expr: Reshape) -> str:
-        """Another view of an array; made once, except of data, which change from step to step."""
-        x, call = self.text(expr.operands[0]), self.text(expr)
-        if x in {t.name for t in self.program.data}:
-            return call
-        view = self.constant(call, f"{x}_{'column' if expr.shape[-1] == 1 else 'row' if expr.shape[0] == 1 else 'view'}")
-        if x in self.memory.of:
-            self.memory.of[view] = self.memory.of[x]
-        return view
-
-    def dying_factor(self, expr: sp.Expr) -> Tensor | None:
-        """The array in `scalar * array` if nothing reads it after this equation, so that the product may take its place."""
-        if not isinstance(expr, sp.Mul):
-            return None
-        arrays = [x for x in expr.args if rank_of(x)]
-        return arrays[0] if len(arrays) == 1 and arrays[0] in self.dying and shape_of(arrays[0]) == shape_of(expr) else None
-
-    @contextmanager
-    def start(self, expr: sp.Expr, out: str, shape: Shape) -> Iterator[str]:
-        """Like `argument`, but computed into `out` itself where it fills it."""
-        if self.fills(expr, shape):
-            self.emit(expr, out, shape)
-            yield out
-        else:
-            with self.argument(expr) as name:
-                yield name
-
-    def fills(self, expr: sp.Expr, shape: Shape) -> bool:
-        return rank_of(expr) > 0 and not isinstance(expr, Tensor) and shape_of(expr) == shape
-
-    # --- expressions ----------------------------------------------------------------------------------------------------
-
-    def emit(self, expr: sp.Expr, out: str, shape: Shape) -> None:
-        """Compute `expr` into the array `out`."""
-        if rank_of(expr) == 0:
-            self.lines.append(f"{out}[...] = {self.scalar(expr)}")
-        elif isinstance(expr, Tensor):
-            if self.text(expr) != out:
-                self.lines.append(f"np.copyto({out}, {self.text(expr)})")
-        elif isinstance(expr, sp.Add):
-            self.emit_add(expr, out, shape)
-        elif isinstance(expr, sp.Mul):
-            self.emit_mul(expr, out, shape)
-        elif isinstance(expr, sp.Pow) and not isinstance(expr, sp.exp):
-            self.emit_pow(expr, out, shape)
-        elif isinstance(expr, Einsum):
-            self.emit_einsum(expr, out)
-        elif isinstance(expr, AxisMax):
-            with self.argument(expr.operands[0]) as x:
-                self.lines.append(f"{x}.max({expr.axis}, out={out})")
-        elif isinstance(expr, sp.Function) and len(expr.args) == 1 and self.ufunc(expr) is not None:
-            ufunc, extra = self.ufunc(expr) or ("", "")
-            with self.start(expr.args[0], out, shape) as x:
-                self.lines.append(f"{ufunc}({x}{extra}, out={out})")
-        else:
-            self.emit_other(expr, out)
-
-    def ufunc(self, expr: sp.Function) -> tuple[str, str] | None:
-        """The NumPy call that computes a function in place, and its further arguments."""
-        if isinstance(expr, f.relu):  # a row of zeros: with one zero, NumPy takes twice as long
-            return "np.maximum", f", {self.row('zeros', shape_of(expr)[-1])}"
-        if isinstance(expr, f.step):
-            return "np.greater", ", 0"
-        name = FUNCTIONS.get(expr.func, ("_", None))[0]
-        return (name, "") if name.startswith("np.") else None
-
-    def reads(self, expr: sp.Expr, out: str) -> bool:
-        """Whether the expression reads the memory that `out` looks into."""
-        home = self.memory.of.get(out, out)
-        return any(isinstance(s, Tensor) and self.memory.of.get(self.text(s), self.text(s)) == home for s in expr.free_symbols)
-
-    def apart(self, expr: sp.Expr, out: str, shape: Shape) -> None:
-        """Compute beside `out` and copy: for the rare expression that reads `out` in several places."""
-        with self.buffer(shape) as name:
-            self.emit(expr, name, shape)
-            self.lines.append(f"np.copyto({out}, {name})")
-
-    def emit_add(self, expr: sp.Add, out: str, shape: Shape) -> None:
-        number, rest = common_factor(expr)
-        if number != 1:
-            self.emit(rest, out, shape)
-            self.lines.append(f"np.multiply({out}, {self.number(number)}, out={out})")
-            return
-        if sum(self.reads(x, out) for x in expr.args) > 1:
-            self.apart(expr, out, shape)
-            return
-        # What reads `out` goes first, then what is computed in it, then what is only added; of these the positive ones first.
-        signed = [(is_negative_term(x), -x if is_negative_term(x) else x) for x in expr.args]
-        signed.sort(key=lambda p: (not self.reads(p[1], out), not self.fills(p[1], shape), p[0], not rank_of(p[1]), p[1].sort_key()))
-        (negative, head), *terms = signed
-        with self.start(head, out, shape) as value:
-            for minus, term in terms:
-                with self.argument(term) as other:
-                    if negative and not minus:
-                        self.lines.append(f"np.subtract({other}, {value}, out={out})")
-                        negative = False
-                    else:  # -a - b is -(a + b)
-                        self.lines.append(f"np.{'subtract' if minus and not negative else 'add'}({value}, {other}, out={out})")
-                value = out
-        if negative:
-            self.lines.append(f"np.negative({out}, out={out})")
-
-    def emit_mul(self, expr: sp.Mul, out: str, shape: Shape) -> None:
-        coefficient = sp.Mul(*(x for x in expr.args if rank_of(x) == 0))
-        _, above, below = fraction(sp.Mul(*(x for x in expr.args if rank_of(x) > 0)))
-        if sum(self.reads(x, out) for x in [*above, *below]) > 1:
-            self.apart(expr, out, shape)
-            return
-        # What reads `out` goes first, then what is computed in it.
-        above.sort(key=lambda x: (not self.reads(x, out), not self.fills(x, shape)))
-        below.sort(key=lambda x: (not self.reads(x, out), not self.fills(x, shape)))
-        with ExitStack() as stack:
-            if below and (not above or self.reads(below[0], out)):
-                value = stack.enter_context(self.start(below.pop(0), out, shape))
-                top = above.pop(0) if above else coefficient
-                self.lines.append(f"np.divide({stack.enter_context(self.argument(top))}, {value}, out={out})")
-                value, coefficient = out, sp.S.One if top is coefficient else coefficient
+    def source(self) -> str:
+        program = self.program
+        number = 0
+        while number < len(program.equations):
+            run = self.run(number)
+            if run:
+                self.in_rows(number, run)
             else:
-                value = stack.enter_context(self.start(above.pop(0), out, shape))
-            operations = [("multiply", x) for x in above] + [("divide", x) for x in below]
-            if coefficient not in (1, -1):
-                operations.append(("multiply", coefficient))
-            elif coefficient == -1:
-                self.lines.append(f"np.negative({value}, out={out})")
-                value = out
-            self.apply(operations, value, out)
+                self.step(number, program.equations[number])
+            number += len(run) or 1
+        held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
+        held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
+        sizes, update = self.name("sizes"), self.name("update")
+        held += [f'    {d.name} = {sizes}["{d.name}"]' for d in program.system.dims]
+        held += [f"    {line}" for line in self.memory.source(self.printer)]
+        held += [f"    {name} = {text}" for text, name in self.constants.items()]
+        held += [f"    {line}" for line in self.parts]
+        arguments = ", ".join([program.step.name, *(t.name for t in program.data)])
+        body = "\n".join(f"        {line}" for line in self.lines)
+        build = f'''def build(weights, state, {sizes}):
+    """Buffers for one combination of sizes; returns the step that works in them."""
+{chr(10).join(held)}
 
-    def apply(self, operations: list[tuple[str, sp.Expr]], value: str, out: str) -> None:
-        """Apply calls one after the other, the first to `value`, all into `out`."""
-        for word, x in operations:
-            with self.argument(x) as other:
-                self.lines.append(f"np.{word}({value}, {other}, out={out})")
-            value = out
+    def {update}({arguments}):
+        """Update the weights in place; returns the loss before the update."""
+{body}
+        return {program.system.loss.name}
 
-    def emit_pow(self, expr: sp.Pow, out: str, shape: Shape) -> None:
-        base, exponent = expr.args
-        if rank_of(exponent):
-            self.emit_other(expr, out)
-            return
-        reciprocal = exponent.is_Rational and exponent < 0
-        with self.start(base**-exponent if reciprocal else base, out, shape) as x:
-            if reciprocal:
-                self.lines.append(f"np.divide({self.number(sp.S.One)}, {x}, out={out})")
-            elif exponent in _POWERS:
-                self.lines.append(f"{_POWERS[exponent]}({x}, out={out})")
-            else:
-                self.lines.append(f"np.power({x}, {self.printer.plain(exponent)}, out={out})")
+    return {update}'''
+        header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
+        return "\n\n\n".join([header, *helper_source(self.printer.helpers), build]) + "\n"
 
-    def emit_einsum(self, expr: Einsum, out: str) -> None:
-        ins, outs = expr.spec
-        with ExitStack() as stack:
-            names = {x: stack.enter_context(self.argument(x)) for x in expr.operands}
-            arguments = ", ".join(names[x] for x in expr.operands)
-            plan = matrix_product(expr)
-            if plan is not None:
-                (a, a_transposed), (b, b_transposed) = plan
-                left, right = names[a] + (".T" if a_transposed else ""), names[b] + (".T" if b_transposed else "")
-                call = f"{left}.dot({right}" if self.labels.isdisjoint(expr.operands) else f"np.matmul({left}, {right}"
-            elif len(ins) == 1 and len(ins[0]) == 2 and len(outs) == 1 and self.labels.isdisjoint(expr.operands):
-                ones = self.row("ones", shape_of(expr.operands[0])[ins[0].index(outs) - 1])  # as many as the other axis is long
-                call = f"{ones}.dot({arguments}" if outs == ins[0][1] else f"{arguments}.dot({ones}"
-            elif len(ins) == 1 and outs == "".join(c for c in ins[0] if c in outs):
-                axes = tuple(i for i, c in enumerate(ins[0]) if c not in outs)
-                call = f"np.add.reduce({arguments}, axis={axes[0] if len(axes) == 1 else axes}"
-            elif len(ins) == 2 and outs == ins[0] + ins[1]:
-                call = f"np.multiply.outer({arguments}"
-            else:
-                call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'
-            self.lines.append(f"{call}, out={out})")
+    # --- blocks of rows -----------------------------------------------------------------------------------------------
 
-    def emit_other(self, expr: sp.Expr, out: str) -> None:
-        """Anything without an in-place form: its arguments into buffers, then the expression itself."""
-        with ExitStack() as stack:
-            table: dict[sp.Basic, sp.Basic] = {}
-            for x in expr.args:
-                if isinstance(x, (Shaped, sp.Add, sp.Mul, sp.Pow)) and rank_of(x) and not isinstance(x, Tensor):
-                    table[x] = Tensor(stack.enter_context(self.argument(x)), shape_of(x), "node")
-            self.lines.append(f"{out}[...] = {self.text(expr.func(*(table.get(x, x) for x in expr.args)) if table else expr)}")
+    def run(self, start: int) -> list[Equation]:
+        """The equations from here on that work on the entries of one large weight alike, if there are several and nothing but its places
+        is read after them."""
+        equations = self.program.equations
+        shape = equations[start].symbol.shape
+        if not shape or not all(isinstance(size, int) for size in shape) or size_of(shape) <= BLOCK:
+            return []
+        end = start
+        while end < len(equations) and _acts_on_entries(equations[end], shape):
+            end += 1
+        run = equations[start:end]
+        known = all(symbol in self.program.places or self.last.get(symbol, -1) < end for symbol, _ in run)
+        return run if len(run) > 1 and known else []
+
+    def in_rows(self, start: int, run: list[Equation]) -> None:
+        shape = run[0].symbol.shape
+        blocks = -(-int(size_of(shape)) // BLOCK)
+        small = (-(-shape[0] // blocks), *shape[1:])
+        outer: dict[str, str] = {}  # a variable → the variable for some of its rows
+        table: dict[sp.Basic, sp.Basic] = {}
+
+        def rows(t: Tensor) -> Tensor:
+            name = self.text(t)
+            outer.setdefault(name, self.name(f"{name}_rows"))
+            return Tensor(outer[name], small, "state")
+
+        places = {}
+        equations = []
+        for symbol, expr in run:
+            table |= {t: rows(t) for t in sorted(tensors_in(expr), key=lambda t: t.order) if t.shape and t not in table}
+            table[symbol] = moved = Tensor(symbol.name, small, "state", expr.xreplace(table))
+            if symbol in self.program.places:
+                places[moved] = rows(self.program.places[symbol])
+                self.place[symbol] = self.program.places[symbol].name
+            equations.append(Equation(moved, moved.definition))
+        inner = _Equations(replace(self.program, equations=equations, places=places))
+        inner.constants = self.constants
+        inner.printer.plain_numbers = self.printer.plain_numbers
+        for i, equation in enumerate(equations):
+            inner.step(i, equation)
+        self.printer.helpers |= inner.printer.helpers
+        buffers = inner.memory.source(self.printer)
+        names = list(inner.memory.of)
+        parts = self.name(f"{next(reversed(outer))}_parts")
+        self.parts += [*buffers, f"{parts} = {self.printer.helper('_parts')}({small[0]}, [{', '.join(outer)}], [{', '.join(names)}])"]
+        self.lines.append(f"for {', '.join([*outer.values(), *names])} in {parts}:")
+        self.lines += [f"    {line}" for line in inner.lines]
+        for owner in {self.owner[t] for _, expr in run for t in tensors_in(expr) if t in self.owner}:
+            if owner in self.block and self.last[owner] < start + len(run):
+                self.memory.give(self.block.pop(owner))
 
 
-_POWERS = {sp.Integer(2): "np.square", sp.Rational(1, 2): "np.sqrt"}
+def _acts_on_entries(equation: Equation, shape: Shape) -> bool:
+    symbol, expr = equation
+    return symbol.shape == shape and not expr.has(Operator) and all(t.shape in ((), shape) for t in tensors_in(expr))

@@ -222,6 +222,14 @@ HELPERS: dict[str, Helper] = {
             return result
         '''
     ),
+    "_parts": _helper(
+        '''
+        def _parts(rows, arrays, buffers):
+            """The arrays in blocks of so many rows, each block with the buffers, cut to its length."""
+            starts = range(0, len(arrays[0]), rows)
+            return [(*(a[i : i + rows] for a in arrays), *(b[: len(arrays[0]) - i] for b in buffers)) for i in starts]
+        '''
+    ),
     "_scatter": _helper(
         '''
         def _scatter(g, indices, axis, size):

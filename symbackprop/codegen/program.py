@@ -22,13 +22,13 @@ from symbackprop.graph.tensor import Equation, Tensor
 @dataclass(frozen=True)
 class Program:
     """`equations` in order; `places`: new symbol → the weight or state whose place it takes; `states`: (state name, weight) → symbol;
-    `gradients`: the adjoints of the weights; `step`: the symbol of the step count; `data`: what the loss reads."""
+    `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the loss reads."""
 
     system: System
     equations: list[Equation]
     places: dict[Tensor, Tensor]
     states: dict[tuple[str, Tensor], Tensor]
-    gradients: set[Tensor]
+    gradients: dict[Tensor, Tensor]
     step: Tensor
     data: list[Tensor]
     name: Namer
@@ -42,7 +42,7 @@ def training_program(system: System, rule: Rule) -> Program:
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
     equations = [Equation(t, t.definition) for t in forward if t.definition is not None] + adjoints.equations
-    gradients = {g for w in system.weights if isinstance(g := adjoints.of[w], Tensor)}
+    gradients = {g: w for w in system.weights if isinstance(g := adjoints.of[w], Tensor)}
     places: dict[Tensor, Tensor] = {}
     states: dict[tuple[str, Tensor], Tensor] = {}
     for w in system.weights:

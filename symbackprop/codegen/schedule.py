@@ -31,11 +31,14 @@ def scheduled(program: Program) -> Program:
             if t in defined:
                 waits[i].add(defined[t])
     loss = defined.get(program.system.loss)
-    ranks = _ranks(program)
+    ranks, weights = _ranks(program)
     for i, (symbol, _) in enumerate(equations):
         place = program.places.get(symbol)
         if place is not None:
             waits[i].update(r for r in readers[place] if r < i)
+        weight = weights[i]
+        if weight is not None:  # so that the rule's equations for one weight follow one another
+            waits[i].update(r for r in readers[weight] if ranks[r])
         if loss is not None and ranks[i] < 2 and i > loss:
             waits[i].add(loss)
     followers: dict[int, list[int]] = defaultdict(list)
@@ -55,19 +58,25 @@ def scheduled(program: Program) -> Program:
     return replace(program, equations=order)
 
 
-def _ranks(program: Program) -> list[int]:
-    """For each equation 0 for the optimizer's rule, 1 for a gradient of a weight, 2 for the rest."""
-    ruled = {*program.states.values(), *program.gradients, program.step}
+def _ranks(program: Program) -> tuple[list[int], list[Tensor | None]]:
+    """For each equation 0 for the optimizer's rule, 1 for a gradient of a weight, 2 for the rest; and the weight that it is the rule for."""
+    ruled: dict[Tensor, Tensor | None] = {program.step: None, **program.gradients, **{s: w for (_, w), s in program.states.items()}}
     ranks = []
+    weights: list[Tensor | None] = []
     for symbol, expr in program.equations:
+        place = program.places.get(symbol)
+        sources = [ruled[t] for t in tensors_in(expr) if t in ruled]
+        weight = place if place in program.gradients.values() else next((w for w in sources if w is not None), None)
         if symbol in program.gradients:
             ranks.append(1)
-        elif symbol in program.places or not ruled.isdisjoint(tensors_in(expr)):
-            ruled.add(symbol)
+            weight = None
+        elif place is not None or sources:
+            ruled[symbol] = weight
             ranks.append(0)
         else:
             ranks.append(2)
-    return ranks
+        weights.append(weight if ranks[-1] == 0 else None)
+    return ranks, weights
 
 
 def inlined(program: Program) -> Program:

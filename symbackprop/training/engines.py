@@ -91,19 +91,22 @@ class ArrayEngine:
 
     def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
         names = [t.name for t in self.program.data]
-        dimension = self.dimension.name if self.dimension is not None else None
+        steps: dict[int, Any] = {}  # by the number of samples in a batch
         losses: list[float] = []
-        with np.errstate(all="ignore"):
-            for batch in batches:
-                arrays = [self.cut(feed, name, batch) for name in names]
-                sizes = dict(feed.sizes)
-                if dimension is not None:
-                    sizes[dimension] = len(batch)
-                loss = self.step_for(weights, state, sizes)(state["t"] + 1, *arrays)
-                if loss - loss != 0:
-                    break
-                state["t"] += 1
-                losses.append(loss)
+        t = state["t"]
+        try:
+            with np.errstate(all="ignore"):
+                for batch in batches:
+                    size = len(batch)
+                    if size not in steps:
+                        sizes = feed.sizes | ({self.dimension.name: size} if self.dimension is not None else {})
+                        steps[size] = self.step_for(weights, state, sizes)
+                    loss = steps[size](t + len(losses) + 1, *[self.cut(feed, name, batch) for name in names])
+                    if loss - loss != 0:
+                        break
+                    losses.append(loss)
+        finally:  # after Ctrl-C too
+            state["t"] = t + len(losses)
         return losses
 
     def cut(self, feed: Feed, name: str, batch: Any) -> Array:

@@ -32,8 +32,8 @@ class Feed:
         """The samples with the numbers `batch` of one data tensor. A range is a view, without a copy."""
         array = self.arrays[name]
         for axis in self.sliced.get(name, ()):
-            place = slice(batch.start, batch.stop) if isinstance(batch, range) else batch
-            array = array[(slice(None),) * axis + (place,)]
+            before = (slice(None),) * axis
+            array = array[*before, slice(batch.start, batch.stop)] if isinstance(batch, range) else array.take(batch, axis)
         return array
 
 
