@@ -278,6 +278,9 @@ class Calls:
 
     def emit_other(self, expr: sp.Expr, out: str) -> None:
         """Anything without an in-place form: its arguments into buffers, then the expression itself."""
+        if isinstance(expr, sp.Piecewise):  # numbers alone would be float64
+            numbers = {v: Tensor(self.number(v), (), "node") for v, _ in expr.args if not v.free_symbols}
+            expr = sp.Piecewise(*((numbers.get(v, v), condition) for v, condition in expr.args), evaluate=False)
         with ExitStack() as stack:
             table: dict[sp.Basic, sp.Basic] = {}
             for x in expr.args:

@@ -30,6 +30,9 @@ class Snapshot:
         for array in arrays:
             self.file.write(array.data)
 
+    def __del__(self) -> None:
+        self.file.close()
+
     def restore(self, trainer: Run) -> None:
         trainer.state["t"] = self.steps
         self.file.seek(0)
