@@ -3,6 +3,7 @@
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def networks():
         "one-hot": sbp.Network(sbp.cross_entropy(sp.tanh(Z), T)),
         "relu": sbp.Network(sbp.mse(sbp.relu(Z) ** 3 / 7, T)),
         "sigmoid": sbp.Network(sbp.binary_cross_entropy_with_logits(Z * sp.pi, T)),
-        "pieces": sbp.Network(sbp.mse(sp.Piecewise((Z / 3, Z < sp.Rational(1, 3)), (2, True)) + sp.Abs(Z) + sp.erf(Z), T)),
+        "pieces": sbp.Network(sbp.mse(sp.Piecewise((Z / 3, sp.Rational(1, 3) > Z), (2, True)) + sp.Abs(Z) + sp.erf(Z), T)),
     }
 
 
@@ -180,7 +181,7 @@ def test_a_gradient_is_used_up_before_the_next_large_one_is_computed():
     last = {read: i for i, (_, expr) in enumerate(program.equations) for read in tensors_in(expr)}
     matrices = sorted((place[g], last[g]) for g, w in program.gradients.items() if w.rank == 2)
     assert len(matrices) == 4
-    assert all(end < start for (_, end), (start, _) in zip(matrices, matrices[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(matrices))
 
 
 # --- blocks of rows ------------------------------------------------------------------------------------------------------
