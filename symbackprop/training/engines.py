@@ -30,7 +30,8 @@ class Engine(Protocol):
 
 
 class ScalarEngine:
-    """Straight-line Python on floats, one sample at a time."""
+    """Straight-line Python on floats, one sample at a time. The losses are looked at after the last one: a check of each would cost more
+    than it saves, since the updates after one that is not finite can be taken back by starting again."""
 
     def __init__(self, system: System, rule: Rule) -> None:
         self.program = training_program(system, rule)
@@ -49,7 +50,9 @@ class ScalarEngine:
             return islice(zip(*columns, strict=True), count) if columns else range(count)
 
         values, losses = self._run(start, state["t"], samples(len(batches)))
-        done = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses)) if not math.isfinite(sum(losses)) else len(losses)
+        done = len(losses)
+        if not math.isfinite(sum(losses)):
+            done = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), done)
         if done < len(batches):  # the values mean nothing: once more, up to the last update that went well
             values, losses = self._run(start, state["t"], samples(done))
         for place, value in zip(places, values, strict=True):
