@@ -64,7 +64,28 @@ def run_module():
 
 
 @pytest.fixture(scope="session")
-def agrees(close, run_module):
+def interpreted():
+    """`interpreted(net, optimizer, weights, data)`: the losses of one step with the source that is made to be compiled, run by Python itself,
+    since compiling a thousand networks takes half an hour (`COMPILE_ALL=1 pytest` does); and the trainer after it."""
+
+    def run(net, optimizer, weights, data, size=None):
+        from symbackprop.training.native import NativeEngine
+
+        trainer = net.trainer(optimizer, weights=weights)
+        engine = NativeEngine(trainer.system, trainer.rule, trainer.dtype)
+        feed = trainer._check(data)
+        size = size or feed.samples
+        if not os.environ.get("COMPILE_ALL"):
+            native, compiled = engine.code(size)
+            engine._codes[engine.small and size == 1] = native, compiled.py_func
+        with np.errstate(all="ignore"):
+            return engine.run(trainer._arrays, trainer.state, feed, size, [], -(-feed.samples // size)), trainer
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def agrees(close, run_module, interpreted):
     """`agrees(net, reference, weights, data={}, tolerance=1e-10)`: the loss, the gradients, the generated update and the training step
     all agree with PyTorch. `reference(**tensors)` is the loss, written once more in PyTorch."""
 
@@ -89,8 +110,11 @@ def agrees(close, run_module):
         close(module["update"](updated, module["initialize_state"](updated), **data), wanted_loss.item(), tolerance, "the loss of the update")
         trainer = net.trainer(sbp.SGD(lr=lr), weights=weights)
         close(trainer.step(**data), wanted_loss.item(), tolerance, "the loss of the training step")
+        native_losses, native = interpreted(net, sbp.SGD(lr=lr), weights, data)
+        close(native_losses[0], wanted_loss.item(), tolerance, "the loss of the compiled step")
         for name, g in wanted.items():
             close(updated[name], weights[name] - lr * g, tolerance, f"{name} after the update")
+            close(native.weights[name], weights[name] - lr * g, tolerance, f"{name} after the compiled step")
             close(trainer.weights[name], weights[name] - lr * g, tolerance, f"{name} after the training step")
 
     return compare

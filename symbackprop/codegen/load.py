@@ -1,8 +1,14 @@
-"""Run generated source: it is saved in a real file first, so that tracebacks and debuggers show it."""
+"""Run generated source: it is saved in a real file first, so that tracebacks and debuggers show it.
+
+Compiled code is kept in a folder of the user's, so that a second process finds it: `SYMBACKPROP_CACHE_DIR`, or the system's usual place.
+"""
 
 import atexit
+import hashlib
 import importlib.util
+import os
 import shutil
+import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +22,44 @@ def _folder() -> Path:
     return folder
 
 
+def cache_folder() -> Path:
+    """The folder of compiled code. It is made if need be; where that cannot be, a folder that lives as long as the process."""
+    chosen = os.environ.get("SYMBACKPROP_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen)
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", Path.home())) / "symbackprop" / "cache"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "symbackprop"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "symbackprop"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return _folder()
+    return folder if os.access(folder, os.W_OK) else _folder()
+
+
 @lru_cache(maxsize=64)
 def load_source(source: str, title: str) -> ModuleType:
     """Import generated source as a module. Its file, `module.__file__`, lives as long as the process."""
-    path = _folder() / f"{title}_{load_source.cache_info().misses}.py"
-    path.write_text(source, encoding="utf-8")
+    return _load(_folder() / f"{title}_{load_source.cache_info().misses}.py", source)
+
+
+@lru_cache(maxsize=64)
+def load_cached(source: str, title: str) -> ModuleType:
+    """Import generated source from a file that stays: its name is a digest of the source, and what compilers keep lies beside it."""
+    path = cache_folder() / f"{title}_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
+    if not path.exists() or path.read_text(encoding="utf-8") != source:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(source)
+        os.replace(file.name, path)  # another process sees the whole file or none
+    return _load(path, source)
+
+
+def _load(path: Path, source: str) -> ModuleType:
+    if not path.exists():
+        path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

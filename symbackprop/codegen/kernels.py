@@ -1,0 +1,273 @@
+"""What generated compiled code calls: matrix products by BLAS, functions that compilers can vectorise, and reductions along an axis.
+
+Needs numba and scipy (the extra [fast]); imported by generated modules only. Every function here is compiled once for each precision
+and kept on disk. Nothing allocates.
+
+Sources: Cody & Waite, Software Manual for the Elementary Functions (1980), chapter 6 (the exponential by argument reduction);
+Goodfellow, Bengio & Courville, Deep Learning, section 4.1 (softmax's stability); the BLAS technical forum standard (2001), gemm.
+"""
+
+import math
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic, overload
+
+# A sum may be regrouped, which is what lets it be vectorised; infinities and NaN keep their meaning.
+COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
+_EXACT = {**COMPILED, "fastmath": {"contract"}}  # the argument reductions below rely on the order of their operations
+
+# --- functions -----------------------------------------------------------------------------------------------------------
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # the first has trailing zeros, so that k times it is exact
+_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the last bits
+
+
+@njit(**_EXACT)
+def _power_of_two(k: Any) -> Any:
+    """2**k for an integer k (as a float) from -1022 to 1023, written into the exponent bits."""
+    bits = np.int64(np.float64(k + _ROUND).view(np.int64))
+    return np.float64(np.int64((bits + 1023) << 52).view(np.float64))
+
+
+@njit(**_EXACT)
+def _reduced_expm1(x: Any, k: Any) -> Any:
+    """exp(x - k log 2) - 1 for |x - k log 2| <= log(2)/2, by Taylor's series."""
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = 1 / 6227020800
+    p = p * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
+    return p * r * r + r
+
+
+@njit(**_EXACT)
+def exp(x: Any) -> Any:
+    """The exponential, in double precision whatever x is."""
+    x = -746.0 if x < -746.0 else np.float64(x)
+    x = 710.0 if x > 710.0 else x
+    k = (x * _LOG2_E + _ROUND) - _ROUND
+    half = np.floor(k * 0.5)  # in two factors, so that neither leaves the range of exponents
+    return (1 + _reduced_expm1(x, k)) * _power_of_two(half) * _power_of_two(k - half)
+
+
+@njit(**_EXACT)
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent, from exp(-2|x|) - 1: accurate near zero too."""
+    y = -2 * np.float64(abs(x))
+    y = -80.0 if y < -80.0 else y
+    k = (y * _LOG2_E + _ROUND) - _ROUND
+    scale = _power_of_two(k)
+    e = scale * _reduced_expm1(y, k) + (scale - 1)
+    return math.copysign(e / (2 + e), x)
+
+
+@njit(**_EXACT)
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), without overflow."""
+    e = exp(-abs(x))
+    return (1.0 if x >= 0 else e) / (1 + e)
+
+
+@njit(**_EXACT)
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), without overflow."""
+    return (x if x > 0 else np.float64(0)) + math.log1p(exp(-abs(x)))
+
+
+def relu(x: Any) -> Any:
+    """max(0, x), in the precision of x; NaN stays NaN."""
+    return x if not x <= 0 else type(x)(0)
+
+
+@overload(relu)
+def _relu(x):  # type: ignore[no-untyped-def]  # compilers compare the signatures
+    zero = np.float32(0) if x == types.float32 else np.float64(0)
+    return lambda x: x if not x <= zero else zero
+
+
+@njit(**_EXACT)
+def step(x: Any) -> Any:
+    """1 where x > 0, else 0."""
+    return 1.0 if x > 0 else 0.0
+
+
+@njit(**_EXACT)
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; NaN stays NaN."""
+    return 1.0 if x > 0 else -1.0 if x < 0 else np.float64(x)
+
+
+# --- matrix products -----------------------------------------------------------------------------------------------------
+
+for _name in ("sgemm", "dgemm"):
+    llvmlite.binding.add_symbol(f"symbackprop_{_name}", get_cython_function_address("scipy.linalg.cython_blas", _name))
+
+
+@intrinsic
+def _gemm(typing: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, lda: Any, b: Any, ldb: Any, beta: Any, c: Any, ldc: Any) -> Any:
+    """SciPy's BLAS gemm, arguments in Fortran's order and by value; arrays as addresses."""
+    name = "symbackprop_sgemm" if alpha == types.float32 else "symbackprop_dgemm"
+    size, address = types.int32, types.uintp
+    signature = types.void(types.int8, types.int8, size, size, size, alpha, address, size, address, size, alpha, address, size)
+
+    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        """Fortran takes everything by reference: numbers are put on the stack."""
+        pointers = [
+            builder.inttoptr(x, cgutils.voidptr_t) if i in (6, 8, 11) else builder.bitcast(cgutils.alloca_once_value(builder, x), cgutils.voidptr_t)
+            for i, x in enumerate(arguments)
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] * len(pointers))
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), pointers)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+SMALL = 4096  # products of fewer multiplications than this are faster as plain loops than by a call of BLAS
+
+
+@njit(**COMPILED)
+def product(out: Any, a: Any, a_transposed: bool, b: Any, b_transposed: bool, alpha: Any, beta: Any) -> None:
+    """out = alpha op(a) @ op(b) + beta out, for matrices in C order; op transposes where it is said. With beta = 0, out may hold anything."""
+    rows, columns = out.shape
+    inner = a.shape[0] if a_transposed else a.shape[1]
+    if rows * columns * inner >= SMALL:
+        # What is stored by rows is, read by columns, the transpose: out' = op(b)' op(a)'.
+        ta, tb = (84 if a_transposed else 78), (84 if b_transposed else 78)  # "T" or "N"
+        _gemm(tb, ta, columns, rows, inner, alpha, b.ctypes.data, b.shape[1], a.ctypes.data, a.shape[1], beta, out.ctypes.data, columns)
+        return
+    for i in range(rows):
+        if b_transposed:
+            for j in range(columns):
+                total = alpha * 0
+                if a_transposed:
+                    for k in range(inner):
+                        total += a[k, i] * b[j, k]
+                else:
+                    for k in range(inner):
+                        total += a[i, k] * b[j, k]
+                out[i, j] = alpha * total + (beta * out[i, j] if beta != 0 else alpha * 0)
+            continue
+        if beta == 0:
+            for j in range(columns):
+                out[i, j] = 0
+        elif beta != 1:
+            for j in range(columns):
+                out[i, j] *= beta
+        for k in range(inner):
+            factor = alpha * (a[k, i] if a_transposed else a[i, k])
+            for j in range(columns):
+                out[i, j] += factor * b[k, j]
+
+
+# --- reductions along an axis: of arrays cut into (before, along, after) ---------------------------------------------------
+
+
+@njit(**COMPILED)
+def _largest(x: Any, i: int, k: int) -> Any:
+    largest = x[i, 0, k]
+    for j in range(1, x.shape[1]):
+        value = x[i, j, k]
+        largest = value if not value <= largest else largest  # NaN wins
+    return largest
+
+
+@njit(**COMPILED)
+def axis_max(out: Any, x: Any) -> None:
+    """The largest entry."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            out[i, k] = _largest(x, i, k)
+
+
+@njit(**COMPILED)
+def first_max(out: Any, x: Any) -> None:
+    """1 at the first largest entry, 0 elsewhere."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            place = 0
+            for j in range(x.shape[1]):
+                out[i, j, k] = 0
+                place = j if x[i, j, k] > x[i, place, k] else place
+            out[i, place, k] = 1
+
+
+@njit(**COMPILED)
+def softmax(out: Any, x: Any) -> None:
+    """exp(x) / sum(exp(x)), without overflow."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            largest = _largest(x, i, k)
+            for j in range(x.shape[1]):
+                out[i, j, k] = exp(x[i, j, k] - largest)
+            total = largest * 0
+            for j in range(x.shape[1]):
+                total += out[i, j, k]
+            for j in range(x.shape[1]):
+                out[i, j, k] /= total
+
+
+@njit(**COMPILED)
+def _log_sum(x: Any, i: int, k: int, shift: Any) -> Any:
+    total = 0.0
+    for j in range(x.shape[1]):
+        total += exp(x[i, j, k] - shift)
+    return math.log(total)
+
+
+@njit(**COMPILED)
+def log_sum_exp(out: Any, x: Any) -> None:
+    """log(sum(exp(x))), without overflow."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            largest = _largest(x, i, k)
+            shift = np.float64(largest) if math.isfinite(largest) else 0.0
+            out[i, k] = shift + _log_sum(x, i, k, shift)
+
+
+@njit(**COMPILED)
+def log_softmax(out: Any, x: Any) -> None:
+    """log(softmax(x)), without overflow."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            largest = _largest(x, i, k)
+            total = _log_sum(x, i, k, largest)
+            for j in range(x.shape[1]):
+                out[i, j, k] = x[i, j, k] - largest - total
+
+
+@njit(**COMPILED)
+def scatter(out: Any, g: Any, indices: Any) -> None:
+    """Zeros, with g[:, m] added at out[:, indices[m]]."""
+    out[:] = 0
+    for i in range(g.shape[0]):
+        for m in range(g.shape[1]):
+            for k in range(g.shape[2]):
+                out[i, indices[m], k] += g[i, m, k]
+
+
+# --- samples -------------------------------------------------------------------------------------------------------------
+
+
+@njit(**COMPILED)
+def rows(samples: Any, order: Any, first: int, n: int, room: Any) -> Any:
+    """n samples from number `first` of the order on, copied into `room`; a view of them where there is no order."""
+    if not order.size:
+        return samples[first : first + n]
+    for i in range(n):
+        room[i] = samples[order[first + i]]
+    return room

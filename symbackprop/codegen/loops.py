@@ -1,0 +1,361 @@
+"""A training program as what compiled code does well: passes over all entries of an array, which fuse elementwise chains and sums,
+matrix products, and calls of kernels along an axis. Axes of size one are left out everywhere.
+
+Every equation is read as its index form (graph.operators state it), so this module knows no operator but those that have a kernel.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.elementwise import regions
+from symbackprop.calculus.index import IndexForm, index_symbol, split
+from symbackprop.codegen.constants import Constants
+from symbackprop.codegen.native_expressions import squeezed
+from symbackprop.codegen.program import Program
+from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.operators.base import Index, Operator
+from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.gather import Scatter
+from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSoftmax, LogSumExp, Softmax
+from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
+from symbackprop.graph.tensor import Equation, Tensor
+
+# Operators with a kernel, and what they are along an axis of size one: a number, or None for the operand itself.
+KERNELS: dict[Any, tuple[str, int | None]] = {
+    AxisMax: ("axis_max", None),
+    FirstMax: ("first_max", 1),
+    LogSumExp: ("log_sum_exp", None),
+    Softmax: ("softmax", 1),
+    LogSoftmax: ("log_softmax", 0),
+}
+
+LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear
+
+
+@dataclass
+class Line:
+    """`symbol[index] = value`, or `+= value` where it `adds`: a sum over the indices of the pass that are not in `index`."""
+
+    symbol: Tensor
+    index: Index
+    value: sp.Expr
+    adds: bool = False
+
+
+@dataclass
+class Pass:
+    """Loops over `axes` (index, size), the lines in each turn. Without axes: scalars."""
+
+    axes: tuple[tuple[sp.Symbol, Dimension], ...]
+    lines: list[Line]
+
+
+@dataclass
+class Product:
+    """`symbol = alpha op(a) @ op(b) + beta symbol`; (a, b) as (tensor, transposed)."""
+
+    symbol: Tensor
+    a: tuple[Tensor, bool]
+    b: tuple[Tensor, bool]
+    alpha: sp.Expr = sp.S.One
+    beta: sp.Expr = sp.S.Zero
+
+
+@dataclass
+class Call:
+    """A kernel on arrays that are cut into three: `shapes` are those under which it sees the symbol and each operand."""
+
+    symbol: Tensor
+    kernel: str
+    operands: tuple[Tensor, ...]
+    shapes: tuple[Shape, ...]
+
+
+@dataclass
+class Check:
+    """Stop where the loss is not finite."""
+
+    loss: Tensor
+
+
+Statement = Pass | Product | Call | Check
+
+
+@dataclass
+class Lowered:
+    """`statements` in order; `constants`: what depends on nothing but sizes and the step count, in double precision, before them."""
+
+    statements: list[Statement] = field(default_factory=list)
+    constants: list[tuple[sp.Symbol, sp.Expr]] = field(default_factory=list)
+
+
+def written(statement: Statement) -> list[Tensor]:
+    """The symbols that a statement computes."""
+    if isinstance(statement, Pass):
+        return [line.symbol for line in statement.lines]
+    return [] if isinstance(statement, Check) else [statement.symbol]
+
+
+def reads(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
+    """The entries that an expression reads."""
+    for part in expr.atoms(sp.Indexed, Tensor):
+        if isinstance(part, sp.Indexed):
+            tensor, index = split(part)
+            yield tensor, squeezed(index, tensor.shape)
+        elif not any(size != 1 for size in part.shape):
+            yield part, ()
+
+
+def read_by(statement: Statement) -> set[Tensor]:
+    """The tensors that a statement reads."""
+    if isinstance(statement, Pass):
+        return {t for line in statement.lines for t, _ in reads(line.value)}
+    if isinstance(statement, Product):
+        return {statement.a[0], statement.b[0], *tensors_in(statement.alpha), *tensors_in(statement.beta)}
+    return {statement.loss} if isinstance(statement, Check) else set(statement.operands)
+
+
+def lower(program: Program) -> Lowered:
+    """The statements of one step."""
+    return _Lowering(program).run()
+
+
+class _Lowering:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.name = program.name
+        self.letters = [index_symbol(self.name(c)) for c in "ijklpqrs"]
+        self.result = Lowered()
+        self.statements = self.result.statements
+        self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it
+        self.barrier = 0  # updates stay behind the check of the loss
+        self.constants = Constants({program.step, *program.system.dims}, self.name)
+        self.readers: dict[Tensor, list[Equation]] = defaultdict(list)
+        for equation in program.equations:
+            for t in tensors_in(equation.expr):
+                self.readers[t].append(equation)
+        self.versions: dict[Tensor, set[Tensor]] = defaultdict(set)  # a place → the symbols written over it
+        for symbol, place in program.places.items():
+            self.versions[place].add(symbol)
+        self.overwritten = {*program.places, *program.places.values()}
+        self.delayed: dict[Tensor, sp.Expr] = {}  # gradients that are products, computed inside the one update that reads them
+
+    def run(self) -> Lowered:
+        for symbol, expr in self.program.equations:
+            if self.may_wait(symbol, expr):
+                self.delayed[symbol] = expr
+            elif symbol is self.program.system.loss or not (self.constants.takes(symbol, expr) or self.into_place(symbol, expr)):
+                self.equation(symbol, expr)
+            if symbol is self.program.system.loss:
+                self.statements.append(Check(symbol))
+                self.barrier = len(self.statements)
+        self.result.constants = self.constants.found
+        return self.result
+
+    def add(self, statement: Statement) -> None:
+        for symbol in written(statement):
+            self.place[symbol] = len(self.statements)
+        self.statements.append(statement)
+
+    def temporary(self, expr: sp.Expr) -> Tensor:
+        """A symbol for a part of an expression that needs an array of its own."""
+        return Tensor(next(n for k in count(1) if (n := f"part_{k}") not in self.name.taken and not self.name.taken.add(n)), shape_of(expr), "node", expr)
+
+    # --- equations ------------------------------------------------------------------------------------------------------
+
+    def equation(self, symbol: Tensor, expr: sp.Expr) -> None:
+        """Compute `expr` as `symbol`."""
+        if isinstance(expr, Operator) and self.is_heavy(expr):
+            self.operator(symbol, expr)
+            return
+        coefficient, operator = expr.as_coeff_Mul() if isinstance(expr, sp.Mul) else (sp.S.One, expr)
+        scalars = [x for x in sp.Mul.make_args(operator) if not rank_of(x)]
+        rest = [x for x in sp.Mul.make_args(operator) if rank_of(x)]
+        if len(rest) == 1 and self.is_product(rest[0]):
+            self.product(symbol, rest[0], alpha=self.scalar(coefficient * sp.Mul(*scalars)))
+            return
+        self.pointwise(symbol, self.flat(expr))
+
+    def pointwise(self, symbol: Tensor, expr: sp.Expr) -> None:
+        shape = symbol.shape
+        used = [size for size in shape if size != 1]
+        letters = iter(self.letters)
+        index = tuple(next(letters) if size != 1 else sp.S.Zero for size in shape)
+        value = IndexForm().entry(expr, index[len(shape) - rank_of(expr) :]) if rank_of(expr) else self.scalar(expr)
+        self.line(tuple(zip(self.letters, used, strict=False)), Line(symbol, squeezed(index, shape), value))
+
+    def flat(self, expr: sp.Expr) -> sp.Expr:
+        """The expression with every operator that has no entry of its own computed before, into an array."""
+        if isinstance(expr, Tensor):
+            return expr
+        body, operators = regions(expr)
+        return body.xreplace({symbol: self.inline(operator) for symbol, operator in operators.items()}) if operators else expr
+
+    def inline(self, operator: Any) -> sp.Expr:
+        if self.is_heavy(operator):
+            symbol = self.temporary(operator)
+            self.operator(symbol, operator)
+            return symbol
+        if isinstance(operator, AlongAxis):  # along an axis of size one
+            number = KERNELS[operator.func][1]
+            x = self.flat(operator.operands[0])
+            return x if number is None else sp.Integer(number)
+        rebuilt: sp.Expr = operator.func(*operator.parameters, *map(self.flat, operator.operands))
+        return rebuilt
+
+    def scalar(self, expr: sp.Expr) -> sp.Expr:
+        """A scalar expression in scalars and entries."""
+        flat = self.flat(expr)
+        return IndexForm().entry(flat, ()) if not isinstance(flat, Tensor) else flat
+
+    def array(self, expr: sp.Expr) -> Tensor:
+        """A tensor that holds the expression."""
+        if isinstance(expr, Tensor):
+            return expr
+        symbol = self.temporary(expr)
+        self.equation(symbol, expr)
+        return symbol
+
+    def line(self, axes: tuple[tuple[sp.Symbol, Dimension], ...], line: Line) -> None:
+        """Into the latest pass over the same axes that comes after what the line reads, or into a new one."""
+        line.value = self.constants(line.value)
+        at = self.room(axes, line)
+        if at is None:
+            self.add(Pass(axes, [line]))
+        else:
+            found = self.statements[at]
+            assert isinstance(found, Pass)
+            found.lines.append(line)
+            self.place[line.symbol] = at
+
+    def room(self, axes: tuple[tuple[sp.Symbol, Dimension], ...], line: Line) -> int | None:
+        own = tuple(i for i, _ in axes)
+        needed = list(reads(line.value))
+        last = len(self.statements) - 1
+        first = max([max(0, last - LOOK_BACK), *(self.place[t] for t, _ in needed if t in self.place)])
+        if line.symbol in self.program.places:  # what is overwritten may be read by whatever stands between
+            first = max(first, last, self.barrier)
+        for at in range(last, first - 1, -1):
+            found = self.statements[at]
+            if isinstance(found, Pass) and found.axes == axes and self.fits(found, own, needed, line):
+                return at
+        return None
+
+    def fits(self, found: Pass, own: Index, needed: list[tuple[Tensor, Index]], line: Line) -> bool:
+        """Whether all that the line reads is there when a turn of the pass comes to it, and nothing that it overwrites is read later."""
+        inside = {other.symbol: other for other in found.lines}
+        old = self.old(line.symbol) if line.symbol in self.program.places else set()
+        return all(t not in inside or (not inside[t].adds and index == inside[t].index) for t, index in needed) and all(
+            t not in old or index == own for other in found.lines for t, index in reads(other.value)
+        )
+
+    def old(self, symbol: Tensor) -> set[Tensor]:
+        """The values that lie where this one will be written."""
+        place = self.program.places[symbol]
+        return {place, *self.versions[place]} - {symbol}
+
+    # --- operators ------------------------------------------------------------------------------------------------------
+
+    def is_heavy(self, operator: Operator) -> bool:
+        """Whether its entries are computed from many entries of its operands."""
+        if isinstance(operator, Einsum):
+            sizes, out = operator.sizes(), operator.spec[1]
+            return any(size != 1 for letter, size in sizes.items() if letter not in out)
+        if isinstance(operator, AlongAxis):
+            return shape_of(operator.operands[0])[operator.axis] != 1
+        return isinstance(operator, Scatter)
+
+    def operator(self, symbol: Tensor, operator: Any) -> None:
+        if isinstance(operator, Einsum):
+            if self.is_product(operator):
+                self.product(symbol, operator)
+            else:
+                self.contraction(symbol, operator)
+        elif isinstance(operator, Scatter):
+            g, indices = operator.operands
+            at = operator.axis + operator.rank
+            shape, taken = shape_of(g), rank_of(indices)
+            before, after = sp.Mul(*shape[:at]), sp.Mul(*shape[at + taken :])
+            shapes = ((before, operator.args[1], after), (before, sp.Mul(*shape[at : at + taken]), after), (sp.Mul(*shape_of(indices)),))
+            self.add(Call(symbol, "scatter", (self.array(g), self.array(indices)), shapes))
+        else:
+            x = operator.operands[0]
+            shape, at = shape_of(x), operator.axis + rank_of(x)
+            cut = (sp.Mul(*shape[:at]), shape[at], sp.Mul(*shape[at + 1 :]))
+            out = cut if rank_of(operator) == rank_of(x) else (cut[0], cut[2])
+            self.add(Call(symbol, KERNELS[operator.func][0], (self.array(x),), (out, cut)))
+
+    def contraction(self, symbol: Tensor, operator: Einsum) -> None:
+        """A sum over some indices of a product of entries. The loops follow the axes of the largest operand, as it lies in memory."""
+        ins, out = operator.spec
+        sizes = operator.sizes()
+        used = ["".join(c for c in letters if sizes[c] != 1) for letters in ins]
+        longest = max(used, key=len)
+        order = [*dict.fromkeys(c for c in "".join(used) if c not in longest), *longest]
+        index = dict(zip(order, self.letters, strict=False))
+        entries = [
+            IndexForm().entry(self.flat(x), tuple(index.get(c, sp.S.Zero) for c in letters)) for letters, x in zip(ins, operator.operands, strict=True)
+        ]
+        where = tuple(index[c] for c in out if sizes[c] != 1)
+        self.line(tuple((index[c], sizes[c]) for c in order), Line(symbol, where, sp.Mul(*entries), adds=True))
+
+    # --- matrix products --------------------------------------------------------------------------------------------------
+
+    def is_product(self, expr: sp.Expr) -> bool:
+        return isinstance(expr, Einsum) and self.plan(expr) is not None
+
+    def plan(self, operator: Einsum) -> tuple[tuple[int, bool], tuple[int, bool]] | None:
+        """(operand, transposed) of the left and the right factor, or None where it is no product of two matrices."""
+        ins, out = operator.spec
+        sizes = operator.sizes()
+        if len(ins) != 2:
+            return None
+        a, b, c = ("".join(x for x in letters if sizes[x] != 1) for letters in (*ins, out))
+        if len(a) != 2 or len(b) != 2 or len(c) != 2 or len(set(a) & set(b)) != 1 or set(c) != set(a) ^ set(b):
+            return None
+        (k,) = set(a) & set(b)
+        left, right = (0, 1) if c[0] in a else (1, 0)
+        return (left, (a, b)[left][0] == k), (right, (a, b)[right][1] == k)
+
+    def product(self, symbol: Tensor, operator: Any, alpha: sp.Expr = sp.S.One, beta: sp.Expr = sp.S.Zero) -> None:
+        plan = self.plan(operator)
+        assert plan is not None
+        (a, ta), (b, tb) = plan
+        x, y = self.array(operator.operands[a]), self.array(operator.operands[b])
+        self.add(Product(symbol, (x, ta), (y, tb), self.constants(alpha), self.constants(beta)))
+
+    def may_wait(self, symbol: Tensor, expr: sp.Expr) -> bool:
+        """Whether a product is best computed inside the one update that reads it: then nothing it is computed from may be overwritten before."""
+        if not self.is_product(expr) or len(self.readers[symbol]) != 1 or tensors_in(expr) & self.overwritten:
+            return False
+        return self.parts(*self.readers[symbol][0], symbol) is not None
+
+    def parts(self, symbol: Tensor, expr: sp.Expr, gradient: Tensor) -> tuple[sp.Expr, sp.Expr] | None:
+        """(alpha, beta) of `alpha * gradient + beta * old value`, both scalar, or None."""
+        if symbol not in self.program.places:
+            return None
+        old = next((t for t in tensors_in(expr) if t in self.old(symbol)), None)
+        if old is None:
+            return None
+        alpha, beta = sp.diff(expr, gradient), sp.diff(expr, old)
+        if any(rank_of(x) for x in (alpha, beta)) or sp.expand(expr - alpha * gradient - beta * old) != 0:
+            return None
+        return alpha, beta
+
+    def into_place(self, symbol: Tensor, expr: sp.Expr) -> bool:
+        """An update by a delayed gradient: one product that adds to what it updates."""
+        found = [t for t in tensors_in(expr) if t in self.delayed]
+        if not found:
+            return False
+        parts = self.parts(symbol, expr, found[0])
+        assert parts is not None
+        self.product(symbol, self.delayed[found[0]], *parts)
+        return True
+
+
+__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "lower", "read_by", "reads", "written"]

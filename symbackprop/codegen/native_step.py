@@ -1,0 +1,360 @@
+"""Target "numba": whole epochs of training in compiled code, as loops over arrays that were allocated before.
+
+The source depends on the equations and not on the widths of the layers, so that one compiled function serves them all.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.layout import fold
+from symbackprop.codegen.loops import Call, Check, Line, Lowered, Pass, Product, Statement, lower, read_by, reads, written
+from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
+from symbackprop.codegen.program import Program
+from symbackprop.codegen.scalar_step import stored
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.shapes import Dim, Dimension, Shape
+from symbackprop.graph.tensor import Tensor
+from symbackprop.version import __version__
+
+UNROLLED = 4  # loops of at most this many turns have their number written in, so that they are unrolled
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Working memory: its shape, and the numbers of the first statement that writes it and of the last that reads it. `gathers`: the data
+    whose rows are copied there, if they are taken in an order of their own."""
+
+    name: str
+    shape: Shape
+    first: int
+    last: int
+    gathers: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class NativeSource:
+    """`source` defines `run`; the other fields say what its tuples `sizes` and `buffers` hold."""
+
+    source: str
+    sizes: tuple[Dimension, ...]
+    buffers: tuple[Buffer, ...]
+
+
+def native_source(program: Program, dtype: str, batch: Dim | None) -> NativeSource:
+    """The module for a program whose samples lie along the dimension `batch`."""
+    return _Native(program, dtype, batch).source()
+
+
+class _Native:
+    def __init__(self, program: Program, dtype: str, batch: Dim | None) -> None:
+        self.program = program
+        self.dtype = dtype
+        self.batch = batch
+        self.lowered: Lowered = lower(program)
+        name = program.name
+        words = (
+            "kernels real run n sizes values data order buffers rest losses first last count start done t turn samples size "
+            "full each epoch position room finite total"
+        )
+        self.words = {word: (batch.name if word == "n" and batch is not None else name(word)) for word in words.split()}
+        self.real, self.kernels = self.words["real"], self.words["kernels"]
+        self.printer = NativePrinter(self, dtype)
+        self.double = NativePrinter(self, "float64")
+        self.whole = WholePrinter(self)
+        self.named: dict[Tensor, str] = {}  # a symbol → the variable that holds it, where that is not its own name
+        self.locals: dict[tuple[Tensor, tuple[Any, ...]], str] = {}  # an entry that the present pass holds in a variable
+        self.sizes: dict[Dimension, str] = {}
+        for symbol, place in program.places.items():
+            self.named[symbol] = place.name
+        self.samples = {t: name(f"{t.name}_samples") for t in program.data if batch is not None and batch in t.shape}
+        self.rows = {t: name(f"{t.name}_rows") for t in self.samples}
+        self.statements = self.lowered.statements
+        self.defined = {symbol: at for at, s in enumerate(self.statements) for symbol in written(s)}
+        self.users: dict[Tensor, list[int]] = {}
+        for at, statement in enumerate(self.statements):
+            for t in read_by(statement):
+                self.users.setdefault(t, []).append(at)
+        self.arrays = self.kept()
+        self.shared: dict[Tensor, Tensor] = {}  # a symbol → the one whose memory it takes over
+        self.merge()
+
+    # --- what is kept where -------------------------------------------------------------------------------------------
+
+    def kept(self) -> set[Tensor]:
+        """The symbols that need an array: those that a statement other than their own pass reads, or their pass at another place."""
+        result = set()
+        for symbol, at in self.defined.items():
+            statement = self.statements[at]
+            if symbol in self.program.places or (isinstance(statement, Pass) and not _whole(symbol.shape)):
+                continue
+            lone = isinstance(statement, Pass) and not any(line.adds for line in statement.lines if line.symbol is symbol)
+            if not lone or any(user != at for user in self.users.get(symbol, [])):
+                result.add(symbol)
+        return result
+
+    def merge(self) -> None:
+        """An array that a pass reads for the last time, entry by entry, gives its memory to one that the pass makes."""
+        for at, statement in enumerate(self.statements):
+            if not isinstance(statement, Pass):
+                continue
+            own = tuple(i for i, _ in statement.axes)
+            made = [line.symbol for line in statement.lines if line.symbol in self.arrays and not line.adds]
+            entries = [entry for line in statement.lines for entry in reads(line.value)]
+            for old in dict.fromkeys(t for t, _ in entries):
+                if not made or old not in self.arrays or self.defined[old] == at or self.users[old][-1] != at:
+                    continue
+                if all(index == own for t, index in entries if t is old) and _whole(old.shape) == _whole(made[0].shape):
+                    self.shared[made.pop(0)] = self.shared.get(old, old)
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        groups: dict[str, list[Tensor]] = {}
+        for t in sorted(self.arrays, key=lambda t: self.defined[t]):
+            groups.setdefault(self.shared.get(t, t).name, []).append(t)
+        last = len(self.statements)
+        rows = tuple(Buffer(name, _whole(t.shape), 0, last, gathers=t) for t, name in self.rows.items())
+        return rows + tuple(
+            Buffer(
+                name,
+                _whole(members[0].shape),
+                min(self.defined[t] for t in members),
+                max([self.defined[t] for t in members] + [self.users.get(t, [-1])[-1] for t in members]),
+            )
+            for name, members in groups.items()
+        )
+
+    # --- spelling -------------------------------------------------------------------------------------------------------
+
+    def array(self, symbol: Tensor) -> str:
+        """The variable that holds a symbol's array, or its value where it is a scalar."""
+        return self.named.get(symbol, symbol.name)
+
+    def spelled(self, symbol: sp.Symbol) -> str:
+        return f"{self.array(symbol)}[()]" if symbol in self.arrays and not _whole(symbol.shape) else self.array(symbol)
+
+    def memory(self, symbol: Tensor) -> Tensor:
+        """The symbol whose memory this one lies in."""
+        return self.program.places.get(symbol, self.shared.get(symbol, symbol))
+
+    def entry(self, tensor: Tensor, index: tuple[Any, ...]) -> str:
+        held = self.locals.get((tensor, index))
+        if held is not None:
+            return held
+        return f"{self.array(tensor)}[{', '.join(map(self.whole.plain, index))}]" if index else self.spelled(tensor)
+
+    def turns(self, size: Dimension) -> str:
+        """How often a loop turns: a number if it is small, else a variable."""
+        if isinstance(size, Dim) or not isinstance(size, int):
+            return self.whole.plain(size)
+        if size <= UNROLLED:
+            return str(size)
+        if size not in self.sizes:
+            self.sizes[size] = self.program.name(f"m_{len(self.sizes) + 1}")
+        return self.sizes[size]
+
+    # --- statements ------------------------------------------------------------------------------------------------------
+
+    def statement(self, statement: Statement, at: int) -> list[str]:
+        if isinstance(statement, Pass):
+            return self.passed(statement, at)
+        if isinstance(statement, Product):
+            (a, ta), (b, tb) = statement.a, statement.b
+            alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
+            return [f"{self.kernels}.product({self.array(statement.symbol)}, {self.array(a)}, {ta}, {self.array(b)}, {tb}, {alpha}, {beta})"]
+        if isinstance(statement, Call):
+            names = [self.array(t) for t in (statement.symbol, *statement.operands)]
+            cuts = [f"{n}.reshape({_row(map(self.extent, shape))})" for n, shape in zip(names, statement.shapes, strict=True)]
+            return [f"{self.kernels}.{statement.kernel}({', '.join(cuts)})"]
+        loss = self.spelled(statement.loss)
+        losses, first, done, finite = (self.words[w] for w in ("losses", "first", "done", "finite"))
+        return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{losses}[{done} - {first}] = {loss}"]
+
+    def extent(self, size: Any) -> str:
+        factors = [self.turns(int(x)) if x.is_Integer else self.whole.atom(x) for x in sp.Mul.make_args(sp.sympify(size, strict=True)) if x != 1]
+        return " * ".join(factors) or "1"
+
+    def number(self, expr: sp.Expr) -> str:
+        """A factor in the precision of the arrays."""
+        return f"{self.real}({self.double.plain(expr) if not expr.atoms(Tensor) else self.printer.plain(expr)})"
+
+    def passed(self, statement: Pass, at: int) -> list[str]:
+        if not statement.axes:
+            return [self.scalar_line(line) for line in statement.lines]
+        body, after = self.turn(statement, at)
+        own = [i for i, _ in statement.axes]
+        zero = self.printer.plain(sp.Float(0))
+        lines = []
+        sums: dict[int, list[tuple[str, Line]]] = {}
+        for line in statement.lines:
+            if line.adds:
+                depth = len(line.index)
+                if list(line.index) == own[:depth]:
+                    sums.setdefault(depth, []).append((self.total(line), line))
+                else:
+                    lines.append(f"{self.array(line.symbol)}[:] = 0")
+        for depth in range(len(own) + 1):
+            margin = "    " * depth
+            lines += [f"{margin}{name} = {zero}" for name, _ in sums.get(depth, [])]
+            if depth < len(own):
+                i, size = statement.axes[depth]
+                lines.append(f"{margin}for {i.name} in range({self.turns(size)}):")
+        lines += ["    " * len(own) + text for text in [*body, *after]]
+        for depth in range(len(own), 0, -1):
+            lines += ["    " * depth + f"{self.entry(line.symbol, line.index)} = {name}" for name, line in sums.get(depth, [])]
+        self.locals.clear()
+        return lines
+
+    def total(self, line: Line) -> str:
+        return self.spelled(line.symbol) if not line.index else f"{self.words['total']}_{line.symbol.name}"
+
+    def turn(self, statement: Pass, at: int) -> tuple[list[str], list[str]]:
+        """The lines of one turn of the loops: what is computed, then what is stored, so that nothing is overwritten before it is read."""
+        own = tuple(i for i, _ in statement.axes)
+        computed, stores = [], []
+        for number, line in enumerate(statement.lines):
+            rest = statement.lines[number + 1 :]
+            value = self.printer.plain(line.value)
+            if line.adds:
+                leading = line.index == own[: len(line.index)]
+                target = self.total(line) if leading else self.entry(line.symbol, line.index)
+                computed.append(f"{target} += {value}")
+                continue
+            keeps = line.symbol in self.arrays or (
+                line.symbol in self.program.places and all(self.memory(other.symbol) is not self.memory(line.symbol) for other in rest)
+            )
+            target = f"{self.array(line.symbol)}[{', '.join(map(self.whole.plain, line.index))}]"
+            following = [t for other in rest for t, _ in reads(other.value)]
+            if keeps and line.symbol not in following and self.memory(line.symbol) not in map(self.memory, following):
+                computed.append(f"{target} = {value}")
+                continue
+            held = self.program.name("_".join([line.symbol.name, *(i.name for i in own)]))
+            self.locals[line.symbol, line.index] = held
+            computed.append(f"{held} = {value}")
+            if keeps:
+                stores.append(f"{target} = {held}")
+        return computed, stores
+
+    def scalar_line(self, line: Line) -> str:
+        return f"{self.spelled(line.symbol)} = {self.number(line.value) if self.dtype == 'float32' else self.printer.plain(line.value)}"
+
+    # --- the module --------------------------------------------------------------------------------------------------------
+
+    def source(self) -> NativeSource:
+        w = self.words
+        program = self.program
+        body: list[str] = []
+        constants = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
+        if any(program.step in e.expr.free_symbols for e in program.equations):
+            body.append(f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
+        body += constants
+        body += self.fetch()
+        for at, statement in enumerate(self.statements):
+            body += self.statement(statement, at)
+        places = stored(program)
+        scalars = [t for t in places if not _whole(t.shape)]
+        cells = {t: program.name(f"{t.name}_cell") for t in scalars}
+        buffers = self.buffers()
+        unpack = taken(w["values"], [cells.get(t, t.name) for t in places])
+        inputs = [self.samples.get(t, t.name) for t in program.data]
+        unpack += taken(w["data"], inputs)
+        names = [*(d.name for d in program.system.dims if d is not self.batch), *self.sizes.values()]
+        unpack += taken(w["sizes"], names)
+        unpack += [f"{t.name} = {t.name}_[()]" for t in program.data if t not in self.samples and not _whole(t.shape)]
+        unpack += [f"{t.name} = {cell}[()]" for t, cell in cells.items()]
+        views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
+        views += taken(w["room"], [b.name for b in buffers])
+        views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
+        parts = {
+            "unpack": indented(unpack, 1),
+            "views": indented(views, 2),
+            "body": indented(body, 3),
+            "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels),
+            "store": indented([f"{cell}[()] = {t.name}" for t, cell in cells.items()], 1),
+        }
+        module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
+        return NativeSource(fold(module), (*(d for d in program.system.dims if d is not self.batch), *self.sizes), buffers)
+
+    def fetch(self) -> list[str]:
+        """The samples of this batch: a view of all, or the rows that the order names."""
+        lines = []
+        w = self.words
+        begin = f"{w['start']} + {w['turn']} * {w['n']}"
+        for t in self.program.data:
+            if t not in self.samples:
+                continue
+            if t.shape[0] is not self.batch or self.batch in t.shape[1:]:
+                raise UnsupportedError(f"data {t.name!r} has the samples along axis {t.shape.index(self.batch)}; compiled code needs them along the first")
+            lines.append(f"{t.name} = {self.kernels}.rows({self.samples[t]}, {w['order']}, {begin}, {w['n']}, {self.rows[t]})")
+        return lines
+
+
+def _whole(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
+
+
+def compiled_helpers(names: set[str], kernels: str) -> str:
+    """Helper functions of float arithmetic, compiled."""
+    return "".join(f"\n\n@njit(**{kernels}.COMPILED)\n{text}\n" for text in helper_source(names, scalar=True))
+
+
+def indented(lines: list[str], depth: int) -> str:
+    return "\n".join("    " * depth + line for line in lines)
+
+
+def taken(source: str, names: list[str]) -> list[str]:
+    """The parts of a tuple by their names."""
+    if len(line := f"{_row(names)} = {source}") < 100:
+        return [line] if names else []
+    return ["(", *textwrap.wrap(", ".join(names) + ",", 96, initial_indent="    ", subsequent_indent="    "), f") = {source}"]
+
+
+def _row(names: Iterable[str]) -> str:
+    listed = list(names)
+    return f"({', '.join(listed)}{',' if len(listed) == 1 else ''})"
+
+
+_MODULE = '''
+"""Training of a network in compiled code. Written by symbackprop {version}."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from symbackprop.codegen import kernels as {kernels}
+
+{real} = np.{dtype}
+{helpers}
+
+@njit(**{kernels}.COMPILED)
+def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {losses}):
+    """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made: fewer if a loss is not finite,
+    which is found before that batch's update.
+
+    `{t}`: updates made before. `{order}`: the numbers of the samples in each epoch, or nothing. `{rest}`: the buffers of a
+    smaller last batch.
+    """
+{unpack}
+    {full} = {samples} // {size}  # whole batches in an epoch
+    {each} = {full} + ({samples} % {size} > 0)
+    {done} = {first}
+    {finite} = True
+    while {finite} and {done} < {last}:
+        {epoch}, {position} = divmod({done}, {each})
+        {start} = {position} * {size} + ({epoch} * {samples} if {order}.size else 0)
+        {n} = {size} if {position} < {full} else {samples} - {full} * {size}
+        {count} = min({last} - {done}, {full} - {position}) if {position} < {full} else 1
+{views}
+        for {turn} in range({count}):
+{body}
+            {done} += 1
+{store}
+    return {done} - {first}
+'''
+
+__all__: Sequence[str] = ["Buffer", "NativeSource", "native_source"]
