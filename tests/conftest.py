@@ -69,6 +69,7 @@ def interpreted():
     since compiling a thousand networks takes half an hour (`COMPILE_ALL=1 pytest` does); and the trainer after it."""
 
     def run(net, optimizer, weights, data, size=None):
+        from symbackprop.training.feed import Batches
         from symbackprop.training.native import NativeEngine
 
         trainer = net.trainer(optimizer, weights=weights)
@@ -79,7 +80,7 @@ def interpreted():
             native, compiled = engine.code(size)
             engine._codes[engine.small and size == 1] = native, compiled.py_func
         with np.errstate(all="ignore"):
-            return engine.run(trainer._arrays, trainer.state, feed, size, [], -(-feed.samples // size)), trainer
+            return engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, size)), trainer
 
     return run
 

@@ -67,8 +67,8 @@ def exp(x: Any) -> Any:
 @njit(**_EXACT)
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent, from exp(-2|x|) - 1: accurate near zero too."""
-    y = -2 * np.float64(abs(x))
-    y = -80.0 if y < -80.0 else y
+    y = np.float64(-2 * abs(x))
+    y = np.float64(-80) if y < -80 else y
     k = (y * _LOG2_E + _ROUND) - _ROUND
     scale = _power_of_two(k)
     e = scale * _reduced_expm1(y, k) + (scale - 1)

@@ -164,7 +164,8 @@ class _Lowering:
 
     def temporary(self, expr: sp.Expr) -> Tensor:
         """A symbol for a part of an expression that needs an array of its own."""
-        return Tensor(next(n for k in count(1) if (n := f"part_{k}") not in self.name.taken and not self.name.taken.add(n)), shape_of(expr), "node", expr)
+        wish = next(n for k in count(1) if (n := f"part_{k}") not in self.name.taken)
+        return Tensor(self.name(wish), shape_of(expr), "node", expr)
 
     # --- equations ------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import sympy as sp
 
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.loops import Call, Check, Line, Lowered, Pass, Product, Statement, lower, read_by, reads, written
+from symbackprop.codegen.loops import Call, Line, Lowered, Pass, Product, Statement, lower, read_by, reads, written
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored

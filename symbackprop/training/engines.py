@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
+import sympy as sp
 
 from symbackprop.calculus.batch import batch_dimension, is_single_sample, lift
 from symbackprop.codegen.array_step import array_source
@@ -13,7 +14,9 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.program import training_program
 from symbackprop.codegen.scalar_step import is_scalar, scalar_source
 from symbackprop.graph.equations import System
+from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.rule import Rule
+from symbackprop.graph.shapes import Dim
 from symbackprop.training.feed import Array, Batches, Feed
 
 Weights = Mapping[str, Array]
@@ -24,7 +27,10 @@ class Engine(Protocol):
     """`run` updates weights and state in place, one update for each batch of sample numbers, as long as the loss is finite. It returns
     the losses before the updates that it made: fewer than there are batches if one was not finite."""
 
-    source: str
+    takes_epochs: bool  # whether it is faster with many epochs at once
+
+    @property
+    def source(self) -> str: ...
 
     def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]: ...
 
@@ -32,6 +38,8 @@ class Engine(Protocol):
 class ScalarEngine:
     """Straight-line Python on floats, one sample at a time. The losses are looked at after the last one: a check of each would cost more
     than it saves, since the updates after one that is not finite can be taken back by starting again."""
+
+    takes_epochs = False
 
     def __init__(self, system: System, rule: Rule) -> None:
         self.program = training_program(system, rule)
@@ -60,6 +68,10 @@ class ScalarEngine:
         state["t"] += done
         return list(losses)
 
+    def seconds(self, feed: Feed, batch: int) -> float:
+        """About how long one update takes."""
+        return 1e-7 * len(self.program.equations)
+
     def column(self, feed: Feed, name: str, batches: Batches) -> list[float]:
         """The values of one data tensor, sample by sample."""
         array = feed.arrays[name]
@@ -71,6 +83,8 @@ class ScalarEngine:
 
 class ArrayEngine:
     """NumPy in preallocated buffers, a batch at a time."""
+
+    takes_epochs = False
 
     def __init__(self, system: System, rule: Rule, dtype: str) -> None:
         self.single = is_single_sample(system)
@@ -111,6 +125,19 @@ class ArrayEngine:
         finally:  # after Ctrl-C too
             state["t"] = t + len(losses)
         return losses
+
+    def seconds(self, feed: Feed, batch: int) -> float:
+        """About how long one update takes: so much for each equation, each entry and each multiplication of a product."""
+        table = {Dim(name): sp.Integer(size) for name, size in feed.sizes.items()}
+        table |= {self.dimension: sp.Integer(batch)} if self.dimension is not None else {}
+
+        def number(sizes: Iterable[Any]) -> int:
+            return int(sp.sympify(sp.Mul(*sizes), strict=True).xreplace(table))
+
+        equations = self.program.equations
+        entries = sum(number(symbol.shape) for symbol, _ in equations)
+        products = sum(number(e.sizes().values()) for _, expr in equations for e in expr.atoms(Einsum) if len(e.operands) > 1)
+        return 1.5e-6 * len(equations) + 1e-9 * entries + 5e-11 * products
 
     def cut(self, feed: Feed, name: str, batch: Any) -> Array:
         """One batch of one data tensor; one sample is a batch of one."""

@@ -1,7 +1,7 @@
 """Data fed at run time: checked once at the border, so that everything behind it may trust it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,32 +39,45 @@ class Feed:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one epoch: `size` samples each, the last one perhaps fewer, in the order of the data or in `order`."""
+    """The batches of one or several epochs: `size` samples each, the last one of an epoch perhaps fewer, in the order of the data or in
+    `order`, which goes through all epochs. `count`, if only so many of them."""
 
     samples: int
     size: int
     order: Array | None = None
+    epochs: int = 1
+    count: int | None = None
+
+    @property
+    def each(self) -> int:
+        """The batches of one epoch."""
+        return -(-self.samples // self.size)
 
     def __len__(self) -> int:
-        return -(-self.samples // self.size)
+        return self.epochs * self.each if self.count is None else self.count
 
     def __getitem__(self, number: int) -> Any:
         """The sample numbers of one batch: a range, or an array where they are shuffled."""
-        start = number * self.size
+        epoch, position = divmod(number, self.each)
+        start = position * self.size
         stop = min(start + self.size, self.samples)
-        return range(start, stop) if self.order is None else self.order[start:stop]
+        return range(start, stop) if self.order is None else self.order[epoch * self.samples + start : epoch * self.samples + stop]
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.__getitem__, range(len(self)))
 
     def first(self, count: int) -> "Batches":
         """Only so many of the batches."""
-        return Batches(min(count * self.size, self.samples), self.size, self.order)
+        return replace(self, count=min(count, len(self)))
 
-    def mean(self, losses: list[float]) -> float:
-        """The mean over the samples of the mean losses of their batches."""
-        last = self.samples - (len(self) - 1) * self.size
-        return (sum(losses[:-1]) * self.size + losses[-1] * last) / self.samples
+    def means(self, losses: Sequence[float]) -> list[float]:
+        """For each epoch the mean over the samples of the mean losses of their batches."""
+        last = self.samples - (self.each - 1) * self.size
+        if self.epochs == 1:
+            return [(sum(losses[:-1]) * self.size + losses[-1] * last) / self.samples]
+        table = np.asarray(losses, dtype=float).reshape(self.epochs, self.each)
+        means: list[float] = ((table[:, :-1].sum(axis=1) * self.size + table[:, -1] * last) / self.samples).tolist()
+        return means
 
 
 class Checker:

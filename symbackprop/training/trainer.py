@@ -1,7 +1,9 @@
 """The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -9,25 +11,28 @@ import numpy as np
 
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
-from symbackprop.errors import DataError, NetworkError, TrainingDivergedError
+from symbackprop.errors import DataError, NetworkError, TrainingDivergedError, UnsupportedError
 from symbackprop.graph.equations import System
-from symbackprop.training import checkpoint
+from symbackprop.training import checkpoint, native
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
-from symbackprop.training.feed import Array, Batches, Checker
+from symbackprop.training.feed import Array, Batches, Checker, Feed
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
 
-BACKENDS = ("auto", "numpy")
+BACKENDS = ("auto", "numpy", "numba")
+LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling
+PACE = 0.1  # seconds of compiled epochs between two looks at progress
 
 
 class Trainer:
     """Trains one network with one optimizer. Made by `Network.trainer`.
 
-    `dtype` is "float64" or "float32"; `backend` is "auto" or "numpy". Networks of scalars run sample by sample on plain floats;
-    everything else runs in NumPy arrays.
+    `dtype` is "float64" or "float32". `backend` says what runs the updates: "numpy" (networks of scalars on plain floats, sample by sample;
+    everything else in NumPy arrays); "numba" compiled code, which needs the extra [fast]; "auto" compiled code for a `fit` that would
+    take NumPy longer than about a second, where [fast] is installed. All give the same numbers up to rounding.
     """
 
     def __init__(
@@ -56,7 +61,8 @@ class Trainer:
         if weights is not None:
             assign(self._weights, weights)
         self.state: dict[str, Any] = self.module.initialize_state(self._arrays)
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Any] = {}
+        self._unsupported = False  # whether compiled code cannot say this network
         self._random: dict[Any, np.random.Generator] = {}
 
     @property
@@ -132,37 +138,73 @@ class Trainer:
         check = _positive(batch_size, "batch_size") if batch_size is not None else feed.samples
         size = min(check, feed.samples)
         held_out = self._check(validation).arrays if validation is not None else None
-        engine = self._engine(size)
+        epochs = _positive(epochs, "epochs", zero=True)
+        engine = self._engine(size, epochs * -(-feed.samples // size), feed)
         history = History()
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
         guard = Guard(self, engine, feed, alone=not callbacks)
-        for _ in _counted(_positive(epochs, "epochs", zero=True), progress, history):
-            batches = Batches(feed.samples, size, generator.permutation(feed.samples) if generator is not None else None)
-            history.loss.append(batches.mean(guard.run(batches)))
-            if held_out is not None:
-                history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
-            answers = [callback(self, history) for callback in callbacks]
-            if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
-                break
+        alone = held_out is None and not callbacks and engine.takes_epochs
+        count, left = 1, epochs
+        with _bar(epochs, progress) as advance:
+            while left:
+                start = perf_counter()
+                orders = [generator.permutation(feed.samples) for _ in range(count)] if generator is not None else []
+                batches = Batches(feed.samples, size, np.concatenate(orders) if orders else None, count)
+                history.loss += batches.means(guard.run(batches))
+                left -= count
+                if held_out is not None:
+                    history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
+                advance(count, history)
+                answers = [callback(self, history) for callback in callbacks]
+                if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+                    break
+                if alone and perf_counter() - start < PACE / 2:
+                    count *= 2
+                count = min(count, left)
         guard.check_weights()
         return history
 
-    def _engine(self, batch: int) -> Engine:
+    def _engine(self, batch: int, updates: int = 0, feed: Feed | None = None) -> Engine:
+        """What runs batches of this size: compiled code where it is wanted or worth it, else NumPy. The choice depends on nothing but the
+        work, so that a run can be repeated exactly."""
+        if self.backend == "numba":
+            return self._native_engine(batch)
+        engine = self._numpy_engine(batch)
+        if self.backend == "numpy" or self._unsupported:
+            return engine
+        if "native" not in self._engines and (feed is None or updates * engine.seconds(feed, batch) < LONG or not native.installed()):
+            return engine
+        try:
+            return self._native_engine(batch)
+        except UnsupportedError:
+            self._unsupported = True
+            return engine
+
+    def _numpy_engine(self, batch: int) -> ScalarEngine | ArrayEngine:
         """Scalars one at a time run on floats; a batch of them, and any array, in NumPy."""
         if batch == 1 and self.dtype == "float64" and "scalar" not in self._engines and all(t.rank == 0 for t in self.system.tensors):
             engine = ScalarEngine(self.system, self.rule)
             if engine.usable:
                 self._engines["scalar"] = engine
-        if batch == 1 and "scalar" in self._engines:
-            return self._engines["scalar"]
-        if "array" not in self._engines:
-            self._engines["array"] = ArrayEngine(self.system, self.rule, self.dtype)
-        return self._engines["array"]
+        found: ScalarEngine | ArrayEngine | None = self._engines.get("scalar") if batch == 1 else None
+        if found is None:
+            found = self._engines.get("array") or ArrayEngine(self.system, self.rule, self.dtype)
+            self._engines["array"] = found
+        return found
+
+    def _native_engine(self, batch: int) -> Engine:
+        if not native.installed():
+            raise ImportError("backend='numba' needs numba and scipy; install them with: pip install symbackprop[fast]")
+        engine: native.NativeEngine = self._engines.get("native") or native.NativeEngine(self.system, self.rule, self.dtype)
+        engine.code(batch)
+        self._engines["native"] = engine
+        return engine
 
     @property
     def source(self) -> str:
         """The source of the training step that runs, or would run for one sample at a time."""
-        return self._engine(1).source
+        source: str = self._engine(1).source
+        return source
 
     # --- on disk ----------------------------------------------------------------------------------------------------------
 
@@ -185,17 +227,20 @@ def _positive(value: Any, name: str, zero: bool = False) -> int:
     return int(value)
 
 
-def _counted(epochs: int, progress: bool, history: History) -> Iterator[int]:
-    """The epochs, with a progress bar if one is wanted."""
+@contextmanager
+def _bar(epochs: int, progress: bool) -> Iterator[Callable[[int, History], None]]:
+    """`advance(count, history)` for every few epochs, with a progress bar if one is wanted."""
     if not progress:
-        yield from range(epochs)
+        yield lambda count, history: None
         return
     try:
         from tqdm.auto import tqdm
     except ImportError:
         raise ImportError("progress=True needs tqdm; install it with: pip install symbackprop[progress]") from None
-    with tqdm(range(epochs), unit="epoch") as bar:
-        for epoch in bar:
-            yield epoch
-            if history.loss:
-                bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
+    with tqdm(total=epochs, unit="epoch") as bar:
+
+        def advance(count: int, history: History) -> None:
+            bar.set_postfix(loss=f"{history.loss[-1]:.4g}", refresh=False)
+            bar.update(count)
+
+        yield advance
