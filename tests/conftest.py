@@ -68,7 +68,8 @@ def interpreted():
     """`interpreted(net, optimizer, weights, data)`: the losses of one step with the source that is made to be compiled, run by Python itself,
     since compiling a thousand networks takes half an hour (`COMPILE_ALL=1 pytest` does); and the trainer after it."""
 
-    def run(net, optimizer, weights, data, size=None):
+    def run(net, optimizer, weights, data, size=None, change=None):
+        from symbackprop.codegen.load import load_source
         from symbackprop.training.feed import Batches
         from symbackprop.training.native import NativeEngine
 
@@ -76,8 +77,11 @@ def interpreted():
         engine = NativeEngine(trainer.system, trainer.rule, trainer.dtype)
         feed = trainer._check(data)
         size = size or feed.samples
-        if not os.environ.get("COMPILE_ALL"):
+        if change is not None or not os.environ.get("COMPILE_ALL"):
             native, compiled = engine.code(size)
+            if change is not None:
+                assert change(native.source) != native.source
+                compiled = load_source(change(native.source), "changed").run
             engine._codes[engine.small and size == 1] = native, compiled.py_func
         with np.errstate(all="ignore"):
             return engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, size)), trainer

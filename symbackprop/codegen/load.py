@@ -54,15 +54,18 @@ def load_cached(source: str, title: str) -> ModuleType:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(source)
         os.replace(file.name, path)  # another process sees the whole file or none
-    return _load(path, source)
+    return _load(path, source, listed=True)
 
 
-def _load(path: Path, source: str) -> ModuleType:
+def _load(path: Path, source: str, listed: bool = False) -> ModuleType:
+    """`listed`: under its name in `sys.modules`, where compilers look for the module of a function."""
     if not path.exists():
         path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if listed:
+        sys.modules[module.__name__] = module
     spec.loader.exec_module(module)
     return module

@@ -350,7 +350,7 @@ class _Lowering:
 
     def into_place(self, symbol: Tensor, expr: sp.Expr) -> bool:
         """An update by a delayed gradient: one product that adds to what it updates."""
-        found = [t for t in tensors_in(expr) if t in self.delayed]
+        found = [t for t in self.delayed if t in tensors_in(expr)]
         if not found:
             return False
         parts = self.parts(symbol, expr, found[0])

@@ -106,15 +106,16 @@ class _Native:
             own = tuple(i for i, _ in statement.axes)
             made = [line.symbol for line in statement.lines if line.symbol in self.arrays and not line.adds]
             entries = [entry for line in statement.lines for entry in reads(line.value)]
-            for old in dict.fromkeys(t for t, _ in entries):
-                if not made or old not in self.arrays or self.defined[old] == at or self.users[old][-1] != at:
+            read = {t for t, _ in entries}
+            for old in [t for t in self.defined if t in read and t in self.arrays]:
+                if not made or self.defined[old] == at or self.users[old][-1] != at:
                     continue
                 if all(index == own for t, index in entries if t is old) and _whole(old.shape) == _whole(made[0].shape):
                     self.shared[made.pop(0)] = self.shared.get(old, old)
 
     def buffers(self) -> tuple[Buffer, ...]:
         groups: dict[str, list[Tensor]] = {}
-        for t in sorted(self.arrays, key=lambda t: self.defined[t]):
+        for t in [t for t in self.defined if t in self.arrays]:
             groups.setdefault(self.shared.get(t, t).name, []).append(t)
         last = len(self.statements)
         rows = tuple(Buffer(name, _whole(t.shape), 0, last, gathers=t) for t, name in self.rows.items())
