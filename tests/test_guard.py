@@ -50,7 +50,7 @@ def snapshots(monkeypatch):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_the_way_back_is_exact_however_far_the_snapshot_lies_behind(batch_size, shuffle, snapshots):
-    diverged = line().trainer(sbp.SGD(lr=0.3, momentum=0.01))
+    diverged = line().trainer(sbp.SGD(lr=0.3, momentum=0.01), backend="numpy")
     with pytest.raises(TrainingDivergedError, match="not finite at update"):
         diverged.fit(DATA, 100_000, batch_size=batch_size, shuffle=shuffle, seed=7)
     generator = np.random.default_rng(7)
@@ -59,7 +59,7 @@ def test_the_way_back_is_exact_however_far_the_snapshot_lies_behind(batch_size, 
         order = generator.permutation(3) if shuffle else np.arange(3)
         return [order[i : i + batch_size] for i in range(0, 3, batch_size)]
 
-    replay = replayed(line().trainer(sbp.SGD(lr=0.3, momentum=0.01)), diverged.steps, batches, DATA)
+    replay = replayed(line().trainer(sbp.SGD(lr=0.3, momentum=0.01), backend="numpy"), diverged.steps, batches, DATA)
     assert diverged.steps > 100
     assert diverged.weights["w"] == replay.weights["w"]
     assert diverged.state["m"]["w"] == replay.state["m"]["w"]
@@ -70,10 +70,10 @@ def test_the_way_back_is_exact_however_far_the_snapshot_lies_behind(batch_size, 
 @pytest.mark.parametrize("size", [3, 2**18])  # in memory, and in a file
 def test_large_and_small_weights_come_back(size):
     data = {"x": np.array([1.0, 2.0])}
-    diverged = wide(size).trainer(sbp.SGD(lr=3.0, momentum=0.5))
+    diverged = wide(size).trainer(sbp.SGD(lr=3.0, momentum=0.5), backend="numpy")
     with pytest.raises(TrainingDivergedError, match="not finite"):
         diverged.fit(data, 1000, batch_size=1)
-    replay = replayed(wide(size).trainer(sbp.SGD(lr=3.0, momentum=0.5)), diverged.steps, lambda: [[0], [1]], data)
+    replay = replayed(wide(size).trainer(sbp.SGD(lr=3.0, momentum=0.5), backend="numpy"), diverged.steps, lambda: [[0], [1]], data)
     assert diverged.steps > 50
     np.testing.assert_array_equal(diverged.weights["w"], replay.weights["w"])
     np.testing.assert_array_equal(diverged.state["m"]["w"], replay.state["m"]["w"])
@@ -83,10 +83,10 @@ def test_what_a_callback_does_to_the_weights_is_part_of_the_way(snapshots):
     def halve(trainer, history):
         trainer.weights["w"] = trainer.weights["w"] / 2
 
-    diverged = line().trainer(sbp.SGD(lr=1.1))
+    diverged = line().trainer(sbp.SGD(lr=1.1), backend="numpy")
     with pytest.raises(TrainingDivergedError):
         diverged.fit(DATA, 1000, batch_size=1, callbacks=[halve])
-    replay = line().trainer(sbp.SGD(lr=1.1))
+    replay = line().trainer(sbp.SGD(lr=1.1), backend="numpy")
     while replay.steps < diverged.steps:
         replay.step(x=DATA["x"][replay.steps % 3], t=0.0)
         if replay.steps % 3 == 0 and replay.steps < diverged.steps:

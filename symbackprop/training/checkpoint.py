@@ -55,6 +55,7 @@ def save(trainer: Run, path: str | Path) -> None:
         "format": FORMAT,
         "dtype": trainer.dtype,
         "backend": trainer.backend,
+        "compiled": trainer.compiled,
         "steps": trainer.steps,
         "weights": list(trainer._arrays),
         "states": [state for state in trainer.state if state != "t"],
@@ -117,6 +118,7 @@ def load(make: Callable[..., R], path: str | Path, network: Any = None, optimize
         system = _read_network(header["network"], arrays) if network is None else getattr(network, "system", network)
         chosen = _read_optimizer(header["optimizer"]) if optimizer is None else optimizer
         trainer = make(system, chosen, dtype=header["dtype"], backend=header["backend"])
+        trainer.compiled = bool(header.get("compiled", False))
         _fill(trainer, header, arrays)
     except UnsupportedError:
         raise

@@ -20,6 +20,7 @@ class Run(Protocol):
     rule: Rule
     dtype: str
     backend: str
+    compiled: bool
     module: ModuleType
     state: dict[str, Any]
     _arrays: dict[str, Array]

@@ -62,6 +62,7 @@ class Trainer:
             assign(self._weights, weights)
         self.state: dict[str, Any] = self.module.initialize_state(self._arrays)
         self._engines: dict[str, Any] = {}
+        self.compiled = backend == "numba"  # whether updates run in compiled code; once they have, they all do
         self._unsupported = False  # whether compiled code cannot say this network
         self._random: dict[Any, np.random.Generator] = {}
 
@@ -172,13 +173,16 @@ class Trainer:
         engine = self._numpy_engine(batch)
         if self.backend == "numpy" or self._unsupported:
             return engine
-        if "native" not in self._engines and (feed is None or updates * engine.seconds(feed, batch) < LONG or not native.installed()):
+        long = self.compiled or (feed is not None and updates * engine.seconds(feed, batch) >= LONG)
+        if not long or not native.installed():
             return engine
         try:
-            return self._native_engine(batch)
+            found = self._native_engine(batch)
         except UnsupportedError:
             self._unsupported = True
             return engine
+        self.compiled = True
+        return found
 
     def _numpy_engine(self, batch: int) -> ScalarEngine | ArrayEngine:
         """Scalars one at a time run on floats; a batch of them, and any array, in NumPy."""
