@@ -140,6 +140,7 @@ def measure(short: bool) -> Table:
         "the gradient of every weight. Each repetition in a fresh process, after the imports. All computed the same numbers.",
         ["", "repetitions", "median", "ratio"],
         [[name, str(repetitions[name]), duration(t), ratio(t, ours)] for name, t in times.items()],
+        figures=times,
     )
     if short:
         table.notes.append(f"Short setting: {network} stands for 4-16-16-1, which takes SymPy about a minute.")

@@ -62,6 +62,7 @@ def measure(short: bool) -> Table:
         "The gradient is that of a weight of tanh(w_2 tanh(w_1 x) + b), by `sympy.diff` and by `net.gradients`; for neither is NumPy imported.",
         ["", "median", "ratio to sympy", "minimum", "ratio to sympy"],
         [[f"`{name}`", duration(t), ratio(t, typical[sympy]), duration(least[name]), ratio(least[name], least[sympy])] for name, t in typical.items()],
+        figures=typical,
     )
     if short:
         table.notes.append("Short setting: one repetition.")

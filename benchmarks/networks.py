@@ -1,4 +1,4 @@
-"""The networks whose steps are timed, and the data and first weights that every candidate is given."""
+"""The networks that are trained, and the data and first weights that every candidate is given."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,8 +9,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """`batches` in an epoch, and in one of the short setting; `epochs` in one turn; `written`: whether this project is given the network
-    in scalars or in tensors."""
+    """`batches` in an epoch; `written`: whether this project is given the network in scalars or in tensors; `peers`: whether every
+    candidate is measured, or only this project beside NumPy by hand; `source`: a file of inputs and targets, else they are drawn."""
 
     title: str
     sizes: tuple[int, ...]
@@ -20,20 +20,21 @@ class Case:
     dtype: str
     lr: float
     batches: int
-    short_batches: int
-    epochs: int
     written: str = "tensors"
+    peers: bool = True
+    source: str | None = None
 
+
+LINEAR = Case("2-2-1 linear, 1 sample", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, "scalars")
+TANH = Case("2-16-1 tanh, batch 32", (2, 16, 1), "tanh", "mse", 32, "float64", 1e-2, 32)
+RELU = Case("784-128-10 relu, batch 64, float32", (784, 128, 10), "relu", "cross_entropy", 64, "float32", 0.1, 16)
+LARGE = Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16)
 
 # An epoch of few batches shows what an epoch costs, one of many what a step costs.
-CASES = (
-    Case("2-2-1 linear, 1 sample", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 100, 2, "scalars"),
-    Case("2-2-1 linear, 1 sample, short epochs", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 4, 4, 100, "scalars"),
-    Case("2-2-1 linear, 1 sample, in tensors", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, 100, 1),
-    Case("2-16-1 tanh, batch 32", (2, 16, 1), "tanh", "mse", 32, "float64", 1e-2, 32, 32, 15),
-    Case("784-128-10 relu, batch 64, float32", (784, 128, 10), "relu", "cross_entropy", 64, "float32", 0.1, 16, 4, 4),
-    Case("784-1024-1024-10 relu, batch 256, float32", (784, 1024, 1024, 10), "relu", "cross_entropy", 256, "float32", 0.1, 16, 16, 1),
-)
+SHORT_EPOCHS = Case("2-2-1 linear, 1 sample, epochs of 4", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 4, "scalars", peers=False)
+IN_TENSORS = Case("2-2-1 linear, 1 sample, in tensors", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, peers=False)
+
+CASES = (LINEAR, TANH, RELU, LARGE, SHORT_EPOCHS, IN_TENSORS)
 
 
 def weights(case: Case) -> dict[str, Any]:
@@ -48,9 +49,22 @@ def weights(case: Case) -> dict[str, Any]:
 
 def data(case: Case) -> tuple[Any, Any]:
     """One epoch of inputs and targets: integer labels for cross-entropy, else numbers."""
+    if case.source is not None:
+        with np.load(case.source) as file:
+            return file["x"], file["t"]
     rng = np.random.default_rng(1)
     samples = case.batch * case.batches
     x = rng.random((samples, case.sizes[0])).astype(case.dtype)
     if case.loss == "cross_entropy":
         return x, rng.integers(0, case.sizes[-1], samples)
     return x, rng.normal(size=(samples, case.sizes[-1])).astype(case.dtype)
+
+
+def layers(weights: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """(matrix, bias) of each layer."""
+    return [(weights[f"W_{k}"], weights[f"b_{k}"]) for k in range(1, len(weights) // 2 + 1)]
+
+
+def named(layers: Any) -> dict[str, Any]:
+    """(matrix, bias) of each layer, under the names of `weights`, as new arrays."""
+    return {f"{letter}_{k}": np.array(w) for k, pair in enumerate(layers, 1) for letter, w in zip("Wb", pair, strict=True)}

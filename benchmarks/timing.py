@@ -6,13 +6,8 @@ A machine's speed drifts, so candidates are never timed one after another in blo
 import statistics
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import Any, Self
-
-
-def installed(package: str) -> bool:
-    return find_spec(package) is not None
 
 
 def interleave(candidates: Mapping[str, Callable[[], Any]], repetitions: int | Mapping[str, int]) -> dict[str, list[Any]]:
