@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         table = summary.measure()
         print(table.markdown(), flush=True)
         table.write()
-        plot.draw(figures("steps"), figures("digits"))
+        if reason := plot.write(figures("steps"), figures("digits")):
+            print(f"No plot: {reason}.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Each candidate is measured with empty caches (a new home folder) and with those 
 
 import json
 import os
+import site
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ def write_data(folder: str) -> None:
 def environment(home: str) -> dict[str, str]:
     """Every cache of compiled code below one folder."""
     caches = {
+        "PYTHONUSERBASE": site.getuserbase(),  # packages stay where they are
         "HOME": home,
         "XDG_CACHE_HOME": f"{home}/cache",
         "NUMBA_CACHE_DIR": f"{home}/numba",

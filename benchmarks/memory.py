@@ -3,6 +3,7 @@ every candidate's process."""
 
 import gc
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import networks
-from benchmarks.candidates import CANDIDATES, NUMBA, NUMPY, present
+from benchmarks.candidates import BY_HAND, CANDIDATES, NUMBA, NUMPY, present
 from benchmarks.networks import LARGE, Case
 from benchmarks.report import Section, Table, megabytes, ratio
 from benchmarks.timing import in_fresh_process
 
+STATUS = Path("/proc/self/status")  # its peak starts anew with each program; that of `getrusage` is inherited
 OPTIMIZERS = {"SGD": 0, "Adam": 2}  # arrays of state for each weight
 
 
@@ -30,33 +32,38 @@ def bound(case: Case, states: int) -> int:
 
 
 def arrays(case: Case, backend: str, optimizer: str) -> int:
-    """Bytes of arrays at the peak of a `fit`, data apart.
-
-    NumPy tells `tracemalloc` of its arrays in a domain of their own. A first `fit` derives the step and makes the buffers; so in the
-    second, what comes on top of the arrays that are there already is all the training's.
-    """
+    """Bytes of arrays at the peak of a `fit`, data apart."""
     import symbackprop as sbp
 
     x, t = networks.data(case)
     data = {"X": x, "T": np.eye(case.sizes[-1], dtype=case.dtype)[t]}
-    rule = getattr(sbp, optimizer)(lr=1e-3)
     network = sbp.mlp(case.sizes, case.activation, loss=case.loss)
+
+    def first() -> Any:
+        trainer = network.trainer(getattr(sbp, optimizer)(lr=1e-3), dtype=case.dtype, backend=backend)
+        trainer.fit(data, epochs=1, batch_size=case.batch)
+        return trainer
+
+    return peak_of_arrays(first, lambda trainer: trainer.fit(data, epochs=2, batch_size=case.batch))
+
+
+def peak_of_arrays(first: Callable[[], Any], again: Callable[[Any], Any]) -> int:
+    """Bytes of the arrays that `first` leaves, and of what `again` adds to them at its peak.
+
+    NumPy tells `tracemalloc` of its arrays in a domain of their own, but the peak is known for all memory together. So `first` makes
+    what is made once, expressions and buffers: what comes on top of them in `again` is all the training's.
+    """
     tracemalloc.start()
-    trainer = network.trainer(rule, dtype=case.dtype, backend=backend)
-    trainer.fit(data, epochs=1, batch_size=case.batch)
+    made = first()
     gc.collect()
-    held = _array_bytes(tracemalloc.take_snapshot())
+    numpy_domain = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    held = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([numpy_domain]).traces)
     before, _ = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
-    trainer.fit(data, epochs=2, batch_size=case.batch)
+    again(made)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return held + peak - before
-
-
-def _array_bytes(snapshot: Any) -> int:
-    numpy_domain = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
-    return sum(trace.size for trace in snapshot.filter_traces([numpy_domain]).traces)
 
 
 def process_peak(name: str, case: Case) -> int:
@@ -67,14 +74,11 @@ def process_peak(name: str, case: Case) -> int:
     return next(int(line.split()[1]) * 1024 for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
 
 
-STATUS = Path("/proc/self/status")  # its peak starts anew with each program; that of `getrusage` is inherited
-
-
 def measure(short: bool) -> Table:
     names, notes = present()
     case = replace(LARGE, batches=4)
     if short:
-        names = [name for name in names if not CANDIDATES[name].compiles]
+        names = [name for name in names if name in (NUMBA, NUMPY, BY_HAND)]
     table = Table(
         "memory",
         "Memory",
@@ -99,5 +103,5 @@ def measure(short: bool) -> Table:
         rows = [[name, megabytes(peaks[name]), ratio(peaks[name], best)] for name in sorted(peaks, key=peaks.__getitem__)]
         table.sections.append(Section("The whole process, SGD", ["", "peak", "ratio"], rows))
     if short:
-        table.notes.append("Short setting: what compiles for seconds is left out.")
+        table.notes.append("Short setting: without the libraries.")
     return table

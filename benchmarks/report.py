@@ -87,7 +87,9 @@ def ratio(value: float, unit: float) -> str:
 
 
 def digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    """Three significant digits, without an exponent: 0.0123, 1.23, 123, 12,300."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
 
 
 def machine() -> str:

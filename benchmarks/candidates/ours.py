@@ -47,7 +47,6 @@ class OursNumPy(Ours):
 class OursNumba(Ours):
     backend = "numba"
     needs = ("numba", "scipy")
-    compiles = True
 
     @classmethod
     def absent(cls) -> str | None:
