@@ -12,21 +12,26 @@ from benchmarks.networks import Case
 class Keras(Candidate):
     needs = ("keras",)
     compiles = True
-    loss_dtype = "float32"  # float64 weights agree to the last digits, the history of losses is rounded
+    loss_dtype = "float32"  # the losses that it reports; float64 weights agree
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         backend = os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "torch")
         if backend == "jax":
             import jax
+            from jax import numpy as library
 
             jax.config.update("jax_enable_x64", True)
+        else:
+            import torch as library
         import keras
 
         keras.config.set_floatx(case.dtype)
         self.x, self.t = networks.data(case)
-        last = len(case.sizes) - 2
-        layers = [keras.layers.Dense(o, case.activation if k < last else None) for k, o in enumerate(case.sizes[1:])]
+        # Keras's own tanh is computed in float32, float64 weights or not.
+        activation = library.tanh if case.activation == "tanh" else case.activation
+        layers = [keras.layers.Dense(units, activation) for units in case.sizes[1:-1]]
+        layers += [keras.layers.Dense(case.sizes[-1])]
         self.model = keras.Sequential([keras.layers.Input(case.sizes[:1]), *layers])
         cost = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if case.loss == "cross_entropy" else "mse"
         self.model.compile(keras.optimizers.SGD(case.lr), cost)
