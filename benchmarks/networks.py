@@ -10,7 +10,8 @@ import numpy as np
 @dataclass(frozen=True)
 class Case:
     """`batches` in an epoch; `written`: whether this project is given the network in scalars or in tensors; `peers`: whether every
-    candidate is measured, or only this project beside NumPy by hand; `source`: a file of inputs and targets, else they are drawn."""
+    candidate is measured, or only this project beside NumPy by hand; `source`: a file of inputs and targets, else they are drawn;
+    `start_up`: whether the start of the process is part of what is timed."""
 
     title: str
     sizes: tuple[int, ...]
@@ -23,6 +24,7 @@ class Case:
     written: str = "tensors"
     peers: bool = True
     source: str | None = None
+    start_up: bool = False
 
 
 LINEAR = Case("2-2-1 linear, 1 sample", (2, 2, 1), None, "mse", 1, "float64", 1e-3, 1000, "scalars")

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from benchmarks.candidates import CANDIDATES, NUMBA, NUMPY
+from benchmarks.candidates import CANDIDATES, OURS
 from benchmarks.networks import LARGE, LINEAR, RELU, TANH
 from benchmarks.report import RESULTS, digits, duration
 from benchmarks.summary import BARE, with_bare_products
 
-OURS, REFERENCE, PEER = "#1f6f5c", "#9aa5ad", "#c9793b"
+OWN, REFERENCE, PEER = "#1f6f5c", "#9aa5ad", "#c9793b"
 PATH = RESULTS / "benchmarks.png"
 
 
@@ -39,7 +39,7 @@ def draw(steps: dict[str, Any] | None, digits_to_goal: dict[str, Any] | None) ->
         axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
         axis.set_xlabel(f"{measured}, as a multiple of symbackprop's", fontsize=9)
         bars(axis, with_bare_products(times))
-    handles = [Patch(color=kind) for kind in (OURS, REFERENCE, PEER)]
+    handles = [Patch(color=kind) for kind in (OWN, REFERENCE, PEER)]
     figure.legend(handles, ["symbackprop", "written by hand", "libraries"], loc="upper center", ncols=3, frameon=False, fontsize=11)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / (3.9 * rows)), h_pad=2, w_pad=2)
     return figure
@@ -47,11 +47,11 @@ def draw(steps: dict[str, Any] | None, digits_to_goal: dict[str, Any] | None) ->
 
 def bars(axis: Any, times: dict[str, float]) -> None:
     """Ratios on a logarithmic axis, the fastest on top, each with its ratio and its time."""
-    best = min(times[name] for name in (NUMBA, NUMPY) if name in times)
+    best = min(times[name] for name in OURS if name in times)
     names = sorted(times, key=times.__getitem__, reverse=True)
     ratios = [times[name] / best for name in names]
     low, high = min(ratios) / 2, max(ratios) * (max(ratios) / min(ratios)) ** 0.45  # room for what is written beside the bars
-    axis.axvline(1, color=OURS, linewidth=0.8, zorder=0)
+    axis.axvline(1, color=OWN, linewidth=0.8, zorder=0)
     axis.barh(names, [r - low for r in ratios], left=low, color=[color(name) for name in names], height=0.72)
     clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     for place, (name, r) in enumerate(zip(names, ratios, strict=True)):
@@ -66,6 +66,6 @@ def bars(axis: Any, times: dict[str, float]) -> None:
 
 
 def color(name: str) -> str:
-    if name in (NUMBA, NUMPY):
-        return OURS
+    if name in OURS:
+        return OWN
     return REFERENCE if name == BARE or CANDIDATES[name].reference else PEER

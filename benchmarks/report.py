@@ -27,7 +27,7 @@ class Section(NamedTuple):
 @dataclass
 class Table:
     """`name` is that of its files; `text` says what was measured and how; `notes` what a reader should know of this run; `figures`
-    holds the same measurements as numbers, for the summary and the plot."""
+    holds the same measurements as numbers, for the summary and the plot; the first `words` columns hold words, the others numbers."""
 
     name: str
     title: str
@@ -37,10 +37,11 @@ class Table:
     notes: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
+    words: int = 1
 
     def markdown(self) -> str:
         parts = [f"# {self.title}", self.text]
-        parts += [grid(self.columns, self.rows)] if self.rows else []
+        parts += [grid(self.columns, self.rows, self.words)] if self.rows else []
         parts += [section.markdown() for section in self.sections]
         parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
         return "\n\n".join(parts) + "\n"
@@ -58,16 +59,16 @@ def figures(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table. The first column names the row; the others hold numbers, which stand at the right."""
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table: words stand at the left, numbers at the right."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    return "\n".join([_line(columns, widths), _line(rule, widths), *(_line(row, widths) for row in rows)])
+    rule = [*("-" * w for w in widths[:words]), *("-" * (w - 1) + ":" for w in widths[words:])]
+    return "\n".join(_line(row, widths, words) for row in [columns, rule, *rows])
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = zip(cells, widths, strict=True)
-    return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]) + " |"
+def _line(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
+    padded = [cell.ljust(w) if i < words else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+    return f"| {' | '.join(padded)} |"
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.candidates import BY_HAND, CANDIDATES, NUMBA, NUMPY, Candidate, present
+from benchmarks.candidates import BY_HAND, CANDIDATES, OURS, Candidate, present
 from benchmarks.networks import CASES, RELU, Case, weights
 from benchmarks.report import Section, Table, duration, ratio
 from benchmarks.timing import Resident, interleave, medians
@@ -88,7 +88,7 @@ def prepare(case: Case, processes: Mapping[str, Resident]) -> None:
 
 def chosen(case: Case, names: Iterable[str], short: bool) -> list[str]:
     """Those that can train the network. In the short setting those that compile for seconds get only the first."""
-    peers = [name for name in names if CANDIDATES[name].covers(case) and (case.peers or name in (NUMBA, NUMPY, BY_HAND))]
+    peers = [name for name in names if CANDIDATES[name].covers(case) and (case.peers or name in (*OURS, BY_HAND))]
     return [name for name in peers if not (short and case.title != CASES[0].title and CANDIDATES[name].compiles)]
 
 
@@ -127,7 +127,7 @@ def measure(short: bool) -> Table:
 
 def section(title: str, seconds: Mapping[str, list[float]]) -> Section:
     times = medians(seconds)
-    ours = min(times[name] for name in (NUMBA, NUMPY) if name in times)
+    ours = min(times[name] for name in OURS if name in times)
     rows = [
         [name, duration(times[name]), ratio(times[name], ours), f"{duration(min(seconds[name]))} to {duration(max(seconds[name]))}"]
         for name in sorted(times, key=times.__getitem__)

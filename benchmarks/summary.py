@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from benchmarks.candidates import BY_HAND, CANDIDATES, NUMBA, NUMPY, PRODUCTS
+from benchmarks.candidates import AUTO, BY_HAND, CANDIDATES, NUMBA, NUMPY, OURS, PRODUCTS
 from benchmarks.networks import LARGE, LINEAR, RELU, TANH
 from benchmarks.report import Section, Table, digits, duration, figures, ratio
 
 Times = dict[str, float]
-PEERS = [name for name, kind in CANDIDATES.items() if name not in (NUMBA, NUMPY) and not kind.reference]
+PEERS = [name for name, kind in CANDIDATES.items() if name not in OURS and not kind.reference]
 BARE = "bare products"
 DERIVED, BY_SYMPY = "symbackprop, tensors", "SymPy diff + lambdify"
 
@@ -69,7 +69,7 @@ def of_steps(found: dict[str, Times]) -> Iterator[Row]:
 def of_digits(found: dict[str, Times]) -> Iterator[Row]:
     for state, times in found.items():
         peers = {name: times[name] for name in PEERS if name in times}
-        for ours in (NUMBA, NUMPY):
+        for ours in (AUTO, NUMPY, NUMBA):
             if ours in times and peers:
                 first = min(peers, key=peers.__getitem__)
                 yield Row(f"digits to 97 %, {state}", f"{ours}: time over the first of the libraries ({first})", times[ours] / peers[first], 1)
@@ -115,7 +115,7 @@ def side_by_side(found: dict[str, Times]) -> Section:
 
 
 def cell(times: Times, name: str) -> str:
-    best = min(times[ours] for ours in (NUMBA, NUMPY) if ours in times)
+    best = min(times[ours] for ours in OURS if ours in times)
     return f"{duration(times[name])} ({digits(times[name] / best)} ×)" if name in times else "–"
 
 
@@ -126,6 +126,7 @@ def measure() -> Table:
         "Benchmarks, in short",
         "What is to be reached, and what was measured. Every ratio is of medians of one run; the tables beside this one have the times.",
         ["work", "what", "to reach", "measured", "reached"],
+        words=2,
     )
     for name, rows in ROWS.items():
         if (numbers := found[name]) is not None:

@@ -3,7 +3,7 @@
 from benchmarks.candidates.base import Candidate
 from benchmarks.candidates.c_by_hand import CByHand
 from benchmarks.candidates.numpy_by_hand import NumPyByHand
-from benchmarks.candidates.ours import OursNumba, OursNumPy
+from benchmarks.candidates.ours import OursAuto, OursNumba, OursNumPy
 from benchmarks.candidates.products import NumPyProducts, SciPyProducts
 from benchmarks.candidates.pytorch import Torch, TorchCompile
 from benchmarks.candidates.with_jax import Jax, JaxScan
@@ -11,12 +11,14 @@ from benchmarks.candidates.with_keras import Keras
 from benchmarks.candidates.with_pytensor import PyTensor
 from benchmarks.candidates.with_sklearn import ScikitLearn
 
-NUMBA, NUMPY, BY_HAND = "symbackprop, Numba", "symbackprop, NumPy", "NumPy by hand"
+OURS = NUMBA, NUMPY, AUTO = "symbackprop, Numba", "symbackprop, NumPy", "symbackprop, auto"
+BY_HAND = "NumPy by hand"
 PRODUCTS = ("bare products, NumPy", "bare products, SciPy")
 
 CANDIDATES: dict[str, type[Candidate]] = {
     NUMBA: OursNumba,
     NUMPY: OursNumPy,
+    AUTO: OursAuto,
     PRODUCTS[0]: NumPyProducts,
     PRODUCTS[1]: SciPyProducts,
     "C by hand": CByHand,

@@ -44,6 +44,16 @@ class OursNumPy(Ours):
     backend = "numpy"
 
 
+class OursAuto(Ours):
+    """The backend that is chosen where none is named: a question only where compiling is part of the time."""
+
+    backend = "auto"
+
+    @classmethod
+    def covers(cls, case: Case) -> bool:
+        return case.start_up
+
+
 class OursNumba(Ours):
     backend = "numba"
     needs = ("numba", "scipy")
