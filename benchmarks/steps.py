@@ -47,7 +47,7 @@ class Bench:
 
 @contextmanager
 def residents(names: Iterable[str]) -> Any:
-    """Name → process, all of them started at once."""
+    """Name → process, each with its candidate, until the end."""
     with ExitStack() as stack:
         yield {name: stack.enter_context(Resident(Bench, name)) for name in names}
 
