@@ -2,6 +2,7 @@
 
 from time import perf_counter
 
+from benchmarks.derivation import imported
 from benchmarks.report import Table, duration, ratio
 from benchmarks.timing import in_fresh_process, interleave, medians
 
@@ -10,8 +11,7 @@ WIDTH = 8
 
 def seconds(depth: int) -> float:
     """From the description of a tanh network with so many layers of eight units to the source of its update."""
-    import symbackprop as sbp
-
+    sbp = imported()
     start = perf_counter()
     source = sbp.mlp([WIDTH] * (depth + 1), "tanh").generate("numpy")
     elapsed = perf_counter() - start

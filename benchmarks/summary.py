@@ -87,7 +87,9 @@ def of_depth(times: Times) -> Iterator[Row]:
 
 
 def of_imports(times: Times) -> Iterator[Row]:
-    yield Row("import symbackprop", "time over import sympy", times["symbackprop"] / times["sympy"], 1.1)
+    # SymPy is imported when it is first needed, so the import alone is not all that a user waits for.
+    for what in ("import symbackprop", "import sympy, symbackprop"):
+        yield Row(what, "time over import sympy", times[what] / times["import sympy"], 1.1)
 
 
 def of_memory(found: dict[str, Any]) -> Iterator[Row]:
