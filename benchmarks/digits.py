@@ -63,6 +63,7 @@ def environment(home: str) -> dict[str, str]:
         "PYTHONUSERBASE": site.getuserbase(),  # packages stay where they are
         "HOME": home,
         "XDG_CACHE_HOME": f"{home}/cache",
+        "SYMBACKPROP_CACHE_DIR": f"{home}/symbackprop",
         "NUMBA_CACHE_DIR": f"{home}/numba",
         "JAX_COMPILATION_CACHE_DIR": f"{home}/jax",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

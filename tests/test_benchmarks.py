@@ -110,7 +110,7 @@ def test_digits_reached_after_other_epochs_are_refused():
 
 def test_digits_start_with_every_cache_in_the_new_home(tmp_path):
     environment = digits.environment(str(tmp_path))
-    for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "PYTENSOR_FLAGS"):
+    for name in ("HOME", "XDG_CACHE_HOME", "SYMBACKPROP_CACHE_DIR", "NUMBA_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "PYTENSOR_FLAGS"):
         assert str(tmp_path) in environment[name]
 
 
