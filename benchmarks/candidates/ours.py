@@ -57,6 +57,7 @@ class OursAuto(Ours):
 class OursNumba(Ours):
     backend = "numba"
     needs = ("numba", "scipy")
+    compiles = True
 
     @classmethod
     def absent(cls) -> str | None:
