@@ -18,9 +18,10 @@ from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
 from symbackprop.graph.equations import tensors_in
-from symbackprop.graph.operators.base import Index, Operator
-from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.base import Index, Operator, ints
+from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
+from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSoftmax, LogSumExp, Softmax
 from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
@@ -204,8 +205,9 @@ class _Lowering:
             return symbol
         if isinstance(operator, AlongAxis):  # along an axis of size one
             number = KERNELS[operator.func][1]
-            x = self.flat(operator.operands[0])
-            return x if number is None else sp.Integer(number)
+            if number is not None:
+                return Broadcast(ints(operator.shape), ints(()), sp.Integer(number))
+            return reshape(self.flat(operator.operands[0]), operator.shape)
         rebuilt: sp.Expr = operator.func(*operator.parameters, *map(self.flat, operator.operands))
         return rebuilt
 
