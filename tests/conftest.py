@@ -84,7 +84,7 @@ def interpreted():
                 compiled = load_source(change(native.source), "changed").run
             engine._codes[engine.small and size == 1] = native, compiled.py_func
         with np.errstate(all="ignore"):
-            return engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, size)), trainer
+            return engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, size)).means, trainer
 
     return run
 

@@ -12,6 +12,7 @@ import symbackprop as sbp
 from symbackprop.codegen.load import load_source
 from symbackprop.errors import NetworkError
 from symbackprop.training.engines import ArrayEngine, ScalarEngine
+from symbackprop.training.feed import Batches
 
 STEPS = 50
 t = sp.Symbol("t")
@@ -129,7 +130,7 @@ def array_run(case, optimizer):
     trainer = case.net.trainer(optimizer, weights=case.weights)
     trainer._engines["array"] = ArrayEngine(trainer.system, trainer.rule, "float64")
     feed = trainer._check(case.data)
-    losses = trainer._engines["array"].run(trainer._arrays, trainer.state, feed, [range(feed.samples)] * STEPS)
+    losses = trainer._engines["array"].run(trainer._arrays, trainer.state, feed, Batches(feed.samples, feed.samples, epochs=STEPS)).means
     return dict(trainer.weights), losses
 
 

@@ -41,7 +41,7 @@ class _Scalars:
         self.program = program
         self.dtype = dtype
         self.batch = batch
-        words = "kernels real run size samples first last t sizes values data order buffers rest losses turn done sample following"
+        words = "kernels real run size samples first last t sizes values data order buffers rest means turn done sample following epoch total"
         self.words = {word: program.name(word) for word in words.split()}
         self.real, self.kernels = self.words["real"], self.words["kernels"]
         self.printer = NativePrinter(self, dtype)
@@ -92,7 +92,7 @@ class _Scalars:
                 value = IndexForm().entry(expr, tuple(map(sp.Integer, own)))
                 result.append(f"{self.scalar(tensor, index).name} = {self.printer.plain(self.written_out(self.constants(value)))}")
             if tensor is program.system.loss:
-                result += [f"if not np.isfinite({tensor.name}):", "    break", f"{w['losses']}[{w['turn']} - {w['first']}] = {tensor.name}"]
+                result += [f"if not np.isfinite({tensor.name}):", "    break", f"{w['total']} += {tensor.name}"]
         named = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.constants.found]
         if any(program.step in e.expr.free_symbols for e in program.equations):
             named.insert(0, f"{program.step.name} = {w['t']} + {w['done']} + 1")
@@ -150,21 +150,28 @@ from symbackprop.codegen import kernels as {kernels}
 {helpers}
 
 @njit(**{kernels}.COMPILED)
-def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {losses}):
+def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {means}):
     """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
 
     There are fewer if a loss is not finite, which is found before that sample's update. `{t}`: updates made before.
-    `{order}`: the numbers of the samples in each epoch, or nothing.
+    `{order}`: the numbers of the samples in each epoch, or nothing. `{means}`: of each epoch's losses, to which these are added.
     """
 {unpack}
 {load}
     {done} = 0
-    {following} = {first} % {samples}
+    {total} = 0.0
+    {epoch}, {following} = divmod({first}, {samples})
     for {turn} in range({first}, {last}):
         {sample} = {order}[{turn}] if {order}.size else {following}
-        {following} = {following} + 1 if {following} + 1 < {samples} else 0
 {body}
         {done} += 1
+        {following} += 1
+        if {following} == {samples}:
+            {means}[{epoch}] += {total} / {samples}
+            {total} = 0.0
+            {epoch}, {following} = {epoch} + 1, 0
+    if {following}:
+        {means}[{epoch}] += {total} / {samples}
 {store}
     return {done}
 '''

@@ -59,7 +59,7 @@ class _Native:
         self.lowered: Lowered = lower(program)
         name = program.name
         words = (
-            "kernels real run n sizes values data order buffers rest losses first last count start done t turn samples size "
+            "kernels real run n sizes values data order buffers rest means first last count start done t turn samples size "
             "full each epoch position room finite total"
         )
         self.words = {word: (batch.name if word == "n" and batch is not None else name(word)) for word in words.split()}
@@ -172,8 +172,8 @@ class _Native:
             cuts = [f"{n}.reshape({_row(map(self.extent, shape))})" for n, shape in zip(names, statement.shapes, strict=True)]
             return [f"{self.kernels}.{statement.kernel}({', '.join(cuts)})"]
         loss = self.spelled(statement.loss)
-        losses, first, done, finite = (self.words[w] for w in ("losses", "first", "done", "finite"))
-        return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{losses}[{done} - {first}] = {loss}"]
+        finite, total = self.words["finite"], self.words["total"]
+        return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]
 
     def extent(self, size: Any) -> str:
         factors = [self.turns(int(x)) if x.is_Integer else self.whole.atom(x) for x in sp.Mul.make_args(sp.sympify(size, strict=True)) if x != 1]
@@ -333,12 +333,12 @@ from symbackprop.codegen import kernels as {kernels}
 {helpers}
 
 @njit(**{kernels}.COMPILED)
-def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {losses}):
+def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {means}):
     """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made: fewer if a loss is not finite,
     which is found before that batch's update.
 
     `{t}`: updates made before. `{order}`: the numbers of the samples in each epoch, or nothing. `{rest}`: the buffers of a
-    smaller last batch.
+    smaller last batch. `{means}`: of each epoch's losses over its samples, to which the updates are added.
     """
 {unpack}
     {full} = {samples} // {size}  # whole batches in an epoch
@@ -351,9 +351,11 @@ def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {o
         {n} = {size} if {position} < {full} else {samples} - {full} * {size}
         {count} = min({last} - {done}, {full} - {position}) if {position} < {full} else 1
 {views}
+        {total} = 0.0
         for {turn} in range({count}):
 {body}
             {done} += 1
+        {means}[{epoch}] += {total} * {n} / {samples}
 {store}
     return {done} - {first}
 '''

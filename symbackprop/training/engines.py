@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import sympy as sp
@@ -23,16 +23,23 @@ Weights = Mapping[str, Array]
 State = dict[str, Any]
 
 
+class Outcome(NamedTuple):
+    """What `Engine.run` did."""
+
+    updates: int
+    means: list[float]
+
+
 class Engine(Protocol):
-    """`run` updates weights and state in place, one update for each batch of sample numbers, as long as the loss is finite. It returns
-    the losses before the updates that it made: fewer than there are batches if one was not finite."""
+    """`run` updates weights and state in place, one update for each batch of sample numbers, as long as the loss is finite. It returns how
+    many updates it made, fewer than there are batches if a loss was not finite, and the mean loss of each epoch that it completed."""
 
     takes_epochs: bool  # whether it is faster with many epochs at once
 
     @property
     def source(self) -> str: ...
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]: ...
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome: ...
 
 
 class ScalarEngine:
@@ -48,7 +55,7 @@ class ScalarEngine:
             self.source = scalar_source(self.program)
             self._run = load_source(self.source, "scalar_step").run
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]:
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome:
         places = [weights[w.name] for w in self.program.system.weights]
         places += [state[name][w.name] for name, w in self.program.states]
         start = [float(p) for p in places]
@@ -66,7 +73,7 @@ class ScalarEngine:
         for place, value in zip(places, values, strict=True):
             place[...] = value
         state["t"] += done
-        return list(losses)
+        return Outcome(done, batches.means(losses))
 
     def seconds(self, feed: Feed, batch: int) -> float:
         """About how long one update takes."""
@@ -106,7 +113,7 @@ class ArrayEngine:
             self._steps[key] = self._build(weights, state, sizes)
         return self._steps[key]
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Iterable[Any]) -> list[float]:
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome:
         names = [t.name for t in self.program.data]
         steps: dict[int, Any] = {}  # by the number of samples in a batch
         losses: list[float] = []
@@ -124,7 +131,7 @@ class ArrayEngine:
                     losses.append(loss)
         finally:  # after Ctrl-C too
             state["t"] = t + len(losses)
-        return losses
+        return Outcome(len(losses), batches.means(losses))
 
     def seconds(self, feed: Feed, batch: int) -> float:
         """About how long one update takes: so much for each equation, each entry and each multiplication of a product."""

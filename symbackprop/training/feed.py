@@ -71,13 +71,11 @@ class Batches:
         return replace(self, count=min(count, len(self)))
 
     def means(self, losses: Sequence[float]) -> list[float]:
-        """For each epoch the mean over the samples of the mean losses of their batches."""
-        last = self.samples - (self.each - 1) * self.size
-        if self.epochs == 1:
-            return [(sum(losses[:-1]) * self.size + losses[-1] * last) / self.samples]
-        table = np.asarray(losses, dtype=float).reshape(self.epochs, self.each)
-        means: list[float] = ((table[:, :-1].sum(axis=1) * self.size + table[:, -1] * last) / self.samples).tolist()
-        return means
+        """For each completed epoch the mean over the samples of the mean losses of their batches."""
+        each = self.each
+        last = self.samples - (each - 1) * self.size
+        complete = [losses[k : k + each] for k in range(0, len(losses) - each + 1, each)]
+        return [(sum(epoch[:-1]) * self.size + epoch[-1] * last) / self.samples for epoch in complete]
 
 
 class Checker:

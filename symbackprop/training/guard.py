@@ -55,6 +55,7 @@ class Guard:
         self.due = 0.0  # the time from which on the next snapshot may be taken
 
     def run(self, batches: Batches) -> list[float]:
+        """The mean loss of each epoch. Raises `TrainingDivergedError`."""
         t = self.trainer
         start = perf_counter()
         if start >= self.due:
@@ -62,14 +63,14 @@ class Guard:
             end = perf_counter()
             self.due = end + (end - start) / SHARE if self.alone else end
         self.snapshots[-1].since.append(batches)
-        losses = self.engine.run(t._arrays, t.state, self.feed, batches)
-        if len(losses) < len(batches):
+        done, means = self.engine.run(t._arrays, t.state, self.feed, batches)
+        if done < len(batches):
             update = t.steps + 1
             # On floats an update may fail although its loss is finite; then the weights are still the last good ones.
-            if not self.is_finite(batches[len(losses)]):
+            if not self.is_finite(batches[done]):
                 self.restore(t.steps - 1)
             raise self.diverged(f"the loss {t.system.loss.name!r} is not finite at update {update}")
-        return losses
+        return means
 
     def check_weights(self) -> None:
         """After the last update there is no further loss to show that it went wrong."""

@@ -23,7 +23,7 @@ from symbackprop.graph.labels import index_data
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
-from symbackprop.training.engines import State, Weights
+from symbackprop.training.engines import Outcome, State, Weights
 from symbackprop.training.feed import Array, Batches, Feed
 
 PATIENCE = 0.1  # seconds of compiled code after which Python looks for a Ctrl-C
@@ -70,7 +70,7 @@ class NativeEngine:
             self._codes[scalars] = native, load_cached(native.source, "native").run
         return self._codes[scalars]
 
-    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> list[float]:
+    def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome:
         native, run = self.code(batches.size)
         values = tuple(map(_squeezed, self.values(weights, state)))
         data = self.data(feed)
@@ -79,19 +79,18 @@ class NativeEngine:
         rest = self.buffers(native, batches.samples % batches.size or batches.size, feed, bool(order.size))
         extents = tuple(size if isinstance(size, int) else feed.sizes[str(size)] for size in native.sizes)
         total = len(batches)
-        losses = np.empty(total, self.dtype)
+        means = np.zeros(batches.epochs)
         done = 0
         while done < total:
             last = min(total, done + max(1, int(self._rate * PATIENCE)))
             start = perf_counter()
-            made = run(batches.size, batches.samples, done, last, state["t"], extents, values, data, order, buffers, rest, losses[done:last])
+            made = run(batches.size, batches.samples, done, last, state["t"], extents, values, data, order, buffers, rest, means)
             self._rate = max(made, 1) / max(perf_counter() - start, 1e-9)
             state["t"] += made
             done += made
             if done < last:
                 break
-        found: list[float] = losses[:done].tolist()
-        return found
+        return Outcome(done, means[: done // batches.each].tolist())
 
     def values(self, weights: Weights, state: State) -> list[Array]:
         """The arrays that an update changes, as `stored` lists them."""

@@ -90,13 +90,13 @@ class Trainer:
         """
         feed = self._check(data)
         with np.errstate(all="ignore"):
-            losses = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
-        if not losses:
+            done, means = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
+        if not done:
             raise TrainingDivergedError(
                 f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: "
                 "lower the learning rate, or check the data"
             )
-        return losses[0]
+        return means[0]
 
     def predict(self, **data: Any) -> Array:
         """The network's output for `data`; data that only the loss reads may be left out."""
@@ -151,7 +151,7 @@ class Trainer:
                 start = perf_counter()
                 orders = [generator.permutation(feed.samples) for _ in range(count)] if generator is not None else []
                 batches = Batches(feed.samples, size, np.concatenate(orders) if orders else None, count)
-                history.loss += batches.means(guard.run(batches))
+                history.loss += guard.run(batches)
                 left -= count
                 if held_out is not None:
                     history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
