@@ -114,9 +114,7 @@ class Forms:
         """What is held fixed in ∂y/∂x: said only for the loss, where x reaches it by other ways too and ∂C/∂x alone means all of them."""
         if y is not self.system.loss or len(self.users[x]) == 1:
             return []
-        assert y.definition is not None
-        others = tensors_in(y.definition) - {x}
-        return sorted((t for t in others if t.definition is not None and x in collect([t])), key=lambda t: t.order)
+        return sorted((t for t in y.inputs - {x} if t.definition is not None and x in collect([t])), key=lambda t: t.order)
 
     # --- local --------------------------------------------------------------------------------------------------------
 
@@ -153,7 +151,7 @@ class Forms:
         levels: dict[Tensor, int] = {}
         for t in collect(tensors_in(self.adjoints.of[x])):
             if t.definition is not None:
-                levels[t] = 1 + max((levels.get(s, 0) for s in tensors_in(t.definition)), default=0)
+                levels[t] = 1 + max((levels.get(s, 0) for s in t.inputs), default=0)
         return max(levels.values(), default=0)
 
     def _check_nesting(self, x: Tensor) -> None:

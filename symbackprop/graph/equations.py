@@ -30,8 +30,7 @@ def collect(roots: Iterable[Tensor]) -> list[Tensor]:
         tensor = stack.pop()
         if tensor not in found:
             found.add(tensor)
-            if tensor.definition is not None:
-                stack.extend(tensors_in(tensor.definition))
+            stack.extend(tensor.inputs)
     return sorted(found, key=lambda tensor: tensor.order)
 
 
@@ -69,7 +68,7 @@ class System:
         places = {t: i for i, t in enumerate(self.listed)}
         if not places:  # data and weights by the equation that first mentions them, then by their declaration
             for i, t in enumerate(found):
-                for mentioned in tensors_in(t.definition) if t.definition is not None else ():
+                for mentioned in t.inputs:
                     places.setdefault(mentioned, i)
         return sorted(found, key=lambda t: (t.definition is not None, places.get(t, len(found)) if t.definition is None else 0))
 
@@ -103,16 +102,21 @@ class System:
                 raise NetworkError(
                     f"the name {t.name!r} is given twice: once to {describe(other)}, once to {describe(t)}; give each its own name"
                 )
-        for d in dict.fromkeys(d for t in self.tensors for part in (*t.shape, t.definition) for d in dims_in(part)):
+        shaped = {d for t in self.data for d in t.shape}
+        for d in dict.fromkeys(d for t in self.tensors for d in (*(d for size in t.shape for d in dims_in(size)), *_dims(t.mentioned))):
             if d.name in seen:
                 raise NetworkError(f"the name {d.name!r} is both a dimension and {describe(seen[d.name])}; the two clash once written as code, so rename one")
-            if not any(size == d for t in self.data for size in t.shape):
+            if d not in shaped:
                 raise NetworkError(f"the dimension {d.name!r} is not the size of any data tensor, so it has no value at run time; use it in the shape of one")
 
 
 def dims_in(part: Any) -> list[Dim]:
-    """The named dimensions in a size, an expression or None."""
-    return sorted((d for d in getattr(part, "free_symbols", ()) if isinstance(d, Dim)), key=lambda d: d.name)
+    """The named dimensions in a size or an expression."""
+    return _dims(getattr(part, "free_symbols", ()))
+
+
+def _dims(symbols: Iterable[Any]) -> list[Dim]:
+    return sorted((d for d in symbols if isinstance(d, Dim)), key=lambda d: d.name)
 
 
 def describe(t: Tensor) -> str:
@@ -125,6 +129,6 @@ def depends_on(tensors: Sequence[Tensor], sources: Iterable[Tensor]) -> set[Tens
     """Those of `tensors` (in order of definition) that depend on any of `sources`, the sources included."""
     active = set(sources)
     for t in tensors:
-        if t.definition is not None and not active.isdisjoint(tensors_in(t.definition)):
+        if not active.isdisjoint(t.inputs):
             active.add(t)
     return active

@@ -3,7 +3,8 @@
 import itertools
 import operator
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -147,6 +148,16 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     def shape(self) -> Shape:
         return self._shape
 
+    @cached_property
+    def mentioned(self) -> frozenset[sp.Symbol]:
+        """The symbols in the definition: tensors and dimensions."""
+        return frozenset() if self.definition is None else frozenset(self.definition.free_symbols)
+
+    @cached_property
+    def inputs(self) -> frozenset["Tensor"]:
+        """The tensors in the definition."""
+        return frozenset(s for s in self.mentioned if isinstance(s, Tensor))
+
     @property
     def order(self) -> tuple[bool, int]:
         """The place among tensors: data and weights as they were last declared, then nodes, each after those it is defined by. It is the
@@ -162,7 +173,12 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     def __ne__(self, other: object) -> bool:
         return self is not other
 
-    __hash__ = sp.Symbol.__hash__
+    __hash__ = object.__hash__  # as fast as equality; SymPy would hash the name, the shape and the definition
+
+    def __str__(self) -> str:
+        return self.name  # as SymPy's printer has it, which would be made anew for every name
+
+    __repr__ = __str__
 
     def __reduce__(self) -> Any:
         return Tensor, (self.name, self.shape, self.role, self.definition, self.init, self.adjoint_of)
@@ -223,13 +239,14 @@ def node(name: str, expr: Any) -> Tensor:
     """
     check_name(name, "node")
     expr = as_expression(expr, f"equation {name!r}")
-    check_expression(name, expr)
+    parts = list(postorder(expr))
+    check_expression(name, expr, parts)
     try:
-        for part in postorder(expr):
+        for part in parts:  # arguments first, so that no shape is looked for deeper than Python's stack
             shape_of(part)
     except ShapeError as error:
         raise ShapeError(f"equation {name!r} ({name} = {expr}): {error}") from None
-    expr = _shallow(name, expr)
+    expr = _shallow(name, expr, parts)
     return Tensor(name, shape_of(expr), "node", expr)
 
 
@@ -237,16 +254,16 @@ def node(name: str, expr: Any) -> Tensor:
 DEPTH, PIECE = 16, 6
 
 
-def _shallow(name: str, root: sp.Expr) -> sp.Expr:
+def _shallow(name: str, root: sp.Expr, parts: Sequence[sp.Basic]) -> sp.Expr:
     """The expression, with parts of a very deep one named `<name>__1`, `<name>__2` ..., so that each equation stays shallow."""
     depth: dict[sp.Basic, int] = {}
-    for part in postorder(root):
+    for part in parts:
         depth[part] = 1 + max((depth[a] for a in part.args), default=-1)
     if depth[root] <= DEPTH:
         return root
     done: dict[sp.Basic, sp.Basic] = {}
     count = itertools.count(1)
-    for part in postorder(root):
+    for part in parts:
         args = [done[a] for a in part.args]
         rebuilt = part if all(a is b for a, b in zip(args, part.args, strict=True)) else part.func(*args)
         level = 1 + max((depth[a] for a in args), default=-1)
@@ -274,10 +291,16 @@ _REFUSED = (sp.Integral, sp.Sum, sp.Product, sp.Derivative, sp.Limit, sp.MatrixE
 _COMPLEX = (sp.re, sp.im, sp.arg, sp.conjugate)
 
 
-def check_expression(name: str, expr: sp.Expr) -> None:
-    """Refuse what cannot stand in an equation, with the equation's name in the message."""
-    for part in postorder(expr):
-        if part is sp.I or (isinstance(part, sp.Pow) and part.is_extended_real is False) or isinstance(part, _COMPLEX) or part is sp.zoo:
+def _is_complex(power: sp.Pow) -> bool:
+    if power.exp.is_Integer and not power.is_number:
+        return False  # no need to ask: its base was looked at
+    return power.is_extended_real is False
+
+
+def check_expression(name: str, expr: sp.Expr, parts: Sequence[sp.Basic]) -> None:
+    """Refuse what cannot stand in an equation, with the equation's name in the message; `parts` are all its subexpressions."""
+    for part in parts:
+        if part is sp.I or (isinstance(part, sp.Pow) and _is_complex(part)) or isinstance(part, _COMPLEX) or part is sp.zoo:
             raise UnsupportedError(f"equation {name!r} ({name} = {expr}): {part} is complex; a network's values are real, so write its real form")
         if part is sp.nan:
             raise UnsupportedError(f"equation {name!r}: the expression is not a number (nan); check it for 0/0 or oo - oo")
