@@ -7,6 +7,7 @@ the pullback of C = *(s1, s2, s3)(A, B) in A is *(s3, s2, s1)(adjoint, B).
 
 import string
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -55,7 +56,7 @@ class Einsum(Operator):
 
     n_parameters = 1
 
-    @property
+    @cached_property
     def spec(self) -> tuple[list[str], str]:
         left, out = self.args[0].name.split("->")
         return left.split(","), out
