@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbackprop.calculus.elementwise import leaves_of, regions, slope
+from symbackprop.calculus.elementwise import leaves_of, regions, slopes
 from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, spread_to, tidy
 from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
@@ -59,9 +59,11 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
         if y not in active or (y is not loss and y not in contributions):
             continue
         if y is not loss:
-            total = cancelled(add(contributions[y]).xreplace(known))
+            parts = contributions[y]
+            total = add(parts) if len(parts) > 1 else parts[0]  # `pull` has added up what one equation contributes
+            total = cancelled(total.xreplace(known))
             total = spread_to(total, y.shape)
-            if tensors_in(total) or y in wrt:
+            if y in places or tensors_in(total):
                 of[y] = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
                 equations.append(Equation(of[y], total))
             else:
@@ -129,11 +131,10 @@ def _pull_elementwise(
             continue
         body, operators = regions(term)
         leaves = leaves_of(body, operators)
-        for leaf in leaves:
+        wanted = [leaf for leaf in leaves if operators.get(leaf, leaf) in needed]
+        for leaf, factor in zip(wanted, slopes(body, wanted, leaves, y.name), strict=True):
             x = operators.get(leaf, leaf)
-            if x not in needed:
-                continue
-            factor = slope(body, leaf, leaves, y.name).xreplace(operators).xreplace(own)
+            factor = (factor.xreplace(operators) if operators else factor).xreplace(own)
             if factor != 0:
                 collected[x].append(reduce_to(product(share, factor), shape_of(x)))
 

@@ -4,7 +4,7 @@
 constant by pieces (sign, floor, the step) have derivative 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache, reduce
 from typing import Any
 
@@ -41,7 +41,7 @@ def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
     """
     definite = _definite(expr)
     try:
-        result = sp.diff(definite, leaf)
+        result = _derivative(definite, leaf)
     except (sp.SympifyError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
         raise UnsupportedError(f"equation {name!r}: SymPy cannot differentiate {expr} ({error}); give the function an fdiff method") from error
     result = _plain(result)
@@ -56,20 +56,41 @@ def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
     return result
 
 
-def slope(expr: sp.Expr, leaf: sp.Symbol, leaves: Iterable[sp.Symbol], name: str) -> sp.Expr:
-    """`partial`, found once for all expressions of one form: tanh(Z_1), tanh(Z_2) ... are differentiated as the tanh of a slot.
+def _derivative(expr: sp.Expr, leaf: sp.Symbol) -> sp.Expr:
+    """`sympy.diff`, with the same result, without two questions that take it longer than the derivative: whether the result is zero,
+    and, of a power with a number as exponent, which sign the base has."""
+    if expr is leaf or leaf not in expr.free_symbols:
+        return sp.S.One if expr is leaf else sp.S.Zero
+    if isinstance(expr, sp.Add):
+        return sp.Add(*(_derivative(term, leaf) for term in expr.args))
+    if isinstance(expr, sp.Pow) and expr.exp.is_number:
+        return expr * (_derivative(expr.base, leaf) * expr.exp / expr.base)
+    if isinstance(expr, sp.Mul):
+        found = [i for i, x in enumerate(expr.args) if leaf in x.free_symbols]
+        return sp.Add(*(sp.Mul(*expr.args[:i], _derivative(expr.args[i], leaf), *expr.args[i + 1 :]) for i in found))
+    if isinstance(expr, sp.Function) and (derivative := expr._eval_derivative(leaf)) is not None:
+        return derivative
+    return sp.diff(expr, leaf)
+
+
+def slopes(expr: sp.Expr, wanted: Sequence[sp.Symbol], leaves: Sequence[sp.Symbol], name: str) -> list[sp.Expr]:
+    """`partial` in each of the leaves that are wanted, found once for all expressions of one form: tanh(Z_1), tanh(Z_2) ... are
+    differentiated as the tanh of a slot.
 
     The slots are in SymPy's order of the leaves, so that signs come out of |b - a| and tanh(b - a) as they would have. A maximum is
     left as it is: which of two equal arguments is the first depends on what they are.
     """
+    if isinstance(expr, sp.Mul) and all(isinstance(x, (sp.Symbol, sp.Number)) for x in expr.args):
+        return [sp.Mul(*(x for x in expr.args if x is not leaf)) for leaf in wanted]  # of such terms, w x, networks of scalars consist
     if expr.has(sp.Max, sp.Min):
-        return partial(expr, leaf, name)
+        return [partial(expr, leaf, name) for leaf in wanted]
     slots = {symbol: _slot(i) for i, symbol in enumerate(sorted(leaves, key=sp.default_sort_key))}
+    form = expr.xreplace(slots)
+    back = {slot: symbol for symbol, slot in slots.items()}
     try:
-        result = partial(expr.xreplace(slots), slots[leaf], "")
+        return [partial(form, slots[leaf], "").xreplace(back) for leaf in wanted]
     except UnsupportedError:
-        return partial(expr, leaf, name)  # once more, for a message in the network's own names
-    return result.xreplace({slot: symbol for symbol, slot in slots.items()})
+        return [partial(expr, leaf, name) for leaf in wanted]  # once more, for a message in the network's own names
 
 
 @cache
@@ -132,4 +153,4 @@ def leaves_of(expr: sp.Expr, operators: dict[sp.Symbol, sp.Expr]) -> list[sp.Sym
     return sorted(found, key=lambda s: (getattr(s, "order", (False, -1)), s.name, getattr(s, "dummy_index", 0)))
 
 
-__all__ = ["leaves_of", "partial", "regions", "slope"]
+__all__ = ["leaves_of", "partial", "regions", "slopes"]
