@@ -1,6 +1,7 @@
 """The order in which the terms of a sum and the factors of a product are written. SymPy keeps them in an order of its own;
 people write positive terms before negative ones, products before bare biases, and coefficients before everything."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy as sp
@@ -18,7 +19,8 @@ def age(expr: sp.Basic) -> tuple[bool, int]:
 
 
 def is_negative_term(term: sp.Expr) -> bool:
-    return bool(term.could_extract_minus_sign()) if isinstance(term, (sp.Mul, sp.Number)) else False
+    number = term.args[0] if isinstance(term, sp.Mul) else term
+    return bool(isinstance(number, sp.Number) and number.is_extended_negative)
 
 
 def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
@@ -28,12 +30,12 @@ def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
         bare = 1 if isinstance(term, Tensor) else 0
         constant = 1 if not term.is_number else 0 if term == 1 else 2  # 1 + exp(-z), but 2 x + 4 and p + 1e-7
         follows = lead is not None and lead not in term.free_symbols
-        return (is_negative_term(term), follows, constant, -min(rank_of(term), rank_of(expr)), bare, age(term), term.sort_key())
+        return is_negative_term(term), follows, constant, -min(rank_of(term), rank_of(expr)), bare, age(term)
 
-    return sorted(expr.args, key=key)
+    return _ordered(expr.args, key)
 
 
-def factors(args: Any) -> list[sp.Expr]:
+def factors(args: Sequence[sp.Expr]) -> list[sp.Expr]:
     """The factors of a product as people order them: numbers, adjoints, weights, data, named values, functions, sums."""
 
     def key(factor: sp.Expr) -> Any:
@@ -48,9 +50,18 @@ def factors(args: Any) -> list[sp.Expr]:
             kind = 8
         else:
             kind = 7
-        return (kind, age(factor), factor.sort_key())
+        return kind, age(factor)
 
-    return sorted(args, key=key)
+    return _ordered(args, key)
+
+
+def _ordered(args: Sequence[sp.Expr], key: Callable[[sp.Expr], Any]) -> list[sp.Expr]:
+    """Sorted by the key; what it does not tell apart is in SymPy's own order, which takes long to find."""
+    if len(args) < 2:
+        return list(args)
+    keys = {a: key(a) for a in args}
+    tied = len(set(keys.values())) < len(keys)
+    return sorted(args, key=lambda a: (keys[a], a.sort_key()) if tied else keys[a])
 
 
 def common_factor(expr: sp.Add) -> tuple[sp.Expr, sp.Expr]:

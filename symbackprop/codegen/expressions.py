@@ -263,6 +263,8 @@ class PythonPrinter:
 
 def _numbers_gathered(expr: sp.Mul) -> sp.Expr:
     """(2*y - 2*t)/2 as y - t: the numbers of a product and of the sums in it as one number."""
+    if not any(isinstance(x, sp.Add) for x in expr.args) and not any(isinstance(x, sp.Rational) for x in expr.args[1:]):
+        return expr
     number, rest = sp.S.One, []
     for x in expr.args:
         taken, x = (x, sp.S.One) if isinstance(x, sp.Rational) else common_factor(x) if isinstance(x, sp.Add) else (sp.S.One, x)
