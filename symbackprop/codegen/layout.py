@@ -22,6 +22,9 @@ _OPERATORS = (
     (" * ", " / ", " @ ", " % "),
     (" ** ",),
 )
+_LEVELS = {operator: level for level, operators in enumerate(_OPERATORS) for operator in operators}
+_OPERATOR = re.compile("|".join(map(re.escape, _LEVELS)))
+_MARK = re.compile(r"[\"'()\[\]{}, ]")
 _STATEMENT = re.compile(r"return |raise |[\w.\[\]\"', ]+ [-+*/]?= |\"\w+\": ")
 _NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?")
 
@@ -101,9 +104,10 @@ def _fold_body(text: str, indent: int, width: int) -> list[str]:
 
 
 def _depths(text: str) -> Iterator[tuple[int, str, int]]:
-    """(position, character, depth of brackets) of everything outside strings; a bracket has the depth that it stands in."""
+    """(position, character, depth of brackets) of each bracket, comma and space outside strings; a bracket has the depth that it stands in."""
     depth, quote = 0, ""
-    for i, c in enumerate(text):
+    for mark in _MARK.finditer(text):
+        i, c = mark.start(), mark.group()
         if quote:
             quote = "" if c == quote else quote
         elif c in "\"'":
@@ -116,12 +120,11 @@ def _depths(text: str) -> Iterator[tuple[int, str, int]]:
 
 def _pieces(text: str) -> list[str]:
     """The text cut before its loosest operators outside brackets; empty where it has none."""
-    spaces = [i for i, c, depth in _depths(text) if c == " " and depth == 0]
-    for operators in _OPERATORS:
-        cuts = [i for i in spaces if i and any(text.startswith(o, i) for o in operators)]
-        if cuts:
-            return [text[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    return []
+    found = [(i, _OPERATOR.match(text, i)) for i, c, depth in _depths(text) if i and c == " " and depth == 0]
+    levels = {i: _LEVELS[operator.group()] for i, operator in found if operator}
+    loosest = min(levels.values(), default=0)
+    cuts = [i for i, level in levels.items() if level == loosest]
+    return [text[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)] if cuts else []
 
 
 def _entries(text: str) -> list[str]:

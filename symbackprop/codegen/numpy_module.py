@@ -1,7 +1,7 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy as sp
 
@@ -36,6 +36,7 @@ class _Module:
         self.dtype = dtype
         self.version = version
         self.printer = _ModulePrinter()
+        self.lines: dict[Equation, _Line] = {}
         self.labels = index_data(system)
         self.adjoints = differentiate(system.loss, system.weights, system.tensors)
         self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
@@ -85,8 +86,8 @@ class _Module:
         output = self.system.output
         if output is None:
             return _NO_OUTPUT
-        equations = [Equation(t, t.definition) for t in collect([output]) if t.definition is not None]
         required = collect([output])
+        equations = [Equation(t, t.definition) for t in required if t.definition is not None]
         batched = self.single and output is not self.written.output and output.shape
         doc = f"The output {output.name}, shape {_shape(output.shape)}" + (f"; {_shape(output.shape[1:])} for one sample." if batched else ".")
         before, result = [], output.name
@@ -98,12 +99,14 @@ class _Module:
 
     def loss(self) -> str:
         loss = self.system.loss
-        equations = [Equation(t, t.definition) for t in collect([loss]) if t.definition is not None]
-        return self.function("loss", f"The loss {loss.name}.", equations, f"float({loss.name})", collect([loss]))
+        required = collect([loss])
+        equations = [Equation(t, t.definition) for t in required if t.definition is not None]
+        return self.function("loss", f"The loss {loss.name}.", equations, f"float({loss.name})", required)
 
     def loss_and_gradients(self) -> str:
         loss = self.system.loss
-        forward = [Equation(t, t.definition) for t in self.adjoints.forward() if t.definition is not None]
+        required = self.adjoints.forward()
+        forward = [Equation(t, t.definition) for t in required if t.definition is not None]
         returned = []
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
@@ -114,7 +117,7 @@ class _Module:
             returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
         result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
-        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, self.adjoints.forward())
+        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, required)
 
     # --- a function over the equations --------------------------------------------------------------------------------
 
@@ -122,19 +125,26 @@ class _Module:
         self, name: str, doc: str, equations: list[Equation], result: str, required: list[Tensor], before: Sequence[str] = ()
     ) -> str:
         """A function that reads its weights and data, computes the equations in order and returns `result`."""
-        equations = share(equations, Namer(self.taken))
-        used = [d for d in self.system.data if d in required]
-        optional = [d.name for d in self.system.data if d not in required]
-        self.printer.mentioned.clear()
-        body = [f"{e.symbol.name} = {self.printer.plain(e.expr)}" for e in equations]
-        dims = [d for d in self.system.dims if d in self.printer.mentioned]
-        lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.weights if w in required)]
+        found = set(required)
+        used = [d for d in self.system.data if d in found]
+        optional = [d.name for d in self.system.data if d not in found]
+        body = [self.line(e) for e in share(equations, Namer(self.taken))]
+        mentioned = set().union(*(line.mentioned for line in body))
+        dims = [d for d in self.system.dims if d in mentioned]
+        lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.weights if w in found)]
         if used:
-            found = ", ".join([*(d.name for d in used), self.sizes if dims else "_"])
-            lines.append(f"{found} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
+            arrays = ", ".join([*(d.name for d in used), self.sizes if dims else "_"])
+            lines.append(f"{arrays} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
         lines += [f'{d.name} = {self.sizes}["{d.name}"]' for d in dims]
-        text = "".join(f"    {line}\n" for line in [*lines, *body, f"return {result}"])
+        text = "".join(f"    {line}\n" for line in [*lines, *(line.text for line in body), f"return {result}"])
         return f'def {name}({self.signature([d.name for d in used], optional)}):\n    """{doc}"""\n{text}'
+
+    def line(self, equation: Equation) -> "_Line":
+        """An equation as code, written once: each function over the equations computes most of the same ones."""
+        if equation not in self.lines:
+            self.printer.mentioned = set()
+            self.lines[equation] = _Line(f"{equation.symbol.name} = {self.printer.plain(equation.expr)}", self.printer.mentioned)
+        return self.lines[equation]
 
     def signature(self, names: list[str], optional: list[str]) -> str:
         keywords = [*names, *(f"{name}=None" for name in optional)]
@@ -253,6 +263,11 @@ def _derivative(symbol: Tensor) -> str:
     if symbol.adjoint_of is None:
         return symbol.name
     return f"d{symbol.adjoint_of[0]}/d{symbol.adjoint_of[1]}"
+
+
+class _Line(NamedTuple):
+    text: str
+    mentioned: set[sp.Symbol]
 
 
 class _ModulePrinter(PythonPrinter):
