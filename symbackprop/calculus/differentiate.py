@@ -8,6 +8,7 @@ the same kind as the network's own, so the result can be differentiated again.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 
@@ -45,7 +46,11 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
     `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without a derivative,
     naming the equation.
     """
-    wrt = list(wrt)
+    return _differentiate(loss, tuple(wrt), tuple(named))
+
+
+@lru_cache(maxsize=8)  # a network's forms, its module and its training step ask for the same adjoints
+def _differentiate(loss: Tensor, wrt: tuple[Tensor, ...], named: tuple[Tensor, ...]) -> Adjoints:
     places = {t: i for i, t in enumerate(wrt)}  # their adjoints come in the order asked for, last first
     tensors = sorted(collect([loss]), key=lambda t: (t.definition is not None, 0 if t.definition is not None else places.get(t, -1)))
     active = depends_on(tensors, wrt)

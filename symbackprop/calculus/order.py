@@ -26,42 +26,37 @@ def is_negative_term(term: sp.Expr) -> bool:
 def terms(expr: sp.Add, lead: Tensor | None = None) -> list[sp.Expr]:
     """The terms of a sum as people order them. What mentions `lead`, the target of an update rule, comes first: v + g^2."""
 
-    def key(term: sp.Expr) -> Any:
+    def kind(term: sp.Expr) -> Any:
         bare = 1 if isinstance(term, Tensor) else 0
         constant = 1 if not term.is_number else 0 if term == 1 else 2  # 1 + exp(-z), but 2 x + 4 and p + 1e-7
         follows = lead is not None and lead not in term.free_symbols
-        return is_negative_term(term), follows, constant, -min(rank_of(term), rank_of(expr)), bare, age(term)
+        return is_negative_term(term), follows, constant, -min(rank_of(term), rank_of(expr)), bare
 
-    return _ordered(expr.args, key)
+    return _ordered(expr.args, kind, age, lambda term: term.sort_key())
 
 
 def factors(args: Sequence[sp.Expr]) -> list[sp.Expr]:
     """The factors of a product as people order them: numbers, adjoints, weights, data, named values, functions, sums."""
 
-    def key(factor: sp.Expr) -> Any:
+    def kind(factor: sp.Expr) -> int:
         base = factor.base if isinstance(factor, sp.Pow) else factor
         if base.is_number or isinstance(base, Dim):
-            kind = 0
-        elif isinstance(base, Tensor):
-            kind = _ROLES.get(base.role, 5)
-        elif isinstance(base, Operator):
-            kind = 6
-        elif isinstance(base, sp.Add):
-            kind = 8
-        else:
-            kind = 7
-        return kind, age(factor)
+            return 0
+        if isinstance(base, Tensor):
+            return _ROLES.get(base.role, 5)
+        return 6 if isinstance(base, Operator) else 8 if isinstance(base, sp.Add) else 7
 
-    return _ordered(args, key)
+    return _ordered(args, kind, age, lambda factor: factor.sort_key())
 
 
-def _ordered(args: Sequence[sp.Expr], key: Callable[[sp.Expr], Any]) -> list[sp.Expr]:
-    """Sorted by the key; what it does not tell apart is in SymPy's own order, which takes long to find."""
-    if len(args) < 2:
+def _ordered(args: Sequence[sp.Expr], *keys: Callable[[sp.Expr], Any]) -> list[sp.Expr]:
+    """Sorted by the first key, and what it does not tell apart by the next ones, which take longer to find."""
+    if len(args) < 2 or not keys:
         return list(args)
-    keys = {a: key(a) for a in args}
-    tied = len(set(keys.values())) < len(keys)
-    return sorted(args, key=lambda a: (keys[a], a.sort_key()) if tied else keys[a])
+    groups: dict[Any, list[sp.Expr]] = {}
+    for x in args:
+        groups.setdefault(keys[0](x), []).append(x)
+    return [x for key in sorted(groups) for x in _ordered(groups[key], *keys[1:])]
 
 
 def common_factor(expr: sp.Add) -> tuple[sp.Expr, sp.Expr]:
