@@ -1,7 +1,7 @@
 """The forms in which a gradient is written: as a product of named partial derivatives (chain), evaluated with named values
 (local), and in weights and data only (closed)."""
 
-from collections.abc import Callable
+from collections.abc import Container, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,9 @@ class Forms:
         self._chains: dict[Tensor, sp.Expr] = {}
         self._locals: dict[sp.Basic, sp.Expr] = {}
         self._closeds: dict[sp.Basic, sp.Expr] = {}
+        self._sizes: dict[bool, dict[Tensor, int]] = {False: {}, True: {}}
+        self._levels: dict[Tensor, int] = {}
+        self._entries: dict[tuple[Tensor, bool], tuple[tuple[sp.Symbol, ...], sp.Expr]] = {}
 
     @cached_property
     def adjoints(self) -> Adjoints:
@@ -121,16 +124,15 @@ class Forms:
     @deep
     def local(self, x: Tensor, limit: int = WRITTEN) -> sp.Expr:
         """The gradient with every adjoint replaced by its expression; the network's named values stay. Refused beyond `limit` parts."""
-        self._check_size(x, lambda t: t.adjoint_of is not None, limit)
+        self._check_size(x, False, limit)
         return simplified(self._without_adjoints(self.adjoints.of[x]))
 
-    def _check_size(self, x: Tensor, inlined: Callable[[Tensor], bool], limit: int) -> None:
+    def _check_size(self, x: Tensor, closed: bool, limit: int) -> None:
         """Refuse a form that would be too long to write down: what is used twice is written twice, and so on at every layer."""
-        sizes: dict[Tensor, int] = {}
+        sizes = self._sizes[closed]
         root = self.adjoints.of[x]
-        for t in collect(tensors_in(root)):
-            if t.definition is not None and inlined(t):
-                sizes[t] = sum(sizes.get(part, 1) for part in sp.preorder_traversal(t.definition))
+        for t in _missing(tensors_in(root), sizes, closed):
+            sizes[t] = sum(sizes.get(part, 1) for part in sp.preorder_traversal(t.definition))
         total = sizes.get(root, 1) if isinstance(root, Tensor) else 1
         if total > limit:
             raise UnsupportedError(
@@ -139,20 +141,17 @@ class Forms:
             )
 
     def _without_adjoints(self, root: sp.Expr) -> sp.Expr:
-        needed = [t for t in collect(_adjoints_in(root)) if t.adjoint_of]
-        for t in needed:  # oldest, that is nearest to the loss, first
-            if t not in self._locals:
-                assert t.definition is not None
-                self._locals[t] = t.definition.xreplace({a: self._locals[a] for a in _adjoints_in(t.definition)})
+        for t in _missing(tensors_in(root), self._locals, closed=False):  # oldest, that is nearest to the loss, first
+            assert t.definition is not None
+            self._locals[t] = t.definition.xreplace({a: self._locals[a] for a in t.inputs if a.adjoint_of})
         return root.xreplace({a: self._locals[a] for a in _adjoints_in(root)})
 
     def nesting(self, x: Tensor) -> int:
         """How many equations the closed form of the gradient of `x` puts inside one another."""
-        levels: dict[Tensor, int] = {}
-        for t in collect(tensors_in(self.adjoints.of[x])):
-            if t.definition is not None:
-                levels[t] = 1 + max((levels.get(s, 0) for s in t.inputs), default=0)
-        return max(levels.values(), default=0)
+        roots = tensors_in(self.adjoints.of[x])
+        for t in _missing(roots, self._levels, closed=True):
+            self._levels[t] = 1 + max((self._levels.get(s, 0) for s in t.inputs), default=0)
+        return max((self._levels.get(t, 0) for t in roots), default=0)
 
     def _check_nesting(self, x: Tensor) -> None:
         """Refuse a closed index form of a deep network: SymPy's time for sums inside sums grows faster than the square of their depth."""
@@ -168,11 +167,11 @@ class Forms:
     def closed(self, x: Tensor) -> sp.Expr:
         """The gradient in weights and data only; for a tensor a `Lambda` of the entry's indices, with sums as SymPy's `Sum`."""
         if all(t.shape == () for t in self.system.tensors):
-            self._check_size(x, lambda t: True, WRITTEN)
+            self._check_size(x, True, WRITTEN)
             expr = self.local(x)
-            for t in collect(tensors_in(expr)):  # oldest first, so that each definition is rewritten once
-                if t.definition is not None and t not in self._closeds:
-                    self._closeds[t] = t.definition.xreplace(self._closeds)
+            for t in _missing(tensors_in(expr), self._closeds, closed=True):  # oldest first, so that each definition is rewritten once
+                assert t.definition is not None
+                self._closeds[t] = t.definition.xreplace(self._closeds)
             return expr.xreplace(self._closeds)
         index = free_indices(x.shape, self._names)
         entry = self.entry(x, index, closed=True)
@@ -180,12 +179,23 @@ class Forms:
 
     @deep
     def entry(self, x: Tensor, index: tuple[Any, ...], closed: bool) -> sp.Expr:
-        """One entry of the gradient of `x` in index form."""
+        """One entry of the gradient of `x` in index form. For numbers as index the entry at letters is found once, and they are put in,
+        unless it has conditions: once decided, they leave another expression to write."""
+        if not all(i.is_Integer for i in index):
+            return self._entry(x, index, closed)
+        if (x, closed) not in self._entries:
+            letters = free_indices(x.shape, self._names)
+            self._entries[x, closed] = letters, self._entry(x, letters, closed)
+        letters, entry = self._entries[x, closed]
+        if entry.has(sp.Piecewise, sp.KroneckerDelta):
+            return self._entry(x, index, closed)
+        return entry.xreplace(dict(zip(letters, index, strict=True)))
 
+    def _entry(self, x: Tensor, index: tuple[sp.Expr, ...], closed: bool) -> sp.Expr:
         def define(t: Tensor) -> sp.Expr | None:
             return t.definition if closed or t.adjoint_of else None
 
-        self._check_size(x, lambda t: define(t) is not None, INDEXED)
+        self._check_size(x, closed, INDEXED)
         if closed:
             self._check_nesting(x)
         return hoisted(IndexForm(define, self._taken(index)).entry(self._simplest(x), index))
@@ -230,6 +240,18 @@ def _joined(y: Tensor, x: Tensor, index: tuple[sp.Expr, ...], fresh: IndexForm, 
 def _fits(size: Any, room: Any) -> bool:
     """Whether every index below `size` is one below `room`: of a slice of x, not all entries of x have a place in y."""
     return bool(size == room or (isinstance(size, int) and isinstance(room, int) and size <= room))
+
+
+def _missing(roots: Iterable[Tensor], done: Container[Tensor], closed: bool) -> list[Tensor]:
+    """The tensors that a form replaces by their definitions, adjoints or in a closed form all, and that are not `done`; oldest first."""
+    found: set[Tensor] = set()
+    stack = list(roots)
+    while stack:
+        t = stack.pop()
+        if t.definition is not None and (closed or t.adjoint_of) and t not in found and t not in done:
+            found.add(t)
+            stack.extend(t.inputs)
+    return sorted(found, key=lambda t: t.order)
 
 
 def _adjoints_in(expr: sp.Expr) -> set[Tensor]:
