@@ -20,6 +20,8 @@ def age(expr: sp.Basic) -> tuple[bool, int]:
 
 def is_negative_term(term: sp.Expr) -> bool:
     number = term.args[0] if isinstance(term, sp.Mul) else term
+    if isinstance(number, sp.Rational):
+        return bool(number.p < 0)
     return bool(isinstance(number, sp.Number) and number.is_extended_negative)
 
 
@@ -76,7 +78,7 @@ def fraction(expr: sp.Expr) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
     below: list[sp.Expr] = []
     for factor in args:
         if isinstance(factor, sp.Rational):
-            negative ^= bool(factor < 0)
+            negative ^= factor.p < 0
             if abs(factor.p) != 1:
                 above.append(sp.Integer(abs(factor.p)))
             if factor.q != 1:
@@ -84,7 +86,7 @@ def fraction(expr: sp.Expr) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
         elif isinstance(factor, sp.Float) and factor < 0:
             negative = not negative
             above.append(-factor)
-        elif isinstance(factor, sp.Pow) and factor.exp.is_Rational and factor.exp < 0:
+        elif isinstance(factor, sp.Pow) and factor.exp.is_Rational and factor.exp.p < 0:
             below.append(factor.base ** (-factor.exp))
         else:
             above.append(factor)

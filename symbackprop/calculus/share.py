@@ -22,30 +22,31 @@ def share(equations: Sequence[Equation], name: Namer) -> list[Equation]:
     result: list[Equation] = []
     for symbol, expr in equations:
         for part in postorder(expr, descend=lambda e: e not in done):
-            if part in done:
+            if not part.args or part in done:
                 continue
-            rebuilt = part.func(*(done[a] for a in part.args)) if any(done[a] is not a for a in part.args) else part
+            args = [done.get(a, a) for a in part.args]
+            rebuilt = part if all(a is b for a, b in zip(args, part.args, strict=True)) else part.func(*args)
             if part is not expr and uses[part] > 1 and _worth(part):
                 shared = Tensor(_name(rebuilt, name), shape_of(part), "node", rebuilt)
                 result.append(Equation(shared, rebuilt))
                 rebuilt = shared
             done[part] = rebuilt
-        result.append(Equation(symbol, done[expr]))
+        result.append(Equation(symbol, done.get(expr, expr)))
         if expr.args and not expr.is_number:
             done[expr] = symbol
     return result
 
 
 def _count_uses(equations: Sequence[Equation]) -> Counter[sp.Basic]:
-    """How many distinct expressions (or equations) use each subexpression."""
+    """How many distinct expressions (or equations) use each subexpression that is more than a symbol or a number."""
     uses: Counter[sp.Basic] = Counter()
     seen: set[sp.Basic] = set()
     for _, expr in equations:
         uses[expr] += 1
-        for part in postorder(expr):
-            if part not in seen:
+        for part in postorder(expr, descend=lambda e: e not in seen):
+            if part.args and part not in seen:
                 seen.add(part)
-                uses.update(set(part.args))
+                uses.update({a for a in part.args if a.args})
     return uses
 
 

@@ -113,8 +113,8 @@ class PythonPrinter:
         return self.names.get(expr, expr.name), _ATOM
 
     def _number(self, expr: sp.Expr) -> Spelling:
-        if isinstance(expr, sp.Integer) and abs(expr) < 2**53:  # a larger one is no integer to NumPy
-            return str(expr), _ATOM if expr >= 0 else _NEG
+        if isinstance(expr, sp.Integer) and abs(expr.p) < 2**53:  # a larger one is no integer to NumPy
+            return str(expr.p), _ATOM if expr.p >= 0 else _NEG
         if isinstance(expr, sp.Rational) and not expr.is_Integer:
             return f"{expr.p} / {expr.q}", _MUL
         if expr in (sp.oo, -sp.oo):
@@ -169,9 +169,9 @@ class PythonPrinter:
 
     def _pow(self, expr: sp.Pow) -> Spelling:
         base, exponent = expr.args
-        if exponent == sp.Rational(1, 2) and not self._is_plain_number(base):
+        if exponent == sp.S.Half and not self._is_plain_number(base):
             return f"{'math' if self.scalar else 'np'}.sqrt({self.plain(base)})", _ATOM
-        if exponent.is_Rational and exponent < 0:
+        if exponent.is_Rational and exponent.p < 0:
             return f"1 / {self._bind(base**-exponent, _MUL + 1)}", _MUL
         if self.scalar and exponent == 2 and self._bind(base, _ATOM).isidentifier():
             return f"{self._bind(base, _ATOM)} * {self._bind(base, _ATOM)}", _MUL
@@ -180,7 +180,7 @@ class PythonPrinter:
         if self.scalar and not exponent.is_Integer:  # of a negative base, ** would make a complex number
             return f"math.pow({self.plain(base)}, {self.plain(exponent)})", _ATOM
         below = self._bind(base, _POW + 1)
-        above = "0.5" if exponent == sp.Rational(1, 2) else self._bind(exponent, _POW)
+        above = "0.5" if exponent == sp.S.Half else self._bind(exponent, _POW)
         sign = "**" if _SIMPLE.fullmatch(below) and _SIMPLE.fullmatch(above) else " ** "  # as formatters space it
         return f"{below}{sign}{above}", _POW
 

@@ -159,6 +159,9 @@ def postorder(root: sp.Basic, descend: Any = lambda expr: True) -> Iterator[sp.B
             yield expr
         elif expr not in seen:
             seen.add(expr)
-            stack.append((expr, True))
-            if descend(expr):
-                stack.extend((arg, False) for arg in reversed(expr.args))
+            args = expr.args
+            if args and descend(expr):
+                stack.append((expr, True))
+                stack.extend([(arg, False) for arg in reversed(args)])
+            else:
+                yield expr

@@ -133,8 +133,11 @@ class Einsum(Operator):
         return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
+        matrix = _matrix_form(self, p, _NUMPY)
+        if matrix is not None:
+            return matrix
         arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if len(self.operands) > 2 else [])]
-        return _matrix_form(self, p, _NUMPY) or f"np.einsum({', '.join(arguments)})"
+        return f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:
         return _matrix_form(self, _StrAdapter(printer), _NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"
