@@ -150,7 +150,7 @@ def _rebuild(root: sp.Expr, table: dict[Any, Any]) -> sp.Expr:
 def leaves_of(expr: sp.Expr, operators: dict[sp.Symbol, sp.Expr]) -> list[sp.Symbol]:
     """The symbols of an elementwise expression that stand for tensors or operators, in a fixed order."""
     found: Iterable[Any] = (s for s in expr.free_symbols if isinstance(s, Shaped) or s in operators)
-    return sorted(found, key=lambda s: (getattr(s, "order", (False, -1)), s.name, getattr(s, "dummy_index", 0)))
+    return sorted(found, key=lambda s: ((False, -1), s.name, s.dummy_index) if s in operators else (s.order, s.name, 0))
 
 
 __all__ = ["leaves_of", "partial", "regions", "slopes"]
