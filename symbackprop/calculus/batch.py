@@ -8,7 +8,7 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.errors import UnsupportedError
-from symbackprop.graph.equations import System
+from symbackprop.graph.equations import System, once
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
@@ -32,6 +32,7 @@ def is_single_sample(system: System) -> bool:
     return bool(system.data) and batch_dimension(system) is None
 
 
+@once
 def lift(system: System) -> System:
     """The same network over a batch, named `n`. The names of data, nodes and loss stay; the loss of each sample is `<loss>_each`."""
     taken = {t.name for t in system.tensors}

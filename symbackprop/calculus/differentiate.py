@@ -8,13 +8,12 @@ the same kind as the network's own, so the result can be differentiated again.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
 from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, spread_to, tidy
-from symbackprop.graph.equations import collect, depends_on, tensors_in
+from symbackprop.graph.equations import System, collect, depends_on, once, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.shapes import Shaped, postorder, shape_of
@@ -39,6 +38,12 @@ class Adjoints:
         return [t for t in collect([self.loss, *own]) if t not in own]
 
 
+@once
+def adjoints(system: System) -> Adjoints:
+    """The adjoints of all weights of a system."""
+    return differentiate(system.loss, system.weights, system.tensors)
+
+
 def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] = ()) -> Adjoints:
     """The adjoints of everything between `loss` and the tensors `wrt`. One visit to each equation, in reverse.
 
@@ -46,11 +51,7 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
     `wrt` that the loss does not depend on has the adjoint 0. Raises `UnsupportedError` for a function without a derivative,
     naming the equation.
     """
-    return _differentiate(loss, tuple(wrt), tuple(named))
-
-
-@lru_cache(maxsize=8)  # a network's forms, its module and its training step ask for the same adjoints
-def _differentiate(loss: Tensor, wrt: tuple[Tensor, ...], named: tuple[Tensor, ...]) -> Adjoints:
+    wrt = list(wrt)
     places = {t: i for i, t in enumerate(wrt)}  # their adjoints come in the order asked for, last first
     tensors = sorted(collect([loss]), key=lambda t: (t.definition is not None, 0 if t.definition is not None else places.get(t, -1)))
     active = depends_on(tensors, wrt)
@@ -144,4 +145,4 @@ def _pull_elementwise(
                 collected[x].append(reduce_to(product(share, factor), shape_of(x)))
 
 
-__all__ = ["Adjoints", "differentiate", "pull"]
+__all__ = ["Adjoints", "adjoints", "differentiate", "pull"]

@@ -8,7 +8,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.deep import deep
-from symbackprop.calculus.differentiate import Adjoints, differentiate
+from symbackprop.calculus.differentiate import Adjoints, adjoints
 from symbackprop.calculus.index import IndexForm, at, free_indices, hoisted, relettered
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
@@ -39,7 +39,7 @@ class Forms:
 
     @cached_property
     def adjoints(self) -> Adjoints:
-        return differentiate(self.system.loss, self.system.weights, self.system.tensors)
+        return adjoints(self.system)
 
     # --- chain --------------------------------------------------------------------------------------------------------
 

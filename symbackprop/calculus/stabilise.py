@@ -9,7 +9,7 @@ Sources: Goodfellow, Bengio & Courville, Deep Learning, section 4.1 and 6.2.2; M
 
 import sympy as sp
 
-from symbackprop.graph.equations import System
+from symbackprop.graph.equations import System, once
 from symbackprop.graph.functions import expm1, log1p, sigmoid, softplus
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.reduction import Softmax, log_softmax, logsumexp
@@ -17,6 +17,7 @@ from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Tensor
 
 
+@once
 def stabilise(system: System) -> System:
     """The same system, computed stably; the very same object where there is nothing to rewrite."""
     renewed: dict[Tensor, Tensor] = {}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from symbackprop.calculus.batch import is_single_sample, lift
-from symbackprop.calculus.differentiate import differentiate
+from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.codegen.expressions import PythonPrinter
@@ -38,7 +38,7 @@ class _Module:
         self.printer = _ModulePrinter()
         self.lines: dict[Equation, _Line] = {}
         self.labels = index_data(system)
-        self.adjoints = differentiate(system.loss, system.weights, system.tensors)
+        self.adjoints = adjoints(system)
         self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
@@ -60,11 +60,10 @@ class _Module:
     def header(self) -> str:
         system = self.system
         written = self.written
-        adjoints = self.adjoints if written is system else differentiate(written.loss, written.weights, written.tensors)
         lines = [f"    {e.symbol} = {_formula(e.expr)}" for e in self.written.equations]
         if self.single:
             lines += ["", "The loss of a batch is the mean of its samples' losses."]
-        gradients = [f"    {_derivative(e.symbol)} = {_formula(e.expr)}" for e in adjoints.equations]
+        gradients = [f"    {_derivative(e.symbol)} = {_formula(e.expr)}" for e in adjoints(written).equations]
         title = f"Update code of a network with loss {system.loss}, written by symbackprop {self.version}. It needs NumPy and nothing else."
         text = [f'"""{title}', "", "The network:", "", *lines]
         if gradients:

@@ -1,15 +1,17 @@
 """Lists of named equations: everything that some tensors depend on, in the order in which it was written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
 from symbackprop.graph.shapes import Dim, show
 from symbackprop.graph.tensor import Equation, Tensor, node
+
+R = TypeVar("R")
 
 
 class LossShapeError(ShapeError, NetworkError):
@@ -90,6 +92,11 @@ class System:
         return list(dict.fromkeys(d for t in self.data for size in t.shape for d in dims_in(size)))
 
     @cached_property
+    def made(self) -> dict[str, Any]:
+        """What functions made of the system, by their names (see `once`)."""
+        return {}
+
+    @cached_property
     def by_name(self) -> dict[str, Tensor]:
         return {t.name: t for t in self.tensors}
 
@@ -108,6 +115,19 @@ class System:
                 raise NetworkError(f"the name {d.name!r} is both a dimension and {describe(seen[d.name])}; the two clash once written as code, so rename one")
             if d not in shaped:
                 raise NetworkError(f"the dimension {d.name!r} is not the size of any data tensor, so it has no value at run time; use it in the shape of one")
+
+
+def once(function: Callable[[System], R]) -> Callable[[System], R]:
+    """A function of a system that is computed once for each, since the system's forms, its module and its training step all ask for it."""
+
+    @wraps(function)
+    def kept(system: System) -> R:
+        if function.__name__ not in system.made:
+            system.made[function.__name__] = function(system)
+        found: R = system.made[function.__name__]
+        return found
+
+    return kept
 
 
 def dims_in(part: Any) -> list[Dim]:
