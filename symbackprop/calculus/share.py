@@ -9,7 +9,7 @@ import sympy as sp
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.shapes import postorder, shape_of
-from symbackprop.graph.tensor import Equation, Tensor
+from symbackprop.graph.tensor import Equation, Tensor, declare
 
 
 def share(equations: Sequence[Equation], name: Namer) -> list[Equation]:
@@ -27,7 +27,7 @@ def share(equations: Sequence[Equation], name: Namer) -> list[Equation]:
             args = [done.get(a, a) for a in part.args]
             rebuilt = part if all(a is b for a, b in zip(args, part.args, strict=True)) else part.func(*args)
             if part is not expr and uses[part] > 1 and _worth(part):
-                shared = Tensor(_name(rebuilt, name), shape_of(part), "node", rebuilt)
+                shared = declare(_name(rebuilt, name), shape_of(part), "node", definition=rebuilt)  # another network may share it too
                 result.append(Equation(shared, rebuilt))
                 rebuilt = shared
             done[part] = rebuilt

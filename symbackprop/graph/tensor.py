@@ -190,9 +190,10 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
 Tensor = TensorSymbol  # SymPy's printers dispatch on the class's own name, and have another Tensor
 
 
-def declare(name: str, shape: Any, role: str, init: Any = None) -> Tensor:
-    """A tensor without a definition. Declared again, it stands where it was declared last: networks list their tensors in this order."""
-    made = Tensor(name, shape, role, init=init)
+def declare(name: str, shape: Any, role: str, init: Any = None, definition: sp.Expr | None = None) -> Tensor:
+    """A tensor that belongs to no network alone. Declared again, it stands where it was declared last: networks list their tensors in
+    this order."""
+    made = Tensor(name, shape, role, definition, init)
     made.serial = next(_serial)
     return made
 
