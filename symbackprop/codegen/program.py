@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbackprop.calculus.differentiate import differentiate
+from symbackprop.calculus.differentiate import adjoints as adjoints_of
 from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
@@ -37,7 +37,7 @@ class Program:
 def training_program(system: System, rule: Rule) -> Program:
     """Forward, backward and the rule for every weight, with repeated work shared."""
     system = stabilise(system)
-    adjoints = differentiate(system.loss, system.weights, system.tensors)
+    adjoints = adjoints_of(system)
     forward = adjoints.forward()
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
