@@ -67,7 +67,7 @@ def test_functions_at_the_ends(name, low, high):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (20, 30, 40)])  # the last is BLAS's
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (20, 30, 40)])
 def test_products(dtype, shape):
     m, n, k = shape
     for ta in (False, True):

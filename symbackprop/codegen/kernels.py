@@ -137,41 +137,14 @@ def _gemm(typing: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, alpha: Any, a: 
     return signature, build
 
 
-SMALL = 4096  # products of fewer multiplications than this are faster as plain loops than by a call of BLAS
-
-
 @njit(**COMPILED)
 def product(out: Any, a: Any, a_transposed: bool, b: Any, b_transposed: bool, alpha: Any, beta: Any) -> None:
     """out = alpha op(a) @ op(b) + beta out, for matrices in C order; op transposes where it is said. With beta = 0, out may hold anything."""
     rows, columns = out.shape
     inner = a.shape[0] if a_transposed else a.shape[1]
-    if rows * columns * inner >= SMALL:
-        # What is stored by rows is, read by columns, the transpose: out' = op(b)' op(a)'.
-        ta, tb = (84 if a_transposed else 78), (84 if b_transposed else 78)  # "T" or "N"
-        _gemm(tb, ta, columns, rows, inner, alpha, b.ctypes.data, b.shape[1], a.ctypes.data, a.shape[1], beta, out.ctypes.data, columns)
-        return
-    for i in range(rows):
-        if b_transposed:
-            for j in range(columns):
-                total = alpha * 0
-                if a_transposed:
-                    for k in range(inner):
-                        total += a[k, i] * b[j, k]
-                else:
-                    for k in range(inner):
-                        total += a[i, k] * b[j, k]
-                out[i, j] = alpha * total + (beta * out[i, j] if beta != 0 else alpha * 0)
-            continue
-        if beta == 0:
-            for j in range(columns):
-                out[i, j] = 0
-        elif beta != 1:
-            for j in range(columns):
-                out[i, j] *= beta
-        for k in range(inner):
-            factor = alpha * (a[k, i] if a_transposed else a[i, k])
-            for j in range(columns):
-                out[i, j] += factor * b[k, j]
+    # What is stored by rows is, read by columns, the transpose: out' = op(b)' op(a)'. 84 is "T", 78 "N".
+    ta, tb = (84 if a_transposed else 78), (84 if b_transposed else 78)
+    _gemm(tb, ta, columns, rows, inner, alpha, b.ctypes.data, b.shape[1], a.ctypes.data, a.shape[1], beta, out.ctypes.data, columns)
 
 
 # --- reductions along an axis: of arrays cut into (before, along, after) ---------------------------------------------------
