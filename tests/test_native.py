@@ -156,6 +156,21 @@ def test_a_planted_error_shows(interpreted):
     assert np.abs(right.weights["W_1"] - wrong.weights["W_1"]).max() > 1e-3
 
 
+def test_a_network_may_use_the_names_of_the_code(interpreted):
+    """Weights, data and nodes that are called like what the source calls its own; a number among the data that belongs to no sample."""
+    X, alpha, T, order = sbp.data("X", ("n", 3)), sbp.data("alpha"), sbp.data("T", ("samples", 2)), sbp.data("order", (2,))
+    W, kernels_, real, total = sbp.weight("W", (3, 2)), sbp.weight("kernels"), sbp.weight("real", (2,)), sbp.weight("total_part_1", (2,))
+    i = sbp.node("i", sp.tanh(X @ W + kernels_) * alpha + real * order)
+    net = sbp.Network(sbp.node("m_1", sbp.mean((i * total) ** 2) + sbp.mean(T * total)))
+    data = {"X": numbers((5, 3)), "alpha": 2.0, "T": numbers((4, 2)), "order": numbers(2)}
+    weights = net.initialize(1)
+    losses, found = interpreted(net, sbp.SGD(0.1), weights, data)
+    plain = net.trainer(sbp.SGD(0.1), weights=weights, backend="numpy")
+    np.testing.assert_allclose(losses[0], plain.step(**data), rtol=1e-12)
+    for name, value in plain.weights.items():
+        np.testing.assert_allclose(found.weights[name], value, rtol=1e-12, err_msg=name)
+
+
 def test_nothing_is_allocated_after_the_first_step():
     from numba.core.runtime import _nrt_python, rtsys
 

@@ -11,7 +11,7 @@ from symbackprop.calculus.index import IndexForm, split
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter, squeezed
-from symbackprop.codegen.native_step import NativeSource, compiled_helpers, indented, taken
+from symbackprop.codegen.native_step import NativeSource, compiled_helpers, imported, indented, taken
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take
@@ -49,6 +49,7 @@ class _Scalars:
         self.printer = NativePrinter(self, dtype)
         self.double = NativePrinter(self, "float64")
         self.whole = WholePrinter(self)
+        self.arrays = {t: program.name(f"{t.name}_{'samples' if t in program.data else 'cells'}") for t in (*stored(program), *program.data)}
         self.entries: dict[tuple[Tensor, tuple[int, ...]], sp.Symbol] = {}
         self.constants = Constants({program.step}, program.name)
 
@@ -103,7 +104,7 @@ class _Scalars:
     def cells(self, tensor: Tensor) -> list[tuple[str, str]]:
         """(variable, place in its array) of every entry of a tensor that lives from step to step."""
         return [
-            (self.scalar(tensor, index).name, f"{tensor.name}_cells[{', '.join(map(str, squeezed(index, tensor.shape))) or '()'}]")
+            (self.scalar(tensor, index).name, f"{self.arrays[tensor]}[{', '.join(map(str, squeezed(index, tensor.shape))) or '()'}]")
             for index in itertools.product(*map(range, _extents(tensor.shape, self.batch)))
         ]
 
@@ -114,7 +115,7 @@ class _Scalars:
             if (tensor, index) in self.entries:
                 rest = [str(i) for i, size in zip(index, tensor.shape, strict=True) if size != 1 and size is not self.batch]
                 where = [self.words["sample"]] * (self.batch in tensor.shape) + rest
-                lines.append(f"{self.entries[tensor, index].name} = {tensor.name}_samples[{', '.join(where) or '()'}]")
+                lines.append(f"{self.entries[tensor, index].name} = {self.arrays[tensor]}[{', '.join(where) or '()'}]")
         return lines
 
     def source(self) -> str:
@@ -124,10 +125,11 @@ class _Scalars:
         body = self.lines()
         fetch = [line for t in program.data for line in self.fetch(t)]
         parts = {
-            "unpack": indented([*taken(w["values"], [f"{t.name}_cells" for t in places]), *taken(w["data"], [f"{t.name}_samples" for t in program.data])], 1),
+            "unpack": indented([*taken(w["values"], [self.arrays[t] for t in places]), *taken(w["data"], [self.arrays[t] for t in program.data])], 1),
             "load": indented([f"{variable} = {cell}" for variable, cell in kept], 1),
             "body": indented([*fetch, *body], 2),
             "store": indented([f"{cell} = {variable}" for variable, cell in kept], 1),
+            "imported": imported(self.kernels),
             "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels),
         }
         return fold(_MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
@@ -146,7 +148,7 @@ import math
 import numpy as np
 from numba import njit
 
-from symbackprop.codegen import kernels as {kernels}
+from symbackprop.codegen import {imported}
 
 {real} = np.{dtype}
 {helpers}
@@ -156,7 +158,8 @@ def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {o
     """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
 
     There are fewer if a loss is not finite, which is found before that sample's update. `{t}`: updates made before.
-    `{order}`: the numbers of the samples in each epoch, or nothing. `{means}`: of each epoch's losses, to which these are added.
+    `{order}`: the numbers of the samples in each epoch, or nothing. `{means}`: for each epoch the mean of its
+    losses, made by adding.
     """
 {unpack}
 {load}

@@ -74,6 +74,10 @@ class _Native:
             self.named[symbol] = place.name
         self.samples = {t: name(f"{t.name}_samples") for t in program.data if batch is not None and batch in t.shape}
         self.rows = {t: name(f"{t.name}_rows") for t in self.samples}
+        # What stands alone is kept in an array without axes.
+        alone = [t for t in (*stored(program), *program.data) if t not in self.samples and not _whole(t.shape)]
+        self.cells = {t: name(f"{t.name}_cell") for t in alone}
+        self.totals: dict[Tensor, str] = {}  # a sum → the variable that gathers it
         self.statements = self.lowered.statements
         self.defined = {symbol: at for at, s in enumerate(self.statements) for symbol in written(s)}
         self.users: dict[Tensor, list[int]] = {}
@@ -211,7 +215,11 @@ class _Native:
         return lines
 
     def total(self, line: Line) -> str:
-        return self.spelled(line.symbol) if not line.index else f"{self.words['total']}_{line.symbol.name}"
+        if not line.index:
+            return self.spelled(line.symbol)
+        if line.symbol not in self.totals:
+            self.totals[line.symbol] = self.program.name(f"total_{line.symbol.name}")
+        return self.totals[line.symbol]
 
     def turn(self, statement: Pass, at: int) -> tuple[list[str], list[str]]:
         """The lines of one turn of the loops: what is computed, then what is stored, so that nothing is overwritten before it is read."""
@@ -257,16 +265,13 @@ class _Native:
         for at, statement in enumerate(self.statements):
             body += self.statement(statement, at)
         places = stored(program)
-        scalars = [t for t in places if not _whole(t.shape)]
-        cells = {t: program.name(f"{t.name}_cell") for t in scalars}
         buffers = self.buffers()
-        unpack = taken(w["values"], [cells.get(t, t.name) for t in places])
-        inputs = [self.samples.get(t, t.name) for t in program.data]
+        unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])
+        inputs = [self.samples.get(t, self.cells.get(t, t.name)) for t in program.data]
         unpack += taken(w["data"], inputs)
         names = [*(d.name for d in program.system.dims if d is not self.batch), *self.sizes.values()]
         unpack += taken(w["sizes"], names)
-        unpack += [f"{t.name} = {t.name}_[()]" for t in program.data if t not in self.samples and not _whole(t.shape)]
-        unpack += [f"{t.name} = {cell}[()]" for t, cell in cells.items()]
+        unpack += [f"{t.name} = {cell}[()]" for t, cell in self.cells.items()]
         views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
         views += taken(w["room"], [b.name for b in buffers])
         views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
@@ -274,8 +279,9 @@ class _Native:
             "unpack": indented(unpack, 1),
             "views": indented(views, 2),
             "body": indented(body, 3),
+            "imported": imported(self.kernels),
             "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels),
-            "store": indented([f"{cell}[()] = {t.name}" for t, cell in cells.items()], 1),
+            "store": indented([f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places], 1),
         }
         module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
         return NativeSource(fold(module), (*(d for d in program.system.dims if d is not self.batch), *self.sizes), buffers)
@@ -303,6 +309,11 @@ def compiled_helpers(names: set[str], kernels: str) -> str:
     return "".join(f"\n\n@njit(**{kernels}.COMPILED)\n{text}\n" for text in helper_source(names, scalar=True))
 
 
+def imported(kernels: str) -> str:
+    """The kernels under the name that the network leaves them."""
+    return "kernels" if kernels == "kernels" else f"kernels as {kernels}"
+
+
 def indented(lines: list[str], depth: int) -> str:
     return "\n".join("    " * depth + line for line in lines)
 
@@ -327,18 +338,18 @@ import math
 import numpy as np
 from numba import njit
 
-from symbackprop.codegen import kernels as {kernels}
+from symbackprop.codegen import {imported}
 
 {real} = np.{dtype}
 {helpers}
 
 @njit(**{kernels}.COMPILED)
 def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {means}):
-    """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made: fewer if a loss is not finite,
-    which is found before that batch's update.
+    """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
 
-    `{t}`: updates made before. `{order}`: the numbers of the samples in each epoch, or nothing. `{rest}`: the buffers of a
-    smaller last batch. `{means}`: of each epoch's losses over its samples, to which the updates are added.
+    There are fewer if a loss is not finite, which is found before that batch's update.
+    `{t}`: updates made before. `{order}`: the numbers of the samples in each epoch, or nothing.
+    `{rest}`: the buffers of a smaller last batch. `{means}`: for each epoch the mean of its losses, made by adding.
     """
 {unpack}
     {full} = {samples} // {size}  # whole batches in an epoch
