@@ -171,6 +171,16 @@ def test_a_network_may_use_the_names_of_the_code(interpreted):
         np.testing.assert_allclose(found.weights[name], value, rtol=1e-12, err_msg=name)
 
 
+def test_dimensions_are_known_by_their_names(interpreted):
+    """SymPy forgets symbols when its cache is full, and makes them anew."""
+    from sympy.core.cache import clear_cache
+
+    net, _, data, _ = RUNS["tanh, RMSprop"]
+    clear_cache()
+    losses, _ = interpreted(net, sbp.SGD(0.1), net.initialize(1), data)
+    assert math.isfinite(losses[0])
+
+
 def test_nothing_is_allocated_after_the_first_step():
     from numba.core.runtime import _nrt_python, rtsys
 

@@ -28,7 +28,7 @@ _LOOPING = (AlongAxis, Scatter, Take, OneHot)
 
 def is_small(program: Program, batch: Dim | None) -> bool:
     """Whether a program for one sample is written out in scalars."""
-    if any(d is not batch for d in program.system.dims) or any(e.expr.has(*_LOOPING) for e in program.equations):
+    if any(d != batch for d in program.system.dims) or any(e.expr.has(*_LOOPING) for e in program.equations):
         return False
     return sum(math.prod(_extents(e.symbol.shape, batch)) for e in program.equations) <= ENTRIES
 
@@ -79,7 +79,7 @@ class _Scalars:
             return self.scalar(tensor, tuple(map(int, index)))
         if isinstance(expr, Tensor):
             return expr if expr is self.program.step else self.scalar(expr, ())
-        if expr is self.batch:
+        if expr == self.batch:
             return sp.S.One
         return expr.func(*map(self.written_out, expr.args)) if expr.args else expr
 
@@ -113,7 +113,7 @@ class _Scalars:
         lines = []
         for index in itertools.product(*map(range, _extents(tensor.shape, self.batch))):
             if (tensor, index) in self.entries:
-                rest = [str(i) for i, size in zip(index, tensor.shape, strict=True) if size != 1 and size is not self.batch]
+                rest = [str(i) for i, size in zip(index, tensor.shape, strict=True) if size != 1 and size != self.batch]
                 where = [self.words["sample"]] * (self.batch in tensor.shape) + rest
                 lines.append(f"{self.entries[tensor, index].name} = {self.arrays[tensor]}[{', '.join(where) or '()'}]")
         return lines

@@ -269,7 +269,7 @@ class _Native:
         unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])
         inputs = [self.samples.get(t, self.cells.get(t, t.name)) for t in program.data]
         unpack += taken(w["data"], inputs)
-        names = [*(d.name for d in program.system.dims if d is not self.batch), *self.sizes.values()]
+        names = [*(d.name for d in program.system.dims if d != self.batch), *self.sizes.values()]
         unpack += taken(w["sizes"], names)
         unpack += [f"{t.name} = {cell}[()]" for t, cell in self.cells.items()]
         views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
@@ -284,7 +284,7 @@ class _Native:
             "store": indented([f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places], 1),
         }
         module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
-        return NativeSource(fold(module), (*(d for d in program.system.dims if d is not self.batch), *self.sizes), buffers)
+        return NativeSource(fold(module), (*(d for d in program.system.dims if d != self.batch), *self.sizes), buffers)
 
     def fetch(self) -> list[str]:
         """The samples of this batch: a view of all, or the rows that the order names."""
@@ -294,7 +294,7 @@ class _Native:
         for t in self.program.data:
             if t not in self.samples:
                 continue
-            if t.shape[0] is not self.batch or self.batch in t.shape[1:]:
+            if t.shape[0] != self.batch or self.batch in t.shape[1:]:
                 raise UnsupportedError(f"data {t.name!r} has the samples along axis {t.shape.index(self.batch)}; compiled code needs them along the first")
             lines.append(f"{t.name} = {self.kernels}.rows({self.samples[t]}, {w['order']}, {begin}, {w['n']}, {self.rows[t]})")
         return lines
