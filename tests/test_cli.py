@@ -565,7 +565,8 @@ def test_an_interrupt_ends_quietly():
         time.sleep(0.5)
         started.send_signal(signal.SIGINT)
         assert started.communicate(timeout=60) == (b"", b"")
-        assert started.returncode == 130
+        # Python ends itself by the signal if the interrupt came while a text was being run, as compilers do; a shell shows both as 130.
+        assert started.returncode in (130, -signal.SIGINT)
 
 
 def test_standard_input_is_a_file_called_dash():

@@ -7,6 +7,7 @@ Every equation is read as its index form (graph.operators state it), so this mod
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -46,6 +47,11 @@ class Line:
     index: Index
     value: sp.Expr
     adds: bool = False
+
+    @cached_property
+    def reads(self) -> list[tuple[Tensor, Index]]:
+        """The entries that the value reads."""
+        return list(_entries(self.value))
 
 
 @dataclass
@@ -102,7 +108,7 @@ def written(statement: Statement) -> list[Tensor]:
     return [] if isinstance(statement, Check) else [statement.symbol]
 
 
-def reads(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
+def _entries(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
     """The entries that an expression reads."""
     for part in expr.atoms(sp.Indexed, Tensor):
         if isinstance(part, sp.Indexed):
@@ -115,7 +121,7 @@ def reads(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
 def read_by(statement: Statement) -> set[Tensor]:
     """The tensors that a statement reads."""
     if isinstance(statement, Pass):
-        return {t for line in statement.lines for t, _ in reads(line.value)}
+        return {t for line in statement.lines for t, _ in line.reads}
     if isinstance(statement, Product):
         return {statement.a[0], statement.b[0], *tensors_in(statement.alpha), *tensors_in(statement.beta)}
     return {statement.loss} if isinstance(statement, Check) else set(statement.operands)
@@ -133,6 +139,7 @@ class _Lowering:
         self.letters = [index_symbol(self.name(c)) for c in "ijklpqrs"]
         self.result = Lowered()
         self.statements = self.result.statements
+        self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
         self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it
         self.barrier = 0  # updates stay behind the check of the loss
         self.constants = Constants({program.step, *program.system.dims}, self.name)
@@ -227,6 +234,7 @@ class _Lowering:
     def line(self, axes: tuple[tuple[sp.Symbol, Dimension], ...], line: Line) -> None:
         """Into the latest pass over the same axes that comes after what the line reads, or into a new one."""
         line.value = self.constants(line.value)
+        self.lines[line.symbol] = line
         at = self.room(axes, line)
         if at is None:
             self.add(Pass(axes, [line]))
@@ -238,24 +246,23 @@ class _Lowering:
 
     def room(self, axes: tuple[tuple[sp.Symbol, Dimension], ...], line: Line) -> int | None:
         own = tuple(i for i, _ in axes)
-        needed = list(reads(line.value))
         last = len(self.statements) - 1
-        first = max([max(0, last - LOOK_BACK), *(self.place[t] for t, _ in needed if t in self.place)])
+        first = max([max(0, last - LOOK_BACK), *(self.place[t] for t, _ in line.reads if t in self.place)])
         if line.symbol in self.program.places:  # what is overwritten may be read by whatever stands between
             first = max(first, last, self.barrier)
         for at in range(last, first - 1, -1):
             found = self.statements[at]
-            if isinstance(found, Pass) and found.axes == axes and self.fits(found, own, needed, line):
+            if isinstance(found, Pass) and found.axes == axes and self.fits(at, found, own, line):
                 return at
         return None
 
-    def fits(self, found: Pass, own: Index, needed: list[tuple[Tensor, Index]], line: Line) -> bool:
+    def fits(self, at: int, found: Pass, own: Index, line: Line) -> bool:
         """Whether all that the line reads is there when a turn of the pass comes to it, and nothing that it overwrites is read later."""
-        inside = {other.symbol: other for other in found.lines}
+        inside = [(self.lines[t], index) for t, index in line.reads if self.place.get(t) == at]
+        if any(other.adds or index != other.index for other, index in inside):
+            return False
         old = self.old(line.symbol) if line.symbol in self.program.places else set()
-        return all(t not in inside or (not inside[t].adds and index == inside[t].index) for t, index in needed) and all(
-            t not in old or index == own for other in found.lines for t, index in reads(other.value)
-        )
+        return not old or all(t not in old or index == own for other in found.lines for t, index in other.reads)
 
     def old(self, symbol: Tensor) -> set[Tensor]:
         """The values that lie where this one will be written."""
@@ -361,4 +368,4 @@ class _Lowering:
         return True
 
 
-__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "lower", "read_by", "reads", "written"]
+__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "lower", "read_by", "written"]

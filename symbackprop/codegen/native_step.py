@@ -13,7 +13,7 @@ import sympy as sp
 
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.loops import Call, Line, Lowered, Pass, Product, Statement, lower, read_by, reads, written
+from symbackprop.codegen.loops import Call, Line, Lowered, Pass, Product, Statement, lower, read_by, written
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
@@ -80,6 +80,7 @@ class _Native:
         self.totals: dict[Tensor, str] = {}  # a sum → the variable that gathers it
         self.statements = self.lowered.statements
         self.defined = {symbol: at for at, s in enumerate(self.statements) for symbol in written(s)}
+        self.order = {symbol: i for i, symbol in enumerate(self.defined)}
         self.users: dict[Tensor, list[int]] = {}
         for at, statement in enumerate(self.statements):
             for t in read_by(statement):
@@ -109,9 +110,9 @@ class _Native:
                 continue
             own = tuple(i for i, _ in statement.axes)
             made = [line.symbol for line in statement.lines if line.symbol in self.arrays and not line.adds]
-            entries = [entry for line in statement.lines for entry in reads(line.value)]
+            entries = [entry for line in statement.lines for entry in line.reads]
             read = {t for t, _ in entries}
-            for old in [t for t in self.defined if t in read and t in self.arrays]:
+            for old in sorted(read & self.arrays, key=self.order.__getitem__):
                 if not made or self.defined[old] == at or self.users[old][-1] != at:
                     continue
                 if all(index == own for t, index in entries if t is old) and _whole(old.shape) == _whole(made[0].shape):
@@ -225,20 +226,23 @@ class _Native:
         """The lines of one turn of the loops: what is computed, then what is stored, so that nothing is overwritten before it is read."""
         own = tuple(i for i, _ in statement.axes)
         computed, stores = [], []
+        last_read: dict[Tensor, int] = {}  # a symbol, or the one whose memory it lies in → the last line that reads it
+        last_written: dict[Tensor, int] = {}  # memory → the last line that writes there
         for number, line in enumerate(statement.lines):
-            rest = statement.lines[number + 1 :]
+            last_written[self.memory(line.symbol)] = number
+            for t, _ in line.reads:
+                last_read[t] = last_read[self.memory(t)] = number
+        for number, line in enumerate(statement.lines):
+            memory = self.memory(line.symbol)
             value = self.printer.plain(line.value)
             if line.adds:
                 leading = line.index == own[: len(line.index)]
                 target = self.total(line) if leading else self.entry(line.symbol, line.index)
                 computed.append(f"{target} += {value}")
                 continue
-            keeps = line.symbol in self.arrays or (
-                line.symbol in self.program.places and all(self.memory(other.symbol) is not self.memory(line.symbol) for other in rest)
-            )
+            keeps = line.symbol in self.arrays or (line.symbol in self.program.places and last_written[memory] == number)
             target = f"{self.array(line.symbol)}[{', '.join(map(self.whole.plain, line.index))}]"
-            following = [t for other in rest for t, _ in reads(other.value)]
-            if keeps and line.symbol not in following and self.memory(line.symbol) not in map(self.memory, following):
+            if keeps and max(last_read.get(line.symbol, -1), last_read.get(memory, -1)) <= number:
                 computed.append(f"{target} = {value}")
                 continue
             held = self.program.name("_".join([line.symbol.name, *(i.name for i in own)]))
