@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic, overload
 
 # A sum may be regrouped, which is what lets it be vectorised; infinities and NaN keep their meaning.
-COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
+COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
 _EXACT = {**COMPILED, "fastmath": {"contract"}}  # the argument reductions below rely on the order of their operations
 
 # --- functions -----------------------------------------------------------------------------------------------------------
