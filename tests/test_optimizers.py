@@ -13,6 +13,7 @@ from symbackprop.codegen.load import load_source
 from symbackprop.errors import NetworkError
 from symbackprop.training.engines import ArrayEngine, ScalarEngine
 from symbackprop.training.feed import Batches
+from symbackprop.training.native import NativeEngine
 
 STEPS = 50
 t = sp.Symbol("t")
@@ -142,7 +143,20 @@ def scalar_run(case, optimizer):
     return dict(trainer.weights), history.loss
 
 
+def native_run(case, optimizer):
+    """The source that is made to be compiled, run by Python: loops over arrays, and straight scalars where there is one sample."""
+    trainer = case.net.trainer(optimizer, weights=case.weights)
+    engine = NativeEngine(trainer.system, trainer.rule, "float64")
+    feed = trainer._check(case.data)
+    native, compiled = engine.code(feed.samples)
+    engine._codes[engine.small and feed.samples == 1] = native, compiled.py_func
+    updates, losses = engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, feed.samples, epochs=STEPS))
+    assert updates == trainer.steps == STEPS
+    return dict(trainer.weights), losses
+
+
 RUNS = [(Tensors, module_run), (Tensors, array_run), (Scalars, module_run), (Scalars, array_run), (Scalars, scalar_run)]
+RUNS += [(Tensors, native_run), (Scalars, native_run)]
 
 
 @pytest.mark.parametrize("name", PAIRS)
