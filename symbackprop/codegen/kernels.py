@@ -180,21 +180,6 @@ def first_max(out: Any, x: Any) -> None:
 
 
 @njit(**COMPILED)
-def softmax(out: Any, x: Any) -> None:
-    """exp(x) / sum(exp(x)), without overflow."""
-    for i in range(x.shape[0]):
-        for k in range(x.shape[2]):
-            largest = _largest(x, i, k)
-            for j in range(x.shape[1]):
-                out[i, j, k] = exp(x[i, j, k] - largest)
-            total = largest * 0
-            for j in range(x.shape[1]):
-                total += out[i, j, k]
-            for j in range(x.shape[1]):
-                out[i, j, k] /= total
-
-
-@njit(**COMPILED)
 def _log_sum(x: Any, i: int, k: int, shift: Any) -> Any:
     total = 0.0
     for j in range(x.shape[1]):
@@ -210,17 +195,6 @@ def log_sum_exp(out: Any, x: Any) -> None:
             largest = _largest(x, i, k)
             shift = np.float64(largest) if math.isfinite(largest) else 0.0
             out[i, k] = shift + _log_sum(x, i, k, shift)
-
-
-@njit(**COMPILED)
-def log_softmax(out: Any, x: Any) -> None:
-    """log(softmax(x)), without overflow."""
-    for i in range(x.shape[0]):
-        for k in range(x.shape[2]):
-            largest = _largest(x, i, k)
-            total = _log_sum(x, i, k, largest)
-            for j in range(x.shape[1]):
-                out[i, j, k] = x[i, j, k] - largest - total
 
 
 @njit(**COMPILED)

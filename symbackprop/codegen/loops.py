@@ -23,17 +23,15 @@ from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
-from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSoftmax, LogSumExp, Softmax
+from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
 from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
-# Operators with a kernel, and what they are along an axis of size one: a number, or None for the operand itself.
+# Operators with a kernel (softmaxes are taken apart before, by `lowered`), and what they are along an axis of size one: a number, or None for the operand itself.
 KERNELS: dict[Any, tuple[str, int | None]] = {
     AxisMax: ("axis_max", None),
     FirstMax: ("first_max", 1),
     LogSumExp: ("log_sum_exp", None),
-    Softmax: ("softmax", 1),
-    LogSoftmax: ("log_softmax", 0),
 }
 
 LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear

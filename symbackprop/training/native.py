@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from functools import cache
 from time import perf_counter
 from typing import Any
@@ -15,11 +16,12 @@ from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.lower import lowered
 from symbackprop.codegen.native_scalars import is_small, native_scalars
 from symbackprop.codegen.native_step import Buffer, NativeSource, native_source
-from symbackprop.codegen.program import Program, training_program
+from symbackprop.codegen.program import training_program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.codegen.schedule import scheduled
 from symbackprop.graph.equations import System
 from symbackprop.graph.labels import index_data
+from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
@@ -43,19 +45,15 @@ class NativeEngine:
     def __init__(self, system: System, rule: Rule, dtype: str) -> None:
         self.single = is_single_sample(system)
         self.system = lift(system) if self.single else system
-        self.rule = rule
         self.dimension = batch_dimension(self.system)
         self.dtype = np.dtype(dtype)
         self.labels = index_data(self.system)
-        self.program = self.made()
+        self.program = scheduled(lowered(training_program(self.system, rule)))
         self.small = is_small(self.program, self.dimension)
         self._codes: dict[bool, tuple[NativeSource, Any]] = {}
         self._memory: dict[Any, tuple[Array, ...]] = {}
         self._fed: tuple[Feed, tuple[Array, ...]] | None = None
         self._rate = 0.0  # updates a second
-
-    def made(self) -> Program:
-        return scheduled(lowered(training_program(self.system, self.rule)))
 
     @property
     def source(self) -> str:
@@ -66,7 +64,8 @@ class NativeEngine:
         """What runs batches of this size: for single samples of a small network scalars, else loops over arrays."""
         scalars = self.small and size == 1
         if scalars not in self._codes:
-            native = (native_scalars if scalars else native_source)(self.made(), self.dtype.name, self.dimension)
+            program = replace(self.program, name=Namer(self.program.name.taken))  # each source hands out names of its own
+            native = (native_scalars if scalars else native_source)(program, self.dtype.name, self.dimension)
             self._codes[scalars] = native, load_cached(native.source, "native").run
         return self._codes[scalars]
 
