@@ -43,7 +43,9 @@ def cache_folder() -> Path:
 @lru_cache(maxsize=64)
 def load_source(source: str, title: str) -> ModuleType:
     """Import generated source as a module. Its file, `module.__file__`, lives as long as the process."""
-    return _load(_folder() / f"{title}_{load_source.cache_info().misses}.py", source)
+    path = _folder() / f"{title}_{load_source.cache_info().misses}.py"
+    path.write_text(source, encoding="utf-8")
+    return _load(path)
 
 
 @lru_cache(maxsize=64)
@@ -54,13 +56,11 @@ def load_cached(source: str, title: str) -> ModuleType:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(source)
         os.replace(file.name, path)  # another process sees the whole file or none
-    return _load(path, source, listed=True)
+    return _load(path, listed=True)
 
 
-def _load(path: Path, source: str, listed: bool = False) -> ModuleType:
+def _load(path: Path, listed: bool = False) -> ModuleType:
     """`listed`: under its name in `sys.modules`, where compilers look for the module of a function."""
-    if not path.exists():
-        path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -27,7 +27,8 @@ from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, 
 from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
-# Operators with a kernel (softmaxes are taken apart before, by `lowered`), and what they are along an axis of size one: a number, or None for the operand itself.
+# Operators with a kernel, and what they are along an axis of size one: a number, or None for the operand itself.
+# Softmaxes are taken apart before, by `lowered`.
 KERNELS: dict[Any, tuple[str, int | None]] = {
     AxisMax: ("axis_max", None),
     FirstMax: ("first_max", 1),

@@ -170,19 +170,18 @@ class Trainer:
         work, so that a run can be repeated exactly."""
         if self.backend == "numba":
             return self._native_engine(batch)
-        engine = self._numpy_engine(batch)
-        if self.backend == "numpy" or self._unsupported:
-            return engine
-        long = self.compiled or (feed is not None and updates * engine.seconds(feed, batch) >= LONG)
-        if not long or not native.installed():
-            return engine
+        if self.backend == "numpy" or self._unsupported or not native.installed():
+            return self._numpy_engine(batch)
+        long = self.compiled or (feed is not None and updates * self._numpy_engine(batch).seconds(feed, batch) >= LONG)
+        if not long:
+            return self._numpy_engine(batch)
         try:
-            found = self._native_engine(batch)
+            engine = self._native_engine(batch)
         except UnsupportedError:
             self._unsupported = True
-            return engine
+            return self._numpy_engine(batch)
         self.compiled = True
-        return found
+        return engine
 
     def _numpy_engine(self, batch: int) -> ScalarEngine | ArrayEngine:
         """Scalars one at a time run on floats; a batch of them, and any array, in NumPy."""
