@@ -28,7 +28,8 @@ from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
-from symbackprop.layers import dense, mlp
+from symbackprop.layers.dense import dense
+from symbackprop.layers.mlp import mlp
 from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
 from symbackprop.reading import load, parse

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from symbackprop.errors import ParseError
-from symbackprop.layers import LOSSES, dense
+from symbackprop.layers.dense import dense
+from symbackprop.layers.mlp import LOSSES
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function

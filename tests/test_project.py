@@ -60,6 +60,8 @@ LEFT_OF = {
     "audit": {"graph", "calculus", "latex", "codegen", "training"},
     "text": {"graph"},
     "display": {"graph", "calculus", "latex", "codegen", "training", "derivation"},
+    # What stands on top of the folders is what a user touches, and layers are written as a user would write them.
+    "layers": {"graph", "losses", "network"},
     # The command line is on top of everything, the files that stand on top of the folders included.
     "cli": {"graph", "calculus", "latex", "codegen", "training", "text", "derivation", "audit", "display", "network", "reading", "check"},
 }
