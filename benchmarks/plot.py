@@ -1,5 +1,6 @@
 """The plot: for each network, how many times as long as this project's best everything else takes."""
 
+from math import ceil, floor, log10
 from typing import Any
 
 from benchmarks.candidates import CANDIDATES, OURS
@@ -59,10 +60,18 @@ def bars(axis: Any, times: dict[str, float]) -> None:
         axis.annotate(text, (r, place), (4, 0), textcoords="offset points", va="center", fontsize=9, bbox=clear)
     axis.set_xscale("log")
     axis.set_xlim(low, high)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_xticks(ticks(low, high), [f"{value:,.10g}" for value in ticks(low, high)])
     axis.xaxis.set_minor_formatter(lambda *_: "")
     axis.tick_params(labelsize=9)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, with 2 and 5 between them on a short axis, and every other one alone on a long axis."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    short, long = high / low < 200, high / low > 1e5
+    values = [digit * 10.0**k for k in powers for digit in ((1, 2, 5) if short else (1,)) if not long or k % 2 == 0]
+    return [value for value in values if low <= value <= high]
 
 
 def color(name: str) -> str:
