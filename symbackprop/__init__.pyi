@@ -5,6 +5,7 @@ from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
 from symbackprop.derivation.steps import Section, Step
+from symbackprop.derivative import derivative
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (
@@ -76,6 +77,7 @@ __all__ = [
     "cross_entropy",
     "data",
     "dense",
+    "derivative",
     "einsum",
     "elu",
     "evaluate",

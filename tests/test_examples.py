@@ -522,3 +522,33 @@ def test_digits_train_as_torch_does(example, close):
     assert_same(close, trainer.weights, weights)
     held_out = loss({n: torch.tensor(w) for n, w in weights.items()}, torch.tensor(unseen), torch.tensor(unseen_labels)).item()
     close(trainer.loss(X=unseen, labels=unseen_labels), held_out)
+
+
+# --- a physics-informed network -----------------------------------------------------------------------------------------------
+
+
+def test_the_network_learns_the_sine_from_its_equation(example):
+    physics = example("physics_informed")
+    trainer, _ = physics.train(physics.network())
+    assert physics.error(trainer) < 2e-3
+
+
+def test_physics_informed_updates_are_those_of_torch(example, close):
+    """The second derivative by torch's autograd, twice."""
+    physics = example("physics_informed")
+    net = physics.network()
+    start = {name: np.array(w) for name, w in net.trainer(sbp.SGD(lr=1)).weights.items()}
+    points = np.linspace(0, physics.END, 64)[:, None]
+
+    def loss(w, x):
+        x = x.clone().requires_grad_()
+        a = torch.tanh(torch.tanh(x @ w["W_1"] + w["b_1"]) @ w["W_2"] + w["b_2"])
+        u = x + x**2 * (a @ w["W_3"] + w["b_3"])
+        (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
+        return ((bend + u) ** 2).mean()
+
+    trainer = net.trainer(sbp.Adam(lr=1e-3), weights=start)
+    trainer.fit({"x": points}, epochs=20)
+    weights, _ = torch_train(start, loss, [{"x": points}], 20, torch.optim.Adam, lr=1e-3)
+    assert_same(close, trainer.weights, weights, 1e-8)

@@ -97,7 +97,8 @@ class TensorLatex(LatexPrinter):
         if isinstance(expr, Reshape) and expr.moves_unit_axes():
             return self.level(expr.operands[0])
         if isinstance(expr, Operator):
-            return MATRIX if expr.is_juxtaposed else ATOM if not self.plain(expr).endswith("}") else POWER
+            text = self.plain(expr)
+            return MATRIX if expr.is_juxtaposed else POWER if text.endswith("}") and "^" in text else ATOM
         if isinstance(expr, sp.Pow):
             return PRODUCT if self._is_square(expr) else POWER
         if isinstance(expr, (Tensor, sp.Symbol, sp.Indexed, sp.exp)):

@@ -182,14 +182,16 @@ class Broadcast(Operator):
 
     @property
     def is_juxtaposed(self) -> bool:  # type: ignore[override]
-        return self.rank == 2 or (self.rank == 1 and self.operands[0] != 1)
+        return (self.rank == 2 and (self.shape[1] != 1 or self.operands[0] != 1)) or (self.rank == 1 and self.operands[0] != 1)
 
     def latex_form(self, p: LatexPrinter) -> str:
         (x,) = self.operands
         if self.rank == 1 and not self.axes:
             return rf"{p.factor(x)} \mathbf{{1}}" if x != 1 else r"\mathbf{1}"
         if self.rank == 2 and not self.axes:
-            return (f"{p.factor(x)} " if x != 1 else "") + r"\mathbf{1} \mathbf{1}^{\top}"
+            rows, columns = self.shape  # one column of ones, one row of them, or both
+            ones = r"\mathbf{1}" if columns == 1 else r"\mathbf{1}^{\top}" if rows == 1 else r"\mathbf{1} \mathbf{1}^{\top}"
+            return (f"{p.factor(x)} " if x != 1 else "") + ones
         if self.rank == 2 and len(self.axes) == 1:
             return rf"\mathbf{{1}} {p.atom(x)}^{{\top}}" if self.axes == (1,) else rf"{p.factor(x)} \mathbf{{1}}^{{\top}}"
         return p.call(r"\operatorname{broadcast}", x)
