@@ -27,6 +27,7 @@ from symbackprop.graph.operators.products import reduce_sum as sum
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
 from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
+from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
 from symbackprop.layers.dense import dense
@@ -104,6 +105,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "solve",
     "step",
     "sum",
     "take",

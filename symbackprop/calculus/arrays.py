@@ -13,7 +13,8 @@ import sympy as sp
 
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.index import IndexForm, distinct
-from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
+from symbackprop.graph.operators.reduction import BigMax, IsFirstMax, OverIndex
+from symbackprop.graph.operators.solve import InverseEntry
 from symbackprop.graph.shapes import numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -60,8 +61,7 @@ class Arrays:
     def entries(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int]) -> Array:
         """The value of an index form: an array with an axis for each of the free `indices` (symbol → size), in their order."""
         expr = distinct(without_partials(expr).xreplace(self.sizes))
-        bound = {part.args[1][0]: int(part.args[1][2]) + 1 for part in sp.preorder_traversal(expr) if isinstance(part, (BigMax, IsFirstMax))}
-        bound |= {k: int(high) + 1 for part in expr.atoms(sp.Sum) for k, _, high in part.limits}
+        bound = {k: int(high) + 1 for part in sp.preorder_traversal(expr) if isinstance(part, (sp.Sum, OverIndex)) for k, _, high in part.limits}
         evaluator = _Evaluator(self.numbers, {**{k: n for k, n in bound.items() if k not in indices}, **indices})
         value = np.asarray(evaluator.value(expr))
         kept = [evaluator.axes[k] for k in indices]
@@ -96,6 +96,8 @@ class _Evaluator:
             return self._sum(expr)
         if isinstance(expr, (BigMax, IsFirstMax)):
             return self._largest(expr)
+        if isinstance(expr, InverseEntry):
+            return self._inverse(expr)
         return self._elementwise(expr)
 
     def _entry(self, array: Array, index: Sequence[Any]) -> Any:
@@ -121,6 +123,19 @@ class _Evaluator:
         if isinstance(expr, BigMax):
             return body.max(axis=axis, keepdims=True)
         return (body.argmax(axis=axis, keepdims=True) == self.value(expr.args[2])) * 1.0
+
+    def _inverse(self, expr: InverseEntry) -> Any:
+        body = np.asarray(self.value(expr.args[0]), dtype=float)
+        body = body.reshape((1,) * (len(self.axes) - body.ndim) + body.shape)
+        at = [self.axes[k] for k, _, _ in expr.limits]
+        size = self.sizes[expr.limits[0][0]]
+        moved = np.moveaxis(body, at, (-2, -1))
+        inverses = np.linalg.inv(np.broadcast_to(moved, (*moved.shape[:-2], size, size)))
+        inverses = np.moveaxis(inverses, (-2, -1), at)
+        places: list[Any] = [np.arange(n).reshape([-1 if a == b else 1 for b in range(body.ndim)]) for a, n in enumerate(inverses.shape)]
+        for axis, index in zip(at, expr.args[3:], strict=True):
+            places[axis] = np.asarray(self.value(index)).astype(int)
+        return inverses[tuple(np.broadcast_arrays(*places))]
 
     def _elementwise(self, expr: sp.Basic) -> Any:
         """One operation on what its arguments are worth."""

@@ -16,6 +16,7 @@ from symbackprop.graph.operators.gather import OneHot, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, expand_axes, reshape
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
+from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor, declare
 
@@ -131,6 +132,17 @@ def _(operator: Concatenate, new: list[sp.Expr], n: Dimension) -> sp.Expr:
 @lift_operator.register
 def _(operator: AlongAxis, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return operator.func(*operator.parameters, *new)
+
+
+@lift_operator.register
+def _(operator: Solve, new: list[sp.Expr], n: Dimension) -> sp.Expr:
+    a, b = [
+        x if moved else Broadcast(ints((n, *shape_of(x))), ints(range(1, rank_of(x) + 1)), x)
+        for x, moved in zip(new, _changed(operator, new), strict=True)
+    ]
+    if operator.rank > 1:
+        return Solve(a, b)
+    return reshape(Solve(a, expand_axes(b, (-1,), 3)), (n, *operator.shape))  # vectors of several samples are matrices of one column
 
 
 @lift_operator.register

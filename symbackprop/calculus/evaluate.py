@@ -30,6 +30,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Heaviside": lambda x, at_zero=0.5: mpmath.mpf(int(x > 0)) if x else mpmath.mpf(at_zero),
     "Max": max,
     "Min": min,
+    "inverse_entry": lambda entry, size, i, j: mpmath.inverse(mpmath.matrix([[entry(p, q) for q in range(size)] for p in range(size)]))[i, j],
 }
 
 

@@ -13,7 +13,7 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.graph.operators.base import Index, IndexSum, Operator
-from symbackprop.graph.operators.reduction import BigMax, IsFirstMax
+from symbackprop.graph.operators.reduction import OverIndex
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -118,13 +118,13 @@ def relettered(expr: sp.Expr, taken: Iterable[str] = (), sizes: dict[str, Any] |
 
     `sizes` holds how far each letter runs; what is written side by side shares it, so that a letter runs over one size there.
     """
-    if not expr.has(sp.Sum):
+    if not expr.has(sp.Sum, OverIndex):
         return expr
     sizes = {} if sizes is None else sizes
     used = {s.name for s in expr.free_symbols} | set(taken)
     table: dict[sp.Basic, sp.Basic] = {}
     for part in sp.preorder_traversal(expr):
-        for k, _, high in part.limits if isinstance(part, sp.Sum) else ():
+        for k, _, high in part.limits if isinstance(part, (sp.Sum, OverIndex)) else ():
             if k not in table and not k.name.endswith("_"):  # a named dimension has its own letter
                 letters = itertools.chain(_SUMMED, (f"{c}{n}" for n in itertools.count(1) for c in _SUMMED))
                 name = next(c for c in letters if c not in used and sizes.get(c, high) == high)
@@ -138,11 +138,11 @@ def distinct(expr: sp.Expr) -> sp.Expr:
     """The same expression with another letter for each size that a bound letter runs over."""
     if not expr.args:
         return expr
-    if isinstance(expr, (sp.Sum, BigMax, IsFirstMax)):
-        limits = expr.limits if isinstance(expr, sp.Sum) else (expr.args[1],)
+    if isinstance(expr, (sp.Sum, OverIndex)):
+        limits = expr.limits
         table = {k: index_symbol(f"{k}_to_{high}") for k, _, high in limits}
         renamed = [sp.Tuple(table[k], low, high) for k, low, high in limits]
         return expr.func(distinct(expr.args[0].xreplace(table)), *renamed, *map(distinct, expr.args[1 + len(renamed) :]))
-    if not expr.has(sp.Sum, BigMax, IsFirstMax):
+    if not expr.has(sp.Sum, OverIndex):
         return expr
     return expr.func(*(distinct(a) if isinstance(a, (sp.Expr, ExprCondPair)) else a for a in expr.args))

@@ -69,11 +69,16 @@ class SameShape(AlongAxis):
         return (*index[:at], *index[at + 1 :])
 
 
-class _OverIndex(sp.Expr):
-    """An expression with an index of its own, as SymPy's `Sum` has one: `args[0]` is the body, `args[1]` (index, first, last)."""
+class OverIndex(sp.Expr):
+    """An expression with indices of its own, as SymPy's `Sum` has them: `args[0]` is the body, then for each index (index, first, last)."""
 
     is_real = True
     is_commutative = True
+    n_indices = 1
+
+    @property
+    def limits(self) -> tuple[sp.Tuple, ...]:
+        return self.args[1 : 1 + self.n_indices]
 
     def __new__(cls, *args: Any) -> sp.Expr:
         made: sp.Expr = sp.Expr.__new__(cls, *(sp.sympify(a, strict=True) for a in args))
@@ -81,11 +86,12 @@ class _OverIndex(sp.Expr):
 
     @property
     def free_symbols(self) -> set[sp.Basic]:
-        body, (k, low, high), *rest = self.args
-        return (body.free_symbols - {k}) | low.free_symbols | high.free_symbols | set().union(*(r.free_symbols for r in rest))
+        bound = {k for k, _, _ in self.limits}
+        ends = set().union(*(end.free_symbols for _, *both in self.limits for end in both))
+        return (self.args[0].free_symbols - bound) | ends | set().union(*(r.free_symbols for r in self.args[1 + self.n_indices :]))
 
 
-class BigMax(_OverIndex):
+class BigMax(OverIndex):
     """The largest value of the body: `BigMax(entry, (k, 0, n - 1))`."""
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
@@ -104,7 +110,7 @@ class BigMax(_OverIndex):
     _numpycode = _mpmathcode = _lambdacode = _pythoncode
 
 
-class IsFirstMax(_OverIndex):
+class IsFirstMax(OverIndex):
     """1 if the body at `args[2]` is the first of its largest values, else 0. A function of its own, because a `Piecewise` in the
     condition of a `Piecewise` loses its index to SymPy's folding."""
 
