@@ -19,6 +19,7 @@ from symbackprop.errors import (
     ZeroGradientWarning,
 )
 from symbackprop.gradients import Gradient, Gradients
+from symbackprop.graph.draw import Bernoulli, Normal
 from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, reshape
@@ -29,9 +30,11 @@ from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.shapes import Dim
-from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
+from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
 from symbackprop.layers.dense import dense
+from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import mlp
+from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
 from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
@@ -46,6 +49,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Audit",
+    "Bernoulli",
     "DataError",
     "Derivation",
     "Diagram",
@@ -58,6 +62,7 @@ __all__ = [
     "History",
     "Network",
     "NetworkError",
+    "Normal",
     "Optimizer",
     "ParseError",
     "RMSprop",
@@ -71,6 +76,7 @@ __all__ = [
     "UnsupportedError",
     "ZeroGradientWarning",
     "__version__",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "check_gradients",
@@ -79,12 +85,14 @@ __all__ = [
     "data",
     "dense",
     "derivative",
+    "dropout",
     "einsum",
     "elu",
     "evaluate",
     "expm1",
     "gelu",
     "half_squared_error",
+    "layer_norm",
     "leaky_relu",
     "load",
     "log1p",
@@ -101,11 +109,13 @@ __all__ = [
     "parse",
     "relu",
     "reshape",
+    "rms_norm",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
     "solve",
+    "state",
     "step",
     "sum",
     "take",

@@ -50,6 +50,11 @@ class Network:
         return {t.name: t for t in self.system.weights}
 
     @property
+    def states(self) -> dict[str, Tensor]:
+        """What is kept with the weights and changed by every training step, but not learnt."""
+        return {t.name: t for t in self.system.states}
+
+    @property
     def data(self) -> dict[str, Tensor]:
         return {t.name: t for t in self.system.data}
 

@@ -18,7 +18,7 @@ from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
-from symbackprop.graph.tensor import Tensor, declare
+from symbackprop.graph.tensor import Equation, Tensor, declare
 
 
 def batch_dimension(system: System) -> Dim | None:
@@ -35,24 +35,29 @@ def is_single_sample(system: System) -> bool:
 
 @once
 def lift(system: System) -> System:
-    """The same network over a batch, named `n`. The names of data, nodes and loss stay; the loss of each sample is `<loss>_each`."""
-    taken = {t.name for t in system.tensors}
+    """The same network over a batch, named `n`. The names of data, nodes and loss stay; the loss of each sample is `<loss>_each`. What
+    becomes of a state is the mean of what each sample would make of it."""
+    taken = {t.name for t in (*system.tensors, *system.listed)}
     name = Namer(taken | {d.name for d in system.dims})
     n = Dim(name("n"))
-    lifted: dict[Tensor, Tensor] = {t: declare(t.name, (n, *t.shape), "data") for t in system.data}
+    lifted: dict[Tensor, Tensor] = {t: declare(t.name, (n, *t.shape), "data", t.init) for t in system.data}
     lifter = _Lifter(lifted, n)
     for symbol, expr in system.equations:
-        moved = lifter(expr)
-        if moved is expr:
+        over = lifter(expr)
+        if over is expr:
             continue
         each = symbol.name if symbol is not system.loss else name(f"{symbol.name}_each")
-        lifted[symbol] = Tensor(each, shape_of(moved), "node", moved)
+        lifted[symbol] = Tensor(each, shape_of(over), "node", over)
     loss = lifted.get(system.loss)
     if loss is not None:
         total = mean(loss)
         loss = Tensor(system.loss.name, (), "node", total)
     output = system.output if system.output is None else loss if system.output is system.loss else lifted.get(system.output, system.output)
-    return System(loss if loss is not None else system.loss, output, listed=(*(lifted[t] for t in system.data), *system.weights))
+    moved = {state: (expr, lifter(expr)) for state, expr in system.updates}
+    updates = tuple(Equation(state, mean(new, axis=0) if new is not expr else expr) for state, (expr, new) in moved.items())
+    extra = tuple(lifted.get(t, t) for t in system.extra)
+    listed = (*(lifted[t] for t in system.data), *system.kept)
+    return System(loss if loss is not None else system.loss, output, extra, listed, updates)
 
 
 class _Lifter:

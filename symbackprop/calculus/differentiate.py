@@ -32,10 +32,10 @@ class Adjoints:
     of: dict[Tensor, sp.Expr]
     edges: dict[tuple[Tensor, Tensor], sp.Expr]
 
-    def forward(self) -> list[Tensor]:
-        """The loss and everything that it and the adjoints are computed from, in order, the adjoints themselves left out."""
+    def forward(self, also: Iterable[Tensor] = ()) -> list[Tensor]:
+        """The loss and everything that it, the adjoints and `also` are computed from, in order, the adjoints themselves left out."""
         own = {symbol for symbol, _ in self.equations}
-        return [t for t in collect([self.loss, *own]) if t not in own]
+        return [t for t in collect([self.loss, *own, *also]) if t not in own]
 
 
 @once

@@ -14,6 +14,7 @@ from symbackprop.calculus.index import IndexForm
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import collect, tensors_in
+from symbackprop.graph.inference import at_inference
 from symbackprop.graph.shapes import Dim, numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor, as_expression
 
@@ -35,17 +36,17 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 @deep
-def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15) -> Any:
+def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15, inference: bool = False) -> Any:
     """The value of an expression of tensors, or of a gradient's form.
 
-    `values`: name (or tensor) → number or array, for every data and weight tensor that the expression depends on; nodes are computed
-    from their definitions. Returns an mpmath number for a scalar and an object array of them for a tensor, computed with `digits`
+    `values`: name (or tensor) → number or array, for every data and weight tensor (and state) that the expression depends on; nodes are
+    computed from their definitions, with `inference` from those that they have at inference. Returns an mpmath number for a scalar and an object array of them for a tensor, computed with `digits`
     digits and a few more. Raises `DataError` where a value is missing.
     """
     if isinstance(expr, sp.Lambda):
         raise UnsupportedError("a Lambda does not say how far its indices run; evaluate one of its entries, such as closed(0, 1)")
     expr = as_expression(expr, "evaluate")
-    expr = without_partials(expr)
+    expr = at_inference(without_partials(expr)) if inference else without_partials(expr)
     given = {getattr(k, "name", k): v for k, v in values.items()}
     with mpmath.workdps(digits + 10):
         return Point(expr, given).value(expr)

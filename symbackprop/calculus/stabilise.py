@@ -14,7 +14,7 @@ from symbackprop.graph.functions import expm1, log1p, sigmoid, softplus
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.reduction import Softmax, log_softmax, logsumexp
 from symbackprop.graph.shapes import postorder, shape_of
-from symbackprop.graph.tensor import Tensor
+from symbackprop.graph.tensor import Equation, Tensor
 
 
 @once
@@ -28,7 +28,8 @@ def stabilise(system: System) -> System:
     if not renewed:
         return system
     output = system.output if system.output is None else renewed.get(system.output, system.output)
-    return System(renewed.get(system.loss, system.loss), output, listed=(*system.data, *system.weights))
+    updates = tuple(Equation(state, _rewrite(expr.xreplace(renewed))) for state, expr in system.updates)
+    return System(renewed.get(system.loss, system.loss), output, system.extra, (*system.data, *system.kept), updates)
 
 
 def _rewrite(root: sp.Expr) -> sp.Expr:

@@ -34,7 +34,7 @@ class _Equations(Calls):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self.last: dict[Tensor, int] = {t: i for i, e in enumerate(program.equations) for t in tensors_in(e.expr)}
-        self.homes = {*program.places.values(), *program.system.weights}
+        self.homes = {*program.places.values(), *program.system.kept}
         self.owner: dict[Tensor, Tensor] = {}  # an equation's symbol → the one whose block it reads
         self.block: dict[Tensor, Block] = {}
 
@@ -112,7 +112,7 @@ class _Step(_Equations):
             else:
                 self.step(number, program.equations[number])
             number += len(run) or 1
-        held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.weights]
+        held = [f'    {w.name} = weights["{w.name}"]' for w in program.system.kept]
         held += [f'    {symbol.name} = state["{name}"]["{w.name}"]' for (name, w), symbol in program.states.items()]
         sizes, update = self.name("sizes"), self.name("update")
         held += [f'    {d.name} = {sizes}["{d.name}"]' for d in program.system.dims]

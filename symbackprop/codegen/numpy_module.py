@@ -1,6 +1,6 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -12,13 +12,16 @@ from symbackprop.calculus.stabilise import stabilise
 from symbackprop.codegen.expressions import PythonPrinter
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
+from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect, tensors_in
+from symbackprop.graph.inference import inference
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.rule import WEIGHT, Rule
+from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor
 
 
@@ -31,26 +34,31 @@ class _Module:
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
-        self.system = system = stabilise(lift(written) if self.single else written)
+        self.system = system = self.batched(written)
+        self.inferred = self.batched(inference(written))  # what `predict` computes; mostly the same
         self.rule = rule
         self.dtype = dtype
         self.version = version
         self.printer = _ModulePrinter()
         self.lines: dict[Equation, _Line] = {}
         self.labels = index_data(system)
+        self.drawn = {t: t.init for t in system.data if isinstance(t.init, Draw)}
         self.adjoints = adjoints(system)
         self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
         self.taken |= {self.sizes, self.single_name}
 
+    def batched(self, system: System) -> System:
+        return stabilise(lift(system) if self.single else system)
+
     # --- the parts --------------------------------------------------------------------------------------------------
 
     def source(self) -> str:
-        functions = [self.initialize(), self.predict(), self.loss(), self.loss_and_gradients()]
+        functions = [self.initialize(), self.predict(), self.loss(), *self.loss_and_gradients()]
         if self.rule is not None:
             functions += [self.initialize_state(), self.update()]
-        functions.append(self.check_gradients())
+        functions += [self.draw(), self.check_gradients()] if self.drawn else [self.check_gradients()]
         if self.system.data:
             functions.append(self.arrays())
         helpers = helper_source(self.printer.helpers)
@@ -61,6 +69,8 @@ class _Module:
         system = self.system
         written = self.written
         lines = [f"    {e.symbol} = {_formula(e.expr)}" for e in self.written.equations]
+        lines += [f"    {state} <- {_formula(expr, state)}, with every update" for state, expr in reversed(self.written.updates)]
+        lines += [f"    {t} = {_formula(t.inference)}, at inference" for t, _ in self.written.equations if t.inference is not None]
         if self.single:
             lines += ["", "The loss of a batch is the mean of its samples' losses."]
         gradients = [f"    {_derivative(e.symbol)} = {_formula(e.expr)}" for e in adjoints(written).equations]
@@ -69,20 +79,23 @@ class _Module:
         if gradients:
             text += ["", "Its derivatives, from the loss backwards:", "", *gradients]
         text += ['"""', "", "import numpy as np", "", f"DTYPE = np.{self.dtype}"]
-        text += [f"WEIGHTS = {_shapes({t.name: t.shape for t in system.weights})}", f"DATA = {_shapes({t.name: t.shape for t in system.data})}"]
+        text += [f"WEIGHTS = {_shapes({t.name: t.shape for t in system.weights})}"]
+        if system.states:
+            text += ["# What is kept among the weights without being learnt.", f"STATES = {_shapes({t.name: t.shape for t in system.states})}"]
+        text += [f"DATA = {_shapes({t.name: t.shape for t in system.data})}"]
         if self.labels:
             text += ["# Data that are integers, from 0 to this number - 1.", f"LABELS = {_shapes({t.name: size for t, size in self.labels.items()})}"]
         return "\n".join(text)
 
     def initialize(self) -> str:
         lines = ["def initialize(seed=0):", '    """Weights to start from, drawn with a seeded generator."""', "    rng = np.random.default_rng(seed)"]
-        sources = [f'        "{w.name}": {source},' for w, source in initial_sources(self.system).items()]
+        sources = [f'        "{t.name}": {source},' for t, source in initial_sources(self.system).items()]
         if not any("rng." in s for s in sources):
             lines.pop()
         return "\n".join([*lines, "    return {", *sources, "    }"])
 
     def predict(self) -> str:
-        output = self.system.output
+        output = self.inferred.output
         if output is None:
             return _NO_OUTPUT
         required = collect([output])
@@ -102,10 +115,9 @@ class _Module:
         equations = [Equation(t, t.definition) for t in required if t.definition is not None]
         return self.function("loss", f"The loss {loss.name}.", equations, f"float({loss.name})", required)
 
-    def loss_and_gradients(self) -> str:
-        loss = self.system.loss
-        required = self.adjoints.forward()
-        forward = [Equation(t, t.definition) for t in required if t.definition is not None]
+    def loss_and_gradients(self) -> list[str]:
+        """The function; where training changes states, what it shares with `update`, too."""
+        loss, updates = self.system.loss, self.system.updates
         returned = []
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
@@ -114,9 +126,25 @@ class _Module:
                 value = f"np.asarray({value}, DTYPE)"  # a number, or a size
             # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
             returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
-        result = "\n".join([f"float({loss.name}), {{", *returned, "    }"]) if returned else f"float({loss.name}), {{}}"
+        gradients = "\n".join(["{", *returned, "    }"]) if returned else "{}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
-        return self.function("loss_and_gradients", doc, [*forward, *self.adjoints.equations], result, required)
+        if not updates:
+            return [self.function("loss_and_gradients", doc, self.backward(), f"float({loss.name}), {gradients}", self.adjoints.forward())]
+        name = Namer(self.taken)
+        new = [Equation(Tensor(name(f"{state.name}_new"), state.shape, "state", expr), expr) for state, expr in updates]
+        states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * _is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
+        required = self.adjoints.forward(self.system.updated)
+        all_doc = "The same, and the new value of every state that an update changes (name → array)."
+        equations = [*self.backward(self.system.updated), *new]
+        together = self.function("loss_gradients_and_states", all_doc, equations, f"float({loss.name}), {gradients}, {{{states}}}", required)
+        used = "".join(f", {d.name}={d.name}" for d in self.system.data if d in set(required))
+        result = f"loss_gradients_and_states(weights{used})[:2]"
+        signature = together[: together.index(":\n")].replace("loss_gradients_and_states", "loss_and_gradients")
+        return [f'{signature}:\n    """{doc}"""\n    return {result}\n', together]
+
+    def backward(self, also: Iterable[Tensor] = ()) -> list[Equation]:
+        """The equations of the loss, its derivatives and what else is wanted."""
+        return [Equation(t, t.definition) for t in self.adjoints.forward(also) if t.definition is not None] + self.adjoints.equations
 
     # --- a function over the equations --------------------------------------------------------------------------------
 
@@ -130,7 +158,7 @@ class _Module:
         body = [self.line(e) for e in share(equations, Namer(self.taken))]
         mentioned = set().union(*(line.mentioned for line in body))
         dims = [d for d in self.system.dims if d in mentioned]
-        lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.weights if w in found)]
+        lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.kept if w in found)]
         if used:
             arrays = ", ".join([*(d.name for d in used), self.sizes if dims else "_"])
             lines.append(f"{arrays} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
@@ -156,17 +184,19 @@ class _Module:
         entries = ['"t": 0']
         for state, value in self.rule.states.items():
             start = "np.zeros(np.shape(w), DTYPE)" if value == 0 else f"np.full(np.shape(w), {value!r}, DTYPE)"
-            entries.append(f'"{state.name}": {{name: {start} for name, w in weights.items()}}')
+            items = "weights.items() if name in WEIGHTS" if self.system.states else "weights.items()"
+            entries.append(f'"{state.name}": {{name: {start} for name, w in {items}}}')
         body = f"{{{entries[0]}}}" if len(entries) == 1 else "{\n" + "".join(f"        {e},\n" for e in entries) + "    }"
         return _INITIALIZE_STATE.replace("<body>", body)
 
     def update(self) -> str:
         assert self.rule is not None
-        required = collect([self.system.loss])
+        required = collect([self.system.loss, *self.system.updated])
         names = [d.name for d in self.system.data if d in required]
         optional = [d.name for d in self.system.data if d not in required]
         own = Namer({"g", "t", *(s.name for s in self.rule.states)})
-        value, name = own("value"), own("name")
+        value, name, new = own("value"), own("name"), own("new")
+        updates = self.system.updates
         gradients = "gradients"  # reserved: no state has this name
         printer = PythonPrinter(names={WEIGHT: f"weights[{name}]"})
         equations = share_rule(self.rule, own)
@@ -174,16 +204,18 @@ class _Module:
         loop += [self.assignment(printer, equation, name) for equation in equations]
         self.printer.helpers |= printer.helpers
         lines = [
-            f"{value}, {gradients} = loss_and_gradients(weights{''.join(f', {n}={n}' for n in names)})",
+            f"{value}, {gradients}{f', {new}' * bool(updates)} = {_COMPUTE[bool(updates)]}(weights{''.join(f', {n}={n}' for n in names)})",
             f"if not np.isfinite({value}):",
             '    raise FloatingPointError("the loss is not finite; the weights were left as they were")',
             'state["t"] += 1',
             *(['t = state["t"]'] if self.rule.uses_step else []),
             f"for {name}, g in {gradients}.items():",
             *(f"    {line}" for line in loop),
+            *([f"for {name} in {new}:", f"    weights[{name}][...] = {new}[{name}]"] if updates else []),
             f"return {value}",
         ]
         formulas = "".join(f"        {e.symbol} <- {_formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
+        formulas += f"\n    States are changed too: {', '.join(t.name for t, _ in reversed(updates))}.\n" if updates else ""
         doc = f"One step of the optimizer, in place; returns the loss before it.\n\n    For every weight w with gradient g:\n\n{formulas}    "
         signature = self.signature(names, optional).replace("weights", "weights, state", 1)
         return f'def update({signature}):\n    """{doc}"""\n' + "".join(f"    {line}\n" for line in lines)
@@ -210,6 +242,18 @@ class _Module:
         axis = "        if value.ndim == len(shape) - 1:\n            value = value[None]  # one sample is a batch of one\n" if self.single else ""
         convert = "np.asarray(value) if name in LABELS else np.asarray(value, DTYPE)" if self.labels else "np.asarray(value, DTYPE)"
         return _ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", _RANGE if self.labels else "")
+
+    def draw(self) -> str:
+        """The function that draws what training draws for every update."""
+        dims = list(dict.fromkeys(size for t in self.drawn for size in t.shape if isinstance(size, Dim)))
+        rng, arguments = Namer({d.name for d in dims})("rng"), "".join(f", {d.name}" for d in dims)
+        rows = [f'        "{t.name}": np.asarray({draw.source(rng, _shape(t.shape))}, DTYPE),' for t, draw in self.drawn.items()]
+        names = ", ".join(t.name for t in self.drawn)
+        return "\n".join([
+            f"def draw({rng}{', *' * bool(dims)}{arguments}):",
+            f'    """Random values of {names} for one update, from a generator such as np.random.default_rng(0): name → array."""',
+            "    return {", *rows, "    }",
+        ])
 
     def check_gradients(self) -> str:
         draws = []
@@ -300,6 +344,8 @@ def _formula(expr: Any, lead: Tensor | None = None) -> str:
     return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "").replace(".astype(DTYPE)", "")
 
 
+_COMPUTE = {False: "loss_and_gradients", True: "loss_gradients_and_states"}
+
 _NO_OUTPUT = '''
 def predict(weights, **data):
     """There is nothing to predict: the network names no output."""
@@ -345,8 +391,8 @@ def check_gradients(seed=0):
         data = <data>
         value, gradients = loss_and_gradients(weights, **data)
         errors = [0.0]
-        for name, w in weights.items():
-            g = gradients[name]
+        for name, g in gradients.items():
+            w = weights[name]
             directions = [np.eye(1, w.size, k).reshape(w.shape) for k in rng.permutation(w.size)[:50]]
             directions.append(rng.choice([-1.0, 1.0], w.shape))  # in which every entry takes part
             for d in directions:

@@ -21,7 +21,7 @@ from symbackprop.graph.tensor import Equation, Tensor
 
 @dataclass(frozen=True)
 class Program:
-    """`equations` in order; `places`: new symbol → the weight or state whose place it takes; `states`: (state name, weight) → symbol;
+    """`equations` in order; `places`: new symbol → the weight or state, of the network or of the rule, whose place it takes; `states`: (state name, weight) → symbol;
     `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the loss reads."""
 
     system: System
@@ -35,15 +35,19 @@ class Program:
 
 
 def training_program(system: System, rule: Rule) -> Program:
-    """Forward, backward and the rule for every weight, with repeated work shared."""
+    """Forward, backward, the new states and the rule for every weight, with repeated work shared."""
     system = stabilise(system)
     adjoints = adjoints_of(system)
-    forward = adjoints.forward()
+    forward = adjoints.forward(system.updated)
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
     equations = [Equation(t, t.definition) for t in forward if t.definition is not None] + adjoints.equations
     gradients = {g: w for w in system.weights if isinstance(g := adjoints.of[w], Tensor)}
     places: dict[Tensor, Tensor] = {}
+    for state, value in system.updates:
+        new = Tensor(name(f"{state.name}_new"), state.shape, "state", value)
+        places[new] = state
+        equations.append(Equation(new, value))
     states: dict[tuple[str, Tensor], Tensor] = {}
     for w in system.weights:
         table: dict[sp.Basic, sp.Basic] = {WEIGHT: w, GRADIENT: adjoints.of[w], STEP: step}

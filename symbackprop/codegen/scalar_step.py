@@ -16,7 +16,7 @@ def is_scalar(program: Program) -> bool:
 
 def stored(program: Program) -> list[Tensor]:
     """The values that live from step to step, in the order in which `run` takes and returns them."""
-    return [*program.system.weights, *program.states.values()]
+    return [*program.system.kept, *program.states.values()]
 
 
 class _FloatPrinter(PythonPrinter):

@@ -23,16 +23,16 @@ def tensors_in(expr: sp.Basic) -> set[Tensor]:
     return {s for s in expr.free_symbols if isinstance(s, Tensor)}
 
 
-def collect(roots: Iterable[Tensor]) -> list[Tensor]:
+def collect(roots: Iterable[Tensor], everything: bool = False) -> list[Tensor]:
     """Every tensor that the roots depend on, roots included: data and weights in the order of their declaration, then the nodes,
-    definitions before uses. Iterative: depth does not matter."""
+    definitions before uses. `everything`: at inference and in updates of states, too. Iterative: depth does not matter."""
     found: set[Tensor] = set()
     stack = list(roots)
     while stack:
         tensor = stack.pop()
         if tensor not in found:
             found.add(tensor)
-            stack.extend(tensor.inputs)
+            stack.extend(tensor.sources if everything else tensor.inputs)
     return sorted(found, key=lambda tensor: tensor.order)
 
 
@@ -40,14 +40,16 @@ def collect(roots: Iterable[Tensor]) -> list[Tensor]:
 class System:
     """A network as a list of equations, with what it is a function of.
 
-    `loss` is a scalar, `output` what `predict` returns (or None), `extra` further tensors to keep. A system made from another one
-    names in `listed` the data and weights in that one's order, since a later declaration may have moved them.
+    `loss` is a scalar, `output` what `predict` returns (or None), `extra` further tensors to keep. `updates` say what a training step
+    makes of the states, those that were declared last first: they may read the old values of the others. A system made from another
+    one names in `listed` the data, weights and states in that one's order, since a later declaration may have moved them.
     """
 
     loss: Tensor
     output: Tensor | None = None
     extra: tuple[Tensor, ...] = ()
     listed: tuple[Tensor, ...] = ()
+    updates: tuple[Equation, ...] = ()
 
     @classmethod
     def of(cls, loss: Any, output: Any = None) -> "System":
@@ -60,19 +62,27 @@ class System:
             )
         if output is not None and not isinstance(output, Tensor):
             output = node("output", output)
-        system = cls(loss, output)
+        leaves = [t for t in collect([loss, *([output] if output is not None else [])], everything=True) if t.definition is None]
+        known = set(collect([loss, *([output] if output is not None else [])]))
+        updates = tuple(Equation(s, s.update.xreplace({s.before: s})) for s in reversed(leaves) if s.update is not None)
+        system = cls(loss, output, tuple(t for t in leaves if t not in known), updates=updates)
         system.check_names()
         return system
 
     @cached_property
     def tensors(self) -> list[Tensor]:
-        found = collect([self.loss, *([self.output] if self.output is not None else []), *self.extra])
+        found = collect([self.loss, *([self.output] if self.output is not None else []), *self.extra, *self.updated])
         places = {t: i for i, t in enumerate(self.listed)}
         if not places:  # data and weights by the equation that first mentions them, then by their declaration
             for i, t in enumerate(found):
                 for mentioned in t.inputs:
                     places.setdefault(mentioned, i)
         return sorted(found, key=lambda t: (t.definition is not None, places.get(t, len(found)) if t.definition is None else 0))
+
+    @cached_property
+    def updated(self) -> set[Tensor]:
+        """The states that training steps change, and what their new values are made of."""
+        return {t for symbol, expr in self.updates for t in (symbol, *tensors_in(expr))}
 
     @cached_property
     def equations(self) -> list[Equation]:
@@ -85,6 +95,16 @@ class System:
     @cached_property
     def weights(self) -> list[Tensor]:
         return [t for t in self.tensors if t.role == "weight"]
+
+    @cached_property
+    def states(self) -> list[Tensor]:
+        """What is kept from update to update without being learnt."""
+        return [t for t in self.tensors if t.role == "state"]
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """What training steps change in place, or read: the weights, then the states."""
+        return [*self.weights, *self.states]
 
     @cached_property
     def dims(self) -> list[Dim]:

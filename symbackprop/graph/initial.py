@@ -78,9 +78,9 @@ def draw_source(weight: str, name: str, shape: Sequence[int]) -> str:
 
 
 def initial_sources(system: System) -> dict[Tensor, str]:
-    """Weight → the NumPy expression of its initial value."""
+    """Weight or state → the NumPy expression of its initial value."""
     defaults = default_initializers(system)
-    return {w: _initial_source(w, defaults[w]) for w in system.weights}
+    return {t: _initial_source(t, defaults.get(t, "zeros")) for t in system.kept}
 
 
 def _initial_source(weight: Tensor, default: str) -> str:
@@ -95,13 +95,13 @@ def _initial_source(weight: Tensor, default: str) -> str:
         value = np.asarray(init, dtype=float)
     except (TypeError, ValueError):
         raise NetworkError(
-            f"weight {weight.name!r}: the initial value {init!r} is not numeric; "
+            f"{weight.role} {weight.name!r}: the initial value {init!r} is not numeric; "
             f"expected a number, an array or one of {', '.join(INITIALIZERS)}"
         ) from None
     if value.shape not in ((), weight.shape):
-        raise NetworkError(f"weight {weight.name!r} has shape {weight.shape} but its initial value has shape {value.shape}; make them equal")
+        raise NetworkError(f"{weight.role} {weight.name!r} has shape {weight.shape} but its initial value has shape {value.shape}; make them equal")
     if not np.all(np.isfinite(value)):
-        raise NetworkError(f"weight {weight.name!r}: the initial value holds NaN or infinity; give finite numbers")
+        raise NetworkError(f"{weight.role} {weight.name!r}: the initial value holds NaN or infinity; give finite numbers")
     if value.shape == () and weight.shape:
         return f"np.full({weight.shape}, {float(value)!r}, DTYPE)"
     return f"np.array({value.tolist()!r}, DTYPE)"

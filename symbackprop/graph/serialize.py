@@ -7,6 +7,7 @@ sharing cost nothing, and tensors come back in the order in which they were decl
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph import functions
+from symbackprop.graph.draw import DRAWS, Draw
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.initial import INITIALIZERS
 from symbackprop.graph.names import check_name
@@ -88,7 +90,7 @@ class Writer:
 
     def _tensor(self, t: Tensor) -> None:
         pair = t.adjoint_of
-        node = [
+        node: list[Any] = [
             "Tensor",
             t.name,
             t.role,
@@ -97,13 +99,19 @@ class Writer:
             self._init(t.init),
             None if pair is None else [self._places[pair[0]], self._places[pair[1]]],
         ]
+        if t.inference is not None:
+            node.append(self._expression(t.inference))
+        if t.update is not None:
+            node.append([self._expression(t.update), self._places[t.before]])
         self._places[t] = len(self.nodes)
         self.nodes.append(node)
 
     def _init(self, init: Any) -> Any:
-        """How a weight starts: None, the name of an initializer, a number, or the key of an array."""
+        """How a weight starts: None, the name of an initializer, a number, or the key of an array; or how data are drawn."""
         if init is None or isinstance(init, str):
             return init
+        if isinstance(init, Draw):
+            return {"draw": [type(init).__name__, *astuple(init)]}
         if isinstance(init, sp.Expr):
             return [self._expression(init)]
         array = np.asarray(init, dtype=float)
@@ -124,7 +132,8 @@ def _all_tensors(expr: sp.Basic) -> list[Tensor]:
         if t not in found:
             found.add(t)
             stack.extend(t.adjoint_of or ())
-            stack.extend(tensors_in(t.definition) if t.definition is not None else ())
+            stack.extend(t.sources)
+            stack.extend([t.before] if t.update is not None else [])
     return sorted(found, key=lambda t: t.order)
 
 
@@ -197,24 +206,37 @@ def _read_float(sign: int, mantissa: str, exponent: int, precision: int, **_: An
     return sp.Float((int(sign), number, int(exponent), number.bit_length()), precision=int(precision))
 
 
-def _read_tensor(name: str, role: str, shape: Any, definition: Any, init: Any, pair: Any, done: list[sp.Basic], arrays: Arrays) -> sp.Basic:
+def _read_tensor(
+    name: str, role: str, shape: Any, definition: Any, init: Any, pair: Any, other: Any = None, *, done: list[sp.Basic], arrays: Arrays
+) -> sp.Basic:
+    """`other`: of a node its expression at inference, of a state its update and its old value."""
     check_name(name, role)  # names become code
     if role not in _ROLES or (definition is None) != (role in ("data", "weight", "state")):
         raise ValueError(f"{name!r} cannot have the role {role!r}")
     sizes = as_shape([_at(done, size[0]) if isinstance(size, list) else size for size in shape])
     if role == "data":
-        return data(name, sizes)
+        return data(name, sizes, _read_init(init, done, arrays))
     if role == "weight":
         return weight(name, sizes, _read_init(init, done, arrays))
-    expr = None if definition is None else _at(done, definition)
-    if expr is not None and shape_of(expr) != sizes:
-        raise ValueError(f"{name!r} has shape {show(sizes)} but its equation has shape {show(shape_of(expr))}")
-    return Tensor(name, sizes, role, expr, None, None if pair is None else (_at(done, pair[0]), _at(done, pair[1])))
+    if role == "state" and other is not None:
+        update, before = (_at(done, place) for place in other)
+        if (before.name, before.shape, before.role, before.update, shape_of(update)) != (name, sizes, role, None, sizes):
+            raise ValueError(f"{name!r} cannot be updated to {update} of {before}")
+        return Tensor(name, sizes, role, init=before.init, update=update)
+    if role == "state":
+        return Tensor(name, sizes, role, init=_read_init(init, done, arrays))
+    made = [None if place is None else _at(done, place) for place in (definition, other)]
+    for expr in made:
+        if expr is not None and shape_of(expr) != sizes:
+            raise ValueError(f"{name!r} has shape {show(sizes)} but its equation has shape {show(shape_of(expr))}")
+    return Tensor(name, sizes, role, made[0], None, None if pair is None else (_at(done, pair[0]), _at(done, pair[1])), made[1])
 
 
 def _read_init(init: Any, done: list[sp.Basic], arrays: Arrays) -> Any:
     if isinstance(init, str) and init not in INITIALIZERS:
         raise ValueError(f"the initializer {init!r} is unknown")
+    if isinstance(init, dict) and "draw" in init:
+        return DRAWS[init["draw"][0]](*init["draw"][1:])
     if isinstance(init, dict):
         return arrays[init["array"]]
     return _at(done, init[0]) if isinstance(init, list) else init

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
+from symbackprop.graph.draw import Draw
 from symbackprop.graph.names import check_name, split_names
 from symbackprop.graph.shapes import Dim, Shape, Shaped, as_shape, postorder, shape_of, show
 
@@ -105,11 +106,13 @@ class TensorMethods:
 
 
 class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
-    """A named tensor. Two tensors are the same if they agree in name, role, shape, definition and initial value.
+    """A named tensor. Two tensors are the same if they agree in name, role, shape, definitions and initial value.
 
     Attributes: `name`; `role`, one of "data", "weight", "node", "adjoint", "state"; `shape`, a tuple of integers and
-    dimensions; `definition`, the expression of a node, else None; `init`, how a weight starts, else None;
-    `adjoint_of`, the pair (C, z) of an adjoint ∂C/∂z, else None;
+    dimensions; `definition`, the expression of a node, else None; `init`, how a weight or a state starts, or how data are drawn
+    that nobody gives, else None; `adjoint_of`, the pair (C, z) of an adjoint ∂C/∂z, else None; `inference`, what a node is at
+    inference where that is something else, else None; `update`, what a state becomes with every training step, in terms of its old
+    value `before`, else None;
     `serial`, which grows with every declaration and every node, so a node is always younger than those it is defined by.
     """
 
@@ -117,6 +120,8 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     definition: sp.Expr | None
     init: Any
     adjoint_of: "tuple[Tensor, Tensor] | None"
+    inference: sp.Expr | None
+    update: sp.Expr | None
     serial: int
     _shape: Shape
     _key: tuple[Hashable, ...]
@@ -129,16 +134,19 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
         definition: sp.Expr | None = None,
         init: Any = None,
         adjoint_of: "tuple[Tensor, Tensor] | None" = None,
+        inference: sp.Expr | None = None,
+        update: sp.Expr | None = None,
     ) -> "Tensor":
         shape = as_shape(shape)
         # An array as initial value is told apart by identity; anything that can be hashed, by value.
         mark = (type(init).__name__, init if isinstance(init, Hashable) else id(init))
-        key = (name, role, shape, definition, mark, adjoint_of)
+        key = (name, role, shape, definition, mark, adjoint_of, inference, update)
         found = _known.get(key)
         if found is not None:
             return found
         made: Tensor = sp.Symbol.__xnew__(cls, name, real=True)
         made.role, made._shape, made.definition, made.init, made.adjoint_of = role, shape, definition, init, adjoint_of
+        made.inference, made.update = inference, update
         made.serial = next(_serial)
         made._key = key
         _known[key] = made
@@ -159,10 +167,21 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
         return frozenset(s for s in self.mentioned if isinstance(s, Tensor))
 
     @property
+    def before(self) -> "Tensor":
+        """The old value of a state, as its update reads it."""
+        return Tensor(self.name, self.shape, self.role, init=self.init)
+
+    @cached_property
+    def sources(self) -> frozenset["Tensor"]:
+        """The tensors in all that is known of this one: in its definitions for training and for inference, and in its update."""
+        known = [expr for expr in (self.definition, self.inference, self.update) if expr is not None]
+        return frozenset(s for expr in known for s in expr.free_symbols if isinstance(s, Tensor)) - {self.before}
+
+    @property
     def order(self) -> tuple[bool, int]:
-        """The place among tensors: data and weights as they were last declared, then nodes, each after those it is defined by. It is the
-        same however often a notebook's cell was run, and in a network that was read from a file."""
-        return self.definition is not None, self.serial
+        """The place among tensors: data and weights as they were last declared, then nodes, each after those it is defined by, and states,
+        each after those it is updated by. It is the same however often a notebook's cell was run, and in a network that was read from a file."""
+        return self.definition is not None or self.update is not None, self.serial
 
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.name, *self._key[1:])
@@ -181,7 +200,7 @@ class TensorSymbol(TensorMethods, Shaped, sp.Symbol):
     __repr__ = __str__
 
     def __reduce__(self) -> Any:
-        return Tensor, (self.name, self.shape, self.role, self.definition, self.init, self.adjoint_of)
+        return Tensor, (self.name, self.shape, self.role, self.definition, self.init, self.adjoint_of, self.inference, self.update)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__reduce__()
@@ -204,17 +223,21 @@ def _declare(names: str, shape: Any, role: str, init: Any = None) -> Any:
     return made[0] if single else made
 
 
-def data(names: str, shape: Any = ()) -> Any:
+def data(names: str, shape: Any = (), draw: Draw | None = None) -> Any:
     """Placeholder(s) that are fed at run time.
 
     `names` is read as `sympy.symbols` reads it: "x" gives one tensor, "x t" or "x, t" a tuple. `shape` is a tuple of
     integers and dimension names; `("n", 784)` leaves the batch size open until run time.
-    Raises `NetworkError` for a name that cannot be written in code and `ShapeError` for an unusable shape.
+    `draw`, `Bernoulli(p)` or `Normal(mean, std)`, is a distribution that training draws the entries from, anew for every update, where the
+    data are not given: the mask of a dropout layer, noise.
+    Raises `NetworkError` for a name that cannot be written in code or another `draw`, and `ShapeError` for an unusable shape.
     """
+    if draw is not None and not isinstance(draw, Draw):
+        raise NetworkError(f"data {names!r}: draw is {draw!r}; expected Bernoulli(p) or Normal(mean, std)")
     shape = as_shape(shape)
     if not all(isinstance(size, (int, Dim)) for size in shape):
         raise ShapeError(f"data {names!r} has shape {show(shape)}; its sizes must be integers or names of dimensions, which are read off the array")
-    return _declare(names, shape, "data")
+    return _declare(names, shape, "data", draw)
 
 
 def weight(names: str, shape: Any = (), init: Any = None) -> Any:
@@ -224,31 +247,63 @@ def weight(names: str, shape: Any = (), init: Any = None) -> Any:
     "zeros" ...), or None for the default that suits the weight's use: zeros for a bias, Glorot or He for a factor.
     Raises `NetworkError` for a bad name, `ShapeError` for a shape that is not made of integers.
     """
+    return _declare(names, _stored_shape("weight", names, shape, init), "weight", init)
+
+
+def _stored_shape(role: str, names: str, shape: Any, init: Any) -> Shape:
+    """The shape of what is stored from update to update."""
     shape = as_shape(shape)
     if not all(isinstance(size, int) for size in shape):
-        raise ShapeError(f"weight {names!r} has shape {show(shape)}; a weight's sizes must be integers, since it is learnt once for every batch")
+        raise ShapeError(f"{role} {names!r} has shape {show(shape)}; a {role}'s sizes must be integers, since it is kept once for every batch")
     if hasattr(init, "shape") and tuple(init.shape) != shape:
-        raise ShapeError(f"weight {names!r} has shape {show(shape)} but its initial value has shape {show(tuple(init.shape))}; make them equal")
-    return _declare(names, shape, "weight", init)
+        raise ShapeError(f"{role} {names!r} has shape {show(shape)} but its initial value has shape {show(tuple(init.shape))}; make them equal")
+    return shape
 
 
-def node(name: str, expr: Any) -> Tensor:
+def state(name: str, shape: Any = (), init: Any = 0, update: Callable[[Any], Any] | None = None) -> Tensor:
+    """A tensor that is kept with the weights and changed by every training step, but not learnt: running statistics, counts, averages.
+
+    `update` is a function of the old value's symbol that gives the new value: `state("m", (3,), update=lambda m: 0.9*m + 0.1*mu)` is
+    the moving average of mu. All states are updated at once from the values that the step began with. A state without an update
+    is a constant array. `init`: a number, an array, or the name of an initializer, as for a weight. A gradient is never taken in it.
+    Raises `NetworkError` for a bad name or an undeclared symbol, `ShapeError` where the new value has another shape than the state.
+    """
+    check_name(name, "state")
+    shape = _stored_shape("state", name, shape, init)
+    if update is None:
+        return Tensor(name, shape, "state", init=init)
+    if not callable(update):
+        raise NetworkError(f"the update of state {name!r} is {update!r}; expected a function of its old value, such as lambda {name}: 0.9*{name} + 0.1*x")
+    return Tensor(name, shape, "state", init=init, update=_checked(name, update(Tensor(name, shape, "state", init=init)), shape, "update of state"))
+
+
+def node(name: str, expr: Any, inference: Any = None) -> Tensor:
     """A tensor with a name and a defining equation `name = expr`; its shape is inferred and checked here.
 
+    `inference` is what the node is once the network is trained, where that is something else: `predict` computes it, and so does the
+    loss on validation data; the loss, its gradients and the updates follow `expr`. It has the shape of `expr`.
     Raises `ShapeError` where shapes do not fit, `NetworkError` for a bad name or an undeclared symbol, and
     `UnsupportedError` for mathematics that has no place in a network (complex numbers, integrals, matrices of SymPy).
     """
     check_name(name, "node")
-    expr = as_expression(expr, f"equation {name!r}")
+    expr = _checked(name, expr)
+    shape = shape_of(expr)
+    return Tensor(name, shape, "node", expr, inference=None if inference is None else _checked(name, inference, shape, "at inference, equation"))
+
+
+def _checked(name: str, value: Any, shape: Shape | None = None, what: str = "equation") -> sp.Expr:
+    """The right side of an equation, of the given shape if there is one, checked and made of shallow equations."""
+    expr = as_expression(value, f"{what} {name!r}")
     parts = list(postorder(expr))
     check_expression(name, expr, parts)
     try:
         for part in parts:  # arguments first, so that no shape is looked for deeper than Python's stack
             shape_of(part)
     except ShapeError as error:
-        raise ShapeError(f"equation {name!r} ({name} = {expr}): {error}") from None
-    expr = _shallow(name, expr, parts)
-    return Tensor(name, shape_of(expr), "node", expr)
+        raise ShapeError(f"{what} {name!r} ({name} = {expr}): {error}") from None
+    if shape is not None and shape_of(expr) != shape:
+        raise ShapeError(f"{what} {name!r} ({name} = {expr}): it has shape {show(shape_of(expr))}; expected {show(shape)}")
+    return _shallow(name, expr, parts)
 
 
 # An expression of more levels than DEPTH is cut into equations of about PIECE levels: SymPy is recursive, and a person could not read it either.

@@ -79,14 +79,13 @@ def _plain(seed: Any) -> Any:
 
 
 def _network(system: System, arrays: Arrays) -> dict[str, Any]:
-    roots = [system.loss, *system.extra, *([system.output] if system.output is not None else [])]
+    roots = [system.loss, *([system.output] if system.output is not None else [])]
     try:
         nodes, places, initial = write(roots)
     except UnsupportedError as error:
         return {"not_storable": str(error)}
     arrays |= initial
-    kept = len(system.extra) + 1
-    return {"nodes": nodes, "loss": places[0], "extra": places[1:kept], "output": places[kept] if system.output is not None else None}
+    return {"nodes": nodes, "loss": places[0], "output": places[1] if system.output is not None else None}
 
 
 def _optimizer(optimizer: Optimizer, rule: Rule) -> dict[str, Any]:
@@ -150,9 +149,7 @@ def _read_network(stored: dict[str, Any], arrays: Arrays) -> System:
         raise UnsupportedError(f"the file does not hold the network ({stored['not_storable']}); pass it: Trainer.load(path, network=...)")
     parts: list[Any] = read(stored["nodes"], arrays)
     output = stored["output"]
-    system = System(parts[stored["loss"]], None if output is None else parts[output], tuple(parts[i] for i in stored["extra"]))
-    system.check_names()
-    return system
+    return System.of(parts[stored["loss"]], None if output is None else parts[output])
 
 
 def _read_optimizer(stored: dict[str, Any]) -> Optimizer:
@@ -178,7 +175,8 @@ def _fill(trainer: Run, header: dict[str, Any], arrays: Arrays) -> None:
     for name, place in trainer._arrays.items():
         _put(place, arrays, f"weight.{name}")
         for state in header["states"]:
-            _put(trainer.state[state][name], arrays, f"state.{state}.{name}")
+            if name in trainer.state[state]:  # a state of the network has none of the optimizer's
+                _put(trainer.state[state][name], arrays, f"state.{state}.{name}")
     trainer.state["t"] = int(header["steps"])
     for seed, state in header["random"]:
         generator = np.random.default_rng()

@@ -56,7 +56,7 @@ class ScalarEngine:
             self._run = load_source(self.source, "scalar_step").run
 
     def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome:
-        places = [weights[w.name] for w in self.program.system.weights]
+        places = [weights[w.name] for w in self.program.system.kept]
         places += [state[name][w.name] for name, w in self.program.states]
         start = [float(p) for p in places]
         columns = [self.column(feed, t.name, batches) for t in self.program.data]

@@ -28,12 +28,14 @@ class Evaluator:
         self.check = Checker(system, "float64")
 
     def weights(self, given: Mapping[Any, Any]) -> dict[str, Array]:
-        """Weights as arrays of their own. Raises `DataError` for missing, unknown or ill-shaped ones."""
+        """Weights as arrays of their own, and states, which start as they would in training where they are not given. Raises `DataError`
+        for missing, unknown or ill-shaped ones."""
         names = {w.name for w in self.system.weights}
         missing = names - {getattr(k, "name", k) for k in given}
         if missing:
             raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
-        result = Weights({w.name: np.empty(w.shape) for w in self.system.weights})
+        start = self.module.initialize() if self.system.states else {}
+        result = Weights({t.name: np.array(start.get(t.name, np.empty(t.shape))) for t in self.system.kept})
         for name, value in given.items():
             result[name] = value
         return {name: result[name] for name in result}

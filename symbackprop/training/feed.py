@@ -1,17 +1,19 @@
 """Data fed at run time: checked once at the border, so that everything behind it may trust it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from symbackprop.calculus.batch import batch_dimension, is_single_sample
+from symbackprop.calculus.batch import batch_dimension, is_single_sample, lift
 from symbackprop.errors import DataError
+from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect
+from symbackprop.graph.inference import inference
 from symbackprop.graph.labels import index_data
-from symbackprop.graph.shapes import Dim, show
+from symbackprop.graph.shapes import Dim, Shape, show
 from symbackprop.graph.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -86,11 +88,19 @@ class Checker:
         self.dtype = np.dtype(dtype)
         self.labels = index_data(system)
         self.single = is_single_sample(system)
-        self.needed_by_loss = [t.name for t in collect([system.loss]) if t.role == "data"]
-        self.needed_by_output = [t.name for t in collect([system.output]) if t.role == "data"] if system.output is not None else []
+        batched = lift(system) if self.single else system
+        self.batch = batch_dimension(batched)
+        self.drawn = [t.name for t in system.data if isinstance(t.init, Draw)]
+        shapes = {t.name: t.shape for t in batched.data if t.name in self.drawn}
+        self.drawn_sizes = list(dict.fromkeys(size.name for shape in shapes.values() for size in shape if isinstance(size, Dim)))
+        self.drawn_axes = {name: axes for name, shape in shapes.items() if (axes := _axes(shape, self.batch))}
+        self.needed_by_loss = _data([system.loss, *system.updated])
+        inferred = inference(system)
+        self.needed_by_output = _data([inferred.output]) if inferred.output is not None else []
+        self.needed_by_validation = _data([inferred.loss])
 
     def __call__(self, data: Mapping[str, Any], needed: list[str] | None = None, finite: bool = True) -> Feed:
-        """The data as arrays of the right type and shape.
+        """The data as arrays of the right type and shape. Those that are drawn may be missing; `filled` adds them.
 
         Raises `DataError` for data that are missing, unknown, of the wrong shape or type, empty, or not finite.
         """
@@ -105,11 +115,24 @@ class Checker:
                 f"data {', '.join(map(repr, unknown))} is not in the network; "
                 f"it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it"
             )
-        missing = [name for name in needed if name not in data]
+        missing = [name for name in needed if name not in data and name not in self.drawn]
         if missing:
             raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
         arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}
         return self.sized(arrays, by_name)
+
+    def filled(self, feed: Feed, draw: Callable[..., dict[str, Array]], rng: np.random.Generator) -> Feed:
+        """The same with a new value of every tensor that is drawn and was not given; `draw` is that of the generated module."""
+        if feed.arrays.keys() >= set(self.drawn):
+            return feed
+        sizes = {n: feed.sizes.get(n, feed.samples if self.single else 0) for n in self.drawn_sizes}
+        unknown = [n for n, size in sizes.items() if not size]
+        if unknown:
+            raise DataError(
+                f"the size {unknown[0]} of {self.drawn[0]!r}, which is drawn, cannot be read off the other data; "
+                f"pass {self.drawn[0]}=..., or use {unknown[0]} in the shape of other data"
+            )
+        return replace(feed, arrays={**draw(rng, **sizes), **feed.arrays}, sliced={**self.drawn_axes, **feed.sliced})
 
     def array(self, t: Tensor, value: Any, finite: bool) -> Array:
         """One array of the declared kind: integers for labels, else real numbers of the dtype, all finite."""
@@ -172,8 +195,17 @@ class Checker:
                 f"give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}"
             )
         if not self.single:
-            n = batch_dimension(self.system)
-            axes = {name: tuple(axis for axis, size in enumerate(by_name[name].shape) if size == n) for name in arrays}
+            n = self.batch
+            axes = {name: _axes(by_name[name].shape, n) for name in arrays}
             samples = sizes.get(n.name, 1) if n is not None else 1
             return Feed(arrays, sizes, samples, {name: found for name, found in axes.items() if found}, n.name if n is not None else None)
         return Feed(arrays, sizes, next(iter(count.values()), 1), dict.fromkeys(sliced, (0,)))
+
+
+def _data(roots: Iterable[Tensor]) -> list[str]:
+    return [t.name for t in collect(roots) if t.role == "data"]
+
+
+def _axes(shape: Shape, n: Dim | None) -> tuple[int, ...]:
+    """The axes along which the samples of a data tensor lie."""
+    return tuple(axis for axis, size in enumerate(shape) if size == n)

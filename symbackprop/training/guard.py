@@ -11,18 +11,19 @@ import numpy as np
 from symbackprop.errors import TrainingDivergedError
 from symbackprop.training.engines import Engine
 from symbackprop.training.feed import Array, Batches, Feed
-from symbackprop.training.run import Run
+from symbackprop.training.run import DRAWS, Run
 
 SHARE = 0.02  # of the time that may go into snapshots
 LARGE = 2**20  # bytes; from here on a snapshot stands on disk
 
 
 class Snapshot:
-    """The weights and the optimizer's state after some update, and the batches since. Large ones stand in a file, so that memory does not
+    """The weights, the optimizer's state and that of the generator of data after some update, and the batches since. Large ones stand in a file, so that memory does not
     hold them a second time."""
 
     def __init__(self, trainer: Run) -> None:
         self.steps = trainer.steps
+        self.draws = trainer._random[DRAWS].bit_generator.state if DRAWS in trainer._random else None
         self.since: list[Batches] = []
         arrays = list(_arrays(trainer))
         large = sum(a.nbytes for a in arrays) >= LARGE
@@ -35,6 +36,8 @@ class Snapshot:
 
     def restore(self, trainer: Run) -> None:
         trainer.state["t"] = self.steps
+        if self.draws is not None:
+            trainer._random[DRAWS].bit_generator.state = self.draws
         self.file.seek(0)
         for array in _arrays(trainer):
             self.file.readinto(array.data)  # type: ignore[attr-defined]
@@ -63,11 +66,12 @@ class Guard:
             end = perf_counter()
             self.due = end + (end - start) / SHARE if self.alone else end
         self.snapshots[-1].since.append(batches)
-        done, means = self.engine.run(t._arrays, t.state, self.feed, batches)
+        feed = t._drawn(self.feed)
+        done, means = self.engine.run(t._arrays, t.state, feed, batches)
         if done < len(batches):
             update = t.steps + 1
             # On floats an update may fail although its loss is finite; then the weights are still the last good ones.
-            if not self.is_finite(batches[done]):
+            if not self.is_finite(feed, batches[done]):
                 self.restore(t.steps - 1)
             raise self.diverged(f"the loss {t.system.loss.name!r} is not finite at update {update}")
         return means
@@ -87,10 +91,10 @@ class Guard:
             "lower the learning rate, or check the data"
         )
 
-    def is_finite(self, batch: Any) -> bool:
+    def is_finite(self, feed: Feed, batch: Any) -> bool:
         """Whether the loss of one batch is finite at the present weights."""
         t = self.trainer
-        cut = {name: self.feed.cut(name, batch) for name in t._check.needed_by_loss}
+        cut = {name: feed.cut(name, batch) for name in t._check.needed_by_loss}
         with np.errstate(all="ignore"):
             return bool(np.isfinite(t.module.loss(t._arrays, **cut)))
 
@@ -101,7 +105,7 @@ class Guard:
         snapshot.restore(t)
         for batches in snapshot.since:
             if t.steps < steps:
-                self.engine.run(t._arrays, t.state, self.feed, batches.first(steps - t.steps))
+                self.engine.run(t._arrays, t.state, t._drawn(self.feed), batches.first(steps - t.steps))
 
 
 def _arrays(trainer: Run) -> Iterator[Array]:

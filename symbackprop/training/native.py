@@ -93,7 +93,7 @@ class NativeEngine:
 
     def values(self, weights: Weights, state: State) -> list[Array]:
         """The arrays that an update changes, as `stored` lists them."""
-        names = {t: weights[t.name] for t in self.program.system.weights}
+        names = {t: weights[t.name] for t in self.program.system.kept}
         names |= {symbol: state[name][w.name] for (name, w), symbol in self.program.states.items()}
         return [names[t] for t in stored(self.program)]
 

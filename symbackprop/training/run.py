@@ -7,13 +7,15 @@ import numpy as np
 
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
-from symbackprop.training.feed import Array, Checker
+from symbackprop.training.feed import Array, Checker, Feed
 from symbackprop.training.optimizers import Optimizer
+
+DRAWS = "draws"  # the key of the generator of data that are drawn; those of the others are seeds
 
 
 class Run(Protocol):
     """The parts of a trainer: `_arrays`, weight name → array; `state`, the step count `t` and state name → weight name → array;
-    `_random`, seed → generator of the shuffles; `module`, the generated code."""
+    `_random`, seed → generator of the shuffles, and the one of data that are drawn; `module`, the generated code."""
 
     system: System
     optimizer: Optimizer
@@ -29,3 +31,5 @@ class Run(Protocol):
 
     @property
     def steps(self) -> int: ...
+
+    def _drawn(self, feed: Feed) -> Feed: ...

@@ -13,12 +13,14 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError, NetworkError, TrainingDivergedError, UnsupportedError
 from symbackprop.graph.equations import System
+from symbackprop.graph.inference import inference
 from symbackprop.training import checkpoint, native
 from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
 from symbackprop.training.feed import Array, Batches, Checker, Feed
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
+from symbackprop.training.run import DRAWS
 from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
 
@@ -65,10 +67,12 @@ class Trainer:
         self.compiled = backend == "numba"  # whether updates run in compiled code; once they have, they all do
         self._unsupported = False  # whether compiled code cannot say this network
         self._random: dict[Any, np.random.Generator] = {}
+        if self._check.drawn:  # a stream of its own, so that masks have nothing to do with the first weights
+            self._random[DRAWS] = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
     @property
     def weights(self) -> Weights:
-        """Name → array; assignable as a whole or one by one."""
+        """Name → array, of the weights and of the states that are kept with them; assignable as a whole or one by one."""
         return self._weights
 
     @weights.setter
@@ -88,7 +92,7 @@ class Trainer:
         Raises `DataError` for data that do not fit and `TrainingDivergedError` where the loss is not finite; the weights are then
         left as they were.
         """
-        feed = self._check(data)
+        feed = self._drawn(self._check(data))
         with np.errstate(all="ignore"):
             done, means = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
         if not done:
@@ -99,7 +103,7 @@ class Trainer:
         return means[0]
 
     def predict(self, **data: Any) -> Array:
-        """The network's output for `data`; data that only the loss reads may be left out."""
+        """The network's output for `data`, as it is at inference; data that only the loss reads may be left out."""
         if self.system.output is None:
             raise NetworkError(f"the network with loss {self.system.loss.name!r} names no output; build it with Network(loss, output=...)")
         feed = self._check(data, self._check.needed_by_output)
@@ -107,9 +111,28 @@ class Trainer:
         return np.array(self.module.predict(self._arrays, **needed))
 
     def loss(self, **data: Any) -> float:
-        """The loss at the present weights; nothing is updated."""
-        feed = self._check(data)
+        """The loss at the present weights, as it is in training; nothing is updated. Data that training draws and that are not given are
+        the same in every call, so that losses can be compared."""
+        feed = self._check.filled(self._check(data), self._draw, np.random.default_rng(0))
         return float(self.module.loss(self._arrays, **{name: feed.arrays[name] for name in self._check.needed_by_loss}))
+
+    def _drawn(self, feed: Feed) -> Feed:
+        """The data of one update, or of one epoch, with those that are drawn."""
+        return self._check.filled(feed, self._draw, self._random[DRAWS]) if self._check.drawn else feed
+
+    def _draw(self, rng: np.random.Generator, **sizes: int) -> dict[str, Array]:
+        drawn: dict[str, Array] = self.module.draw(rng, **sizes)
+        return drawn
+
+    def _validation(self, data: Mapping[Any, Any]) -> Callable[[], float]:
+        """The loss on these data as it is at inference, as a function of nothing: the weights are those of the moment."""
+        needed = self._check.needed_by_validation
+        feed = self._check(data, needed)
+        inferred = inference(self.system)
+        module = self.module if inferred is self.system else load_source(numpy_module(inferred, None, self.dtype, __version__), "inference")
+        if not set(needed) <= feed.arrays.keys():
+            feed = self._check.filled(feed, self._draw, np.random.default_rng(0))
+        return lambda: float(module.loss(self._arrays, **{name: feed.arrays[name] for name in needed}))
 
     # --- many steps -------------------------------------------------------------------------------------------------------
 
@@ -128,7 +151,9 @@ class Trainer:
 
         `data`: name → array of samples along the first axis. `batch_size`: samples per update; None takes all of them at once. A network
         that is written for one sample is averaged over each batch. `shuffle` draws a new order for every epoch from a generator that
-        `seed` starts and that further calls with the same seed continue. `validation`: data whose loss is measured after each epoch.
+        `seed` starts and that further calls with the same seed continue. `validation`: data whose loss is measured after each epoch, with
+        every node as it is at inference. Data that are to be drawn and are not given are drawn for each epoch from a generator that the
+        trainer's seed starts.
         `progress` shows a bar (needs the extra [progress]). Each of `callbacks` is called after each epoch with the trainer and the
         history; where one returns True, training stops.
 
@@ -138,13 +163,13 @@ class Trainer:
         feed = self._check(data)
         check = _positive(batch_size, "batch_size") if batch_size is not None else feed.samples
         size = min(check, feed.samples)
-        held_out = self._check(validation).arrays if validation is not None else None
+        held_out = self._validation(validation) if validation is not None else None
         epochs = _positive(epochs, "epochs", zero=True)
         engine = self._engine(size, epochs * -(-feed.samples // size), feed)
         history = History()
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
         guard = Guard(self, engine, feed, alone=not callbacks)
-        alone = held_out is None and not callbacks and engine.takes_epochs
+        alone = held_out is None and not callbacks and engine.takes_epochs and not self._check.drawn
         count, left = 1, epochs
         with _bar(epochs, progress) as advance:
             while left:
@@ -154,7 +179,7 @@ class Trainer:
                 history.loss += guard.run(batches)
                 left -= count
                 if held_out is not None:
-                    history.validation_loss.append(float(self.module.loss(self._arrays, **{n: held_out[n] for n in self._check.needed_by_loss})))
+                    history.validation_loss.append(held_out())
                 advance(count, history)
                 answers = [callback(self, history) for callback in callbacks]
                 if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
