@@ -1,6 +1,9 @@
 """Dropout: noise that keeps units from relying on one another."""
 
+from fractions import Fraction
 from typing import Any
+
+import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
 from symbackprop.graph.draw import Bernoulli
@@ -24,6 +27,7 @@ def dropout(x: Any, p: float = 0.5, name: str | None = None) -> Tensor:
         raise NetworkError(f"dropout({x}): p is {p!r}; expected the share of entries that are dropped, at least 0 and less than 1")
     if not all(isinstance(size, (int, Dim)) for size in shape_of(x)):
         raise ShapeError(f"dropout({x}): x has shape {show(shape_of(x))}; its sizes must be integers or names of dimensions, since the mask is data")
+    kept = Fraction(1) - Fraction(str(p))  # as the number was written: 0.3 is 3/10
     name = next_number(x, "M") if name is None else name
-    mask = data(f"M_{name}", shape_of(x), draw=Bernoulli(1 - p))
-    return node(f"D_{name}", mask * x / (1 - p), inference=x)
+    mask = data(f"M_{name}", shape_of(x), draw=Bernoulli(float(kept)))
+    return node(f"D_{name}", mask * x / sp.Rational(kept.numerator, kept.denominator), inference=x)

@@ -1,6 +1,8 @@
 """Layers that normalise: of each sample (layer norm, RMS norm), or of each feature over the batch (batch norm)."""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from itertools import dropwhile
 from typing import Any
 
 import sympy as sp
@@ -25,8 +27,10 @@ def layer_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = Non
     """
     x, axes, name = _prepared("layer_norm", x, axes, eps, name)
     shape = _sizes("layer_norm", x, axes)
-    mu = node(f"mu_{name}", mean(x, axes, keepdims=True))
-    return _standardised(x, mu, node(f"v_{name}", mean((x - mu) ** 2, axes, keepdims=True)), eps, name, shape, gain, bias)
+    mu = node(f"mu_{name}", mean(x, axes))
+    v = node(f"v_{name}", mean((x - _spread(mu, x, axes)) ** 2, axes))
+    xhat = node(f"Xhat_{name}", _standardised(x, mu, v, eps, axes))
+    return _scaled(xhat, name, shape, gain, bias)
 
 
 def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None, gain: bool = True, bias: bool = False) -> Tensor:
@@ -38,7 +42,8 @@ def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None,
     """
     x, axes, name = _prepared("rms_norm", x, axes, eps, name)
     shape = _sizes("rms_norm", x, axes)
-    return _standardised(x, sp.S.Zero, node(f"v_{name}", mean(x**2, axes, keepdims=True)), eps, name, shape, gain, bias)
+    v = node(f"v_{name}", mean(x**2, axes))
+    return _scaled(node(f"Xhat_{name}", _standardised(x, None, v, eps, axes)), name, shape, gain, bias)
 
 
 def batch_norm(
@@ -60,21 +65,15 @@ def batch_norm(
     others = tuple(a for a in range(-rank_of(x), 0) if a != axis)
     if not others:
         raise ShapeError(f"batch_norm({x}): x has shape {show(shape_of(x))}; expected at least two axes, samples and features")
-    (features,) = _sizes("batch_norm", x, (axis,))[:1]
-    shape = (features, *(1 for _ in range(-axis - 1)))
-    count = size_of(tuple(shape_of(x)[a] for a in others))
-
-    def spread(t: Any) -> sp.Expr:
-        return reshape(t, shape) if axis != -1 else t
-
+    shape = _sizes("batch_norm", x, (axis,))
     mu = node(f"mu_{name}", mean(x, others))
-    v = node(f"v_{name}", mean((x - spread(mu)) ** 2, others))
-    unbiased = v * count / sp.Max(count - 1, 1)
-    kept_mu = state(f"mubar_{name}", (features,), 0, lambda m: (1 - momentum) * m + momentum * mu)
-    kept_v = state(f"vbar_{name}", (features,), 1, lambda s: (1 - momentum) * s + momentum * unbiased)
-    inferred = (x - spread(kept_mu)) / sp.sqrt(spread(kept_v) + eps)
-    xhat = node(f"Xhat_{name}", (x - spread(mu)) / sp.sqrt(spread(v) + eps), inferred)
-    return _scaled(xhat, name, (features,), gain, bias, spread)
+    v = node(f"v_{name}", mean((x - _spread(mu, x, others)) ** 2, others))
+    count = size_of(tuple(shape_of(x)[a] for a in others))
+    rest, part = (float(f) for f in (1 - Fraction(str(momentum)), Fraction(str(momentum))))
+    mubar = state(f"mubar_{name}", mu.shape, 0, lambda old: rest * old + part * mu)
+    vbar = state(f"vbar_{name}", mu.shape, 1, lambda old: rest * old + part * v * count / sp.Max(count - 1, 1))
+    xhat = node(f"Xhat_{name}", _standardised(x, mu, v, eps, others), inference=_standardised(x, mubar, vbar, eps, others))
+    return _scaled(xhat, name, shape, gain, bias)
 
 
 def _prepared(layer: str, x: Any, axes: Any, eps: float, name: str | None) -> tuple[sp.Expr, tuple[int, ...], str]:
@@ -97,13 +96,25 @@ def _sizes(layer: str, x: sp.Expr, axes: tuple[int, ...]) -> Shape:
     return shape
 
 
-def _standardised(x: sp.Expr, mu: Any, v: Tensor, eps: float, name: str, shape: Shape, gain: bool, bias: bool) -> Tensor:
-    return _scaled(node(f"Xhat_{name}", (x - mu) / sp.sqrt(v + eps)), name, shape, gain, bias)
+def _standardised(x: sp.Expr, mu: Tensor | None, v: Tensor, eps: float, axes: tuple[int, ...]) -> sp.Expr:
+    centred = x if mu is None else x - _spread(mu, x, axes)
+    return centred / sp.sqrt(_spread(v, x, axes) + eps)
 
 
-def _scaled(xhat: Tensor, name: str, shape: Shape, gain: bool, bias: bool, spread: Any = lambda t: t) -> Tensor:
-    """Y = gamma Xhat + beta, or what is wanted of it."""
+def _spread(t: sp.Expr, x: sp.Expr, axes: tuple[int, ...]) -> sp.Expr:
+    """What was summed over `axes` of x, with axes of size one in their place where NumPy needs them to line up."""
+    shape = tuple(1 if a in axes else shape_of(x)[a] for a in range(-rank_of(x), 0))
+    return reshape(t, tuple(dropwhile(lambda size: size == 1, shape)))
+
+
+def _scaled(xhat: Tensor, name: str, shape: Shape, gain: bool, bias: bool) -> Tensor:
+    """Y = gamma Xhat + beta, or what is wanted of it. Gain and bias have a number for each of their entries, and axes of size one besides."""
     if not gain and not bias:
         return xhat
-    y = spread(weight(f"gamma_{name}", shape, "ones")) * xhat if gain else xhat
-    return node(f"Y_{name}", y + spread(weight(f"beta_{name}", shape, "zeros")) if bias else y)
+    sizes = tuple(size for size in shape if size != 1) if len(shape) > 1 and shape.count(1) == len(shape) - 1 else shape
+
+    def learnt(head: str, init: str) -> sp.Expr:
+        return reshape(weight(f"{head}_{name}", sizes, init), shape)
+
+    y = learnt("gamma", "ones") * xhat if gain else xhat
+    return node(f"Y_{name}", y + learnt("beta", "zeros") if bias else y)
