@@ -35,7 +35,9 @@ class _Module:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
         self.system = system = self.batched(written)
-        self.inferred = self.batched(inference(written))  # what `predict` computes; mostly the same
+        # What `predict` computes; mostly the same.
+        self.trained = inference(written)
+        self.inferred = self.batched(self.trained)
         self.rule = rule
         self.dtype = dtype
         self.version = version
@@ -100,7 +102,7 @@ class _Module:
             return _NO_OUTPUT
         required = collect([output])
         equations = [Equation(t, t.definition) for t in required if t.definition is not None]
-        batched = self.single and output is not self.written.output and output.shape
+        batched = self.single and output is not self.trained.output and output.shape
         doc = f"The output {output.name}, shape {_shape(output.shape)}" + (f"; {_shape(output.shape[1:])} for one sample." if batched else ".")
         before, result = [], output.name
         if batched:

@@ -21,8 +21,8 @@ from symbackprop.graph.tensor import Equation, Tensor
 
 @dataclass(frozen=True)
 class Program:
-    """`equations` in order; `places`: new symbol → the weight or state, of the network or of the rule, whose place it takes; `states`: (state name, weight) → symbol;
-    `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the loss reads."""
+    """`equations` in order; `places`: new symbol → the weight or state, of the network or of the rule, whose place it takes; `states`:
+    (state name, weight) → symbol; `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the step reads."""
 
     system: System
     equations: list[Equation]

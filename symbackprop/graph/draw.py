@@ -7,6 +7,7 @@ from typing import Any
 from symbackprop.errors import NetworkError
 
 
+@dataclass(frozen=True)
 class Draw:
     """A distribution of independent entries. `source(rng, size)` is the NumPy expression of an array of them, drawn from a generator."""
 

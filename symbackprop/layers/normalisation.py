@@ -10,7 +10,7 @@ import sympy as sp
 from symbackprop.errors import NetworkError, ShapeError
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.products import mean
-from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of
+from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
 from symbackprop.graph.tensor import Tensor, as_expression, node, state, weight
 from symbackprop.layers.naming import next_number
 
@@ -26,11 +26,10 @@ def layer_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = Non
     sizes are open, `NetworkError` for a negative eps.
     """
     x, axes, name = _prepared("layer_norm", x, axes, eps, name)
-    shape = _sizes("layer_norm", x, axes)
     mu = node(f"mu_{name}", mean(x, axes))
     v = node(f"v_{name}", mean((x - _spread(mu, x, axes)) ** 2, axes))
     xhat = node(f"Xhat_{name}", _standardised(x, mu, v, eps, axes))
-    return _scaled(xhat, name, shape, gain, bias)
+    return _scaled(xhat, name, axes, gain, bias)
 
 
 def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None, gain: bool = True, bias: bool = False) -> Tensor:
@@ -41,9 +40,8 @@ def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None,
     Source: Zhang & Sennrich, Root Mean Square Layer Normalization (NeurIPS 2019), equation 4, with eps under the root.
     """
     x, axes, name = _prepared("rms_norm", x, axes, eps, name)
-    shape = _sizes("rms_norm", x, axes)
     v = node(f"v_{name}", mean(x**2, axes))
-    return _scaled(node(f"Xhat_{name}", _standardised(x, None, v, eps, axes)), name, shape, gain, bias)
+    return _scaled(node(f"Xhat_{name}", _standardised(x, None, v, eps, axes)), name, axes, gain, bias)
 
 
 def batch_norm(
@@ -65,7 +63,6 @@ def batch_norm(
     others = tuple(a for a in range(-rank_of(x), 0) if a != axis)
     if not others:
         raise ShapeError(f"batch_norm({x}): x has shape {show(shape_of(x))}; expected at least two axes, samples and features")
-    shape = _sizes("batch_norm", x, (axis,))
     mu = node(f"mu_{name}", mean(x, others))
     v = node(f"v_{name}", mean((x - _spread(mu, x, others)) ** 2, others))
     count = size_of(tuple(shape_of(x)[a] for a in others))
@@ -73,7 +70,7 @@ def batch_norm(
     mubar = state(f"mubar_{name}", mu.shape, 0, lambda old: rest * old + part * mu)
     vbar = state(f"vbar_{name}", mu.shape, 1, lambda old: rest * old + part * v * count / sp.Max(count - 1, 1))
     xhat = node(f"Xhat_{name}", _standardised(x, mu, v, eps, others), inference=_standardised(x, mubar, vbar, eps, others))
-    return _scaled(xhat, name, shape, gain, bias)
+    return _scaled(xhat, name, (axis,), gain, bias)
 
 
 def _prepared(layer: str, x: Any, axes: Any, eps: float, name: str | None) -> tuple[sp.Expr, tuple[int, ...], str]:
@@ -85,15 +82,11 @@ def _prepared(layer: str, x: Any, axes: Any, eps: float, name: str | None) -> tu
         raise ShapeError(f"{layer}({x}, {axes!r}): x has shape {show(shape_of(x))}; expected axes from {-rank} to {rank - 1}")
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not eps >= 0:
         raise NetworkError(f"{layer}({x}): eps is {eps!r}; expected a number that is not negative, such as 1e-5")
-    return x, tuple(sorted({a - rank if a >= 0 else a for a in listed})), next_number(x, "Xhat") if name is None else name
-
-
-def _sizes(layer: str, x: sp.Expr, axes: tuple[int, ...]) -> Shape:
-    """The shape of gain and bias: the sizes of the axes, and 1 for axes that stand between or after them."""
-    shape = tuple(shape_of(x)[a] if a in axes else 1 for a in range(axes[0], 0))
-    if not all(isinstance(size, int) for size in shape):
-        raise ShapeError(f"{layer}({x}): x has shape {show(shape_of(x))}; the sizes that are learnt for, {show(shape)}, must be integers")
-    return shape
+    found = tuple(sorted({a - rank if a >= 0 else a for a in listed}))
+    sizes = tuple(shape_of(x)[a] for a in found)
+    if not all(isinstance(size, int) for size in sizes):
+        raise ShapeError(f"{layer}({x}, {axes!r}): x has shape {show(shape_of(x))}; the sizes along these axes, {show(sizes)}, must be integers")
+    return x, found, next_number(x, "Xhat") if name is None else name
 
 
 def _standardised(x: sp.Expr, mu: Tensor | None, v: Tensor, eps: float, axes: tuple[int, ...]) -> sp.Expr:
@@ -107,11 +100,12 @@ def _spread(t: sp.Expr, x: sp.Expr, axes: tuple[int, ...]) -> sp.Expr:
     return reshape(t, tuple(dropwhile(lambda size: size == 1, shape)))
 
 
-def _scaled(xhat: Tensor, name: str, shape: Shape, gain: bool, bias: bool) -> Tensor:
-    """Y = gamma Xhat + beta, or what is wanted of it. Gain and bias have a number for each of their entries, and axes of size one besides."""
+def _scaled(xhat: Tensor, name: str, axes: tuple[int, ...], gain: bool, bias: bool) -> Tensor:
+    """Y = gamma Xhat + beta, or what is wanted of it. Gain and bias have the sizes of the axes, and lie along them."""
     if not gain and not bias:
         return xhat
-    sizes = tuple(size for size in shape if size != 1) if len(shape) > 1 and shape.count(1) == len(shape) - 1 else shape
+    sizes = tuple(shape_of(xhat)[a] for a in axes)
+    shape = tuple(shape_of(xhat)[a] if a in axes else 1 for a in range(axes[0], 0))
 
     def learnt(head: str, init: str) -> sp.Expr:
         return reshape(weight(f"{head}_{name}", sizes, init), shape)

@@ -99,8 +99,8 @@ class Checker:
         self.needed_by_output = _data([inferred.output]) if inferred.output is not None else []
         self.needed_by_validation = _data([inferred.loss])
 
-    def __call__(self, data: Mapping[str, Any], needed: list[str] | None = None, finite: bool = True) -> Feed:
-        """The data as arrays of the right type and shape. Those that are drawn may be missing; `filled` adds them.
+    def __call__(self, data: Mapping[str, Any], needed: list[str] | None = None, finite: bool = True, drawn: bool = False) -> Feed:
+        """The data as arrays of the right type and shape. `drawn`: those that are drawn may be missing; `filled` adds them.
 
         Raises `DataError` for data that are missing, unknown, of the wrong shape or type, empty, or not finite.
         """
@@ -115,7 +115,7 @@ class Checker:
                 f"data {', '.join(map(repr, unknown))} is not in the network; "
                 f"it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it"
             )
-        missing = [name for name in needed if name not in data and name not in self.drawn]
+        missing = [name for name in needed if name not in data and not (drawn and name in self.drawn)]
         if missing:
             raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
         arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}

@@ -18,8 +18,8 @@ LARGE = 2**20  # bytes; from here on a snapshot stands on disk
 
 
 class Snapshot:
-    """The weights, the optimizer's state and that of the generator of data after some update, and the batches since. Large ones stand in a file, so that memory does not
-    hold them a second time."""
+    """The weights, the optimizer's state and the generator of data that are drawn, after some update, and the batches since. Large ones
+    stand in a file, so that memory does not hold them a second time."""
 
     def __init__(self, trainer: Run) -> None:
         self.steps = trainer.steps

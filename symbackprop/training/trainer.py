@@ -92,7 +92,7 @@ class Trainer:
         Raises `DataError` for data that do not fit and `TrainingDivergedError` where the loss is not finite; the weights are then
         left as they were.
         """
-        feed = self._drawn(self._check(data))
+        feed = self._drawn(self._check(data, drawn=True))
         with np.errstate(all="ignore"):
             done, means = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
         if not done:
@@ -113,7 +113,7 @@ class Trainer:
     def loss(self, **data: Any) -> float:
         """The loss at the present weights, as it is in training; nothing is updated. Data that training draws and that are not given are
         the same in every call, so that losses can be compared."""
-        feed = self._check.filled(self._check(data), self._draw, np.random.default_rng(0))
+        feed = self._check.filled(self._check(data, drawn=True), self._draw, np.random.default_rng(0))
         return float(self.module.loss(self._arrays, **{name: feed.arrays[name] for name in self._check.needed_by_loss}))
 
     def _drawn(self, feed: Feed) -> Feed:
@@ -127,7 +127,7 @@ class Trainer:
     def _validation(self, data: Mapping[Any, Any]) -> Callable[[], float]:
         """The loss on these data as it is at inference, as a function of nothing: the weights are those of the moment."""
         needed = self._check.needed_by_validation
-        feed = self._check(data, needed)
+        feed = self._check(data, needed, drawn=True)
         inferred = inference(self.system)
         module = self.module if inferred is self.system else load_source(numpy_module(inferred, None, self.dtype, __version__), "inference")
         if not set(needed) <= feed.arrays.keys():
@@ -160,7 +160,7 @@ class Trainer:
         Raises `DataError` for data that do not fit, and `TrainingDivergedError` where a loss is not finite: the trainer then holds the
         last weights whose loss was finite.
         """
-        feed = self._check(data)
+        feed = self._check(data, drawn=True)
         check = _positive(batch_size, "batch_size") if batch_size is not None else feed.samples
         size = min(check, feed.samples)
         held_out = self._validation(validation) if validation is not None else None
