@@ -5,6 +5,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.combine import Combined
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.index import at, relettered
 from symbackprop.calculus.partial import Partial, evaluated
@@ -82,6 +83,9 @@ def entry_block(context: Context, x: Tensor, index: Index, title: str, stage: in
     if notation.named(x) and short != expr:
         final = notation.entry_of(short, index)
         lines.add(printer.plain(final), final, *_inserted(context, expr))
+    if together := context.combined(x):
+        final = notation.entry_of(together.expr, index)
+        lines.add(printer.plain(final), final, *_combined(context, x, together))
     return lines.finish()
 
 
@@ -107,7 +111,19 @@ def _matrix_block(context: Context, x: Tensor, title: str) -> list[Step]:
     if insert:
         why, uses = _inserted(context, expr)
         lines.add(notation.matrices.plain(short), short, why if alone else rule, uses)
+    together = context.combined(x)
+    if together and notation.has_matrix_form(together.expr):
+        lines.add(notation.matrices.plain(together.expr), together.expr, *_combined(context, x, together))
     return lines.finish()
+
+
+def _combined(context: Context, x: Tensor, together: Combined) -> tuple[str, list[Hashable]]:
+    """The rule by which the ways through several nodes become one."""
+    printer = TensorLatex()
+    through = rules.join([f"${printer.plain(y)}$" for y in together.through])
+    last, own = f"${printer.plain(together.last)}$", f"${printer.plain(x)}$"
+    rule = f"the errors of {through} inserted, {own} written by {last}, and sums carried out"
+    return rule, [*(("error", y) for y in (*together.through, together.last)), *together.through, together.last]
 
 
 def _inserted(context: Context, expr: sp.Expr) -> tuple[str, list[Hashable]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.combine import Combined, combined
 from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.notation import Notation
@@ -57,6 +58,10 @@ class Context:
     def unnamed(self, expr: sp.Expr) -> list[Tensor]:
         """Those without a letter of their own, ∂C/∂a."""
         return [x for x in self.errors(expr) if not self.notation.named(x)]
+
+    def combined(self, x: Tensor) -> Combined | None:
+        """The adjoint of x with the ways that meet again combined, where that is shorter."""
+        return combined(self.forms.adjoints, self.forms.users, x)
 
     # --- numbers of equations -----------------------------------------------------------------------------------------------
 
