@@ -1,4 +1,4 @@
-"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses, and `dense`."""
+"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses and the layers."""
 
 import os
 import sys
@@ -7,12 +7,19 @@ from pathlib import Path
 
 from symbackprop.errors import ParseError
 from symbackprop.layers.dense import dense
+from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import LOSSES
+from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
 
-VOCABULARY: Mapping[str, Function] = {**FUNCTIONS, **{name: function(loss) for name, loss in LOSSES.items()}, "dense": function(dense)}
+LAYERS = (dense, dropout, layer_norm, rms_norm, batch_norm)
+VOCABULARY: Mapping[str, Function] = {
+    **FUNCTIONS,
+    **{name: function(loss) for name, loss in LOSSES.items()},
+    **{layer.__name__: function(layer) for layer in LAYERS},
+}
 
 
 class UnreadableFileError(ParseError, OSError):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import symbackprop as sbp
 from symbackprop.codegen.load import load_source
+from symbackprop.derivation import context
 from symbackprop.errors import DataError, NetworkError, ShapeError
 from symbackprop.training import native
 
@@ -291,6 +292,114 @@ def test_divergence_takes_states_back():
     second.fit({"X": xs[:3]}, epochs=1)
     for name, value in second.weights.items():
         assert np.array_equal(first.weights[name], value), name
+
+
+# --- on paper ----------------------------------------------------------------------------------------------------------------------
+
+SIGMA = r"\sqrt{v_{1} + 10^{-5}}"
+G, XHAT = r"\Delta_{\hat{X}_{1}}", r"\hat{X}_{1}"
+# Each as the papers have it: the gradient, less its mean, less what goes along with the result, over the standard deviation.
+WRITTEN = {
+    sbp.layer_norm: rf"\frac{{{G} - \frac{{1}}{{4}} {XHAT} \odot (({XHAT} \odot {G}) \mathbf{{1}} \mathbf{{1}}^{{\top}})"
+    rf" - \frac{{1}}{{4}} {G} \mathbf{{1}} \mathbf{{1}}^{{\top}}}}{{{SIGMA} \mathbf{{1}}^{{\top}}}}",
+    sbp.rms_norm: rf"\frac{{{G} - \frac{{1}}{{4}} {XHAT} \odot (({XHAT} \odot {G}) \mathbf{{1}} \mathbf{{1}}^{{\top}})}}{{{SIGMA} \mathbf{{1}}^{{\top}}}}",
+    sbp.batch_norm: rf"\frac{{{G} - \frac{{1}}{{n}} (\mathbf{{1}}^{{\top}} ({XHAT} \odot {G})) \odot {XHAT}"
+    rf" - \frac{{1}}{{n}} \mathbf{{1}}^{{\top}} {G}}}{{{SIGMA}}}",
+}
+
+
+def normed(layer):
+    x, t = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 4))
+    z = sbp.node("Z", x @ sbp.weight("W", (3, 4)))
+    return sbp.Network(sbp.node("C", sbp.mse(layer(z), t)))
+
+
+@pytest.mark.parametrize("layer", WRITTEN)
+def test_the_gradient_has_the_terms_of_the_literature(layer):
+    derivation = normed(layer).derivation()
+    steps = [step for step in derivation.steps if step.title == "The error of $Z$"]
+    assert derivation.ok
+    assert steps[-1].right == WRITTEN[layer]
+    assert "$v_{1}$ inserted" in steps[-1].rule
+    assert steps[-1].verification.method == "a complex step"
+    assert any(step.title == "The error of $v_{1}$" for step in derivation.steps)  # the chain through the named nodes stays
+
+
+@pytest.mark.parametrize("lost", range(3))
+def test_a_term_that_is_lost_is_found(lost, monkeypatch):
+    """The numbers of a derivation notice one of the three terms without its sign."""
+    honest = context.combined
+
+    def wrong(*args):
+        found = honest(*args)
+        if found is None:
+            return None
+        total = next(part for part in found.expr.args if isinstance(part, sp.Add))
+        term = total.args[lost]
+        return found._replace(expr=found.expr.xreplace({total: total - 2 * term}))
+
+    monkeypatch.setattr(context, "combined", wrong)
+    derivation = normed(sbp.layer_norm).derivation()
+    assert not derivation.ok
+    assert {step.title for step in derivation.steps if step.verification and not step.verification.ok} == {"The error of $Z$"}
+
+
+@settings(max_examples=6)
+@given(
+    st.lists(st.integers(2, 4), min_size=1, max_size=3).map(tuple),
+    st.sampled_from([lambda z: sbp.layer_norm(z, 1), lambda z: sbp.layer_norm(z, -1), lambda z: sbp.rms_norm(z), lambda z: sbp.batch_norm(z, 1)]),
+    st.booleans(),
+)
+def test_ways_are_combined_right_in_any_shape(rest, layer, residual):
+    """Along any axes, and beside a way that goes around the layer."""
+    x = sbp.data("X", ("n", *rest))
+    z = sbp.node("Z", sp.sin(x * sbp.weight("w", rest)))
+    y = sbp.node("R", z + layer(z)) if residual else layer(z)
+    net = sbp.Network(sbp.node("C", sbp.mean(y**3)))
+    derivation = net.derivation("index", weights=["w"])
+    assert derivation.ok, [str(step) for step in derivation.steps if step.verification and not step.verification.ok]
+    assert any("sums carried out" in step.rule for step in derivation.steps)
+
+
+def test_a_softmax_by_hand_becomes_its_short_form():
+    x, t = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 4))
+    e = sbp.node("E", sp.exp(x @ sbp.weight("W", (3, 4))))
+    s = sbp.node("s", sbp.sum(e, -1))
+    p = sbp.node("P", e / sbp.reshape(s, ("n", 1)))
+    derivation = sbp.Network(sbp.node("C", sbp.mse(p, t))).derivation("matrix")
+    steps = [step for step in derivation.steps if step.title == "The error of $E$"]
+    assert derivation.ok
+    assert steps[-1].right == r"\frac{\Delta_{P} - (P \odot \Delta_{P}) \mathbf{1} \mathbf{1}^{\top}}{s \mathbf{1}^{\top}}"
+
+
+def test_states_and_inference_are_written():
+    derivation = normed(sbp.batch_norm).derivation()
+    found = {step.title: step for step in derivation.steps}
+    assert found[r"The state $\bar{\mu}_{1}$"].latex == r"\bar{\mu}_{1} \leftarrow 0.9 \bar{\mu}_{1} + 0.1 \mu_{1}"
+    assert found[r"The state $\bar{v}_{1}$"].verification.ok
+    assert found[r"The node $\hat{X}_{1}$ at inference"].right == r"\frac{Z - \bar{\mu}_{1}}{\sqrt{\bar{v}_{1} + 10^{-5}}}"
+    assert "Training and inference" not in [section.title for section in normed(sbp.layer_norm).derivation().sections]
+
+
+def test_the_text_form_knows_the_layers():
+    text = """
+    data   X[n, 3], T[n, 2]
+    A = layer_norm(dense(X, 4), eps=1e-3, bias=false)
+    B = batch_norm(A, momentum=1/4)
+    D = dropout(rms_norm(B, axes=-1), 0.3)
+    output Y = dense(D, 2)
+    loss   C = mse(Y, T)
+    """
+    net = sbp.parse(text)
+    x = sbp.data("X", ("n", 3))
+    a = sbp.node("A", sbp.layer_norm(sbp.dense(x, 4), eps=1e-3, bias=False))
+    b = sbp.node("B", sbp.batch_norm(a, momentum=0.25))
+    y = sbp.node("Y", sbp.dense(sbp.node("D", sbp.dropout(sbp.rms_norm(b), 0.3)), 2))
+    same = sbp.Network(sbp.node("C", sbp.mse(y, sbp.data("T", ("n", 2)))), output=y)
+    assert net.loss is same.loss
+    assert list(net.states) == ["mubar_2", "vbar_2"]
+    with pytest.raises(sbp.ParseError, match="'p' of dropout is a number"):
+        sbp.parse("data x, t\nloss C = (dropout(x, t) - t)^2")
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 
 from symbackprop.cli.errors import UsageError
 from symbackprop.cli.table import Table
+from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim, show
@@ -32,7 +33,7 @@ def bind(source: Source, system: System, table: Table, validation: float, standa
     training, held_out = _split(table, validation, seed)
     data: dict[str, Array] = {}
     scales: dict[str, tuple[float, float]] = {}
-    for t in system.data:
+    for t in [t for t in system.data if not isinstance(t.init, Draw)]:  # training draws the others
         places = _places(source, system, table, t)
         values = table.numbers(places, integers=t in positions)
         if t in inputs and t not in positions:

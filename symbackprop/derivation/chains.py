@@ -122,7 +122,7 @@ def _combined(context: Context, x: Tensor, together: Combined) -> tuple[str, lis
     printer = TensorLatex()
     through = rules.join([f"${printer.plain(y)}$" for y in together.through])
     last, own = f"${printer.plain(together.last)}$", f"${printer.plain(x)}$"
-    rule = f"the errors of {through} inserted, {own} written by {last}, and sums carried out"
+    rule = f"the error{'s' if len(together.through) > 1 else ''} of {through} inserted, {own} written by {last}, and sums carried out"
     return rule, [*(("error", y) for y in (*together.through, together.last)), *together.through, together.last]
 
 

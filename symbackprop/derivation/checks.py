@@ -30,6 +30,12 @@ class Checks:
         check = agree(pairs, "the generated code")
         return check if check.ok else agree(pairs, "the generated code", self._floor(t.definition, None, EXACT))
 
+    def update(self, state: Tensor, expr: sp.Expr) -> Check:
+        """What a training step makes of a state: its index form against generated code."""
+        right = self.point.right(expr, None)
+        pairs = [(float(self.point.updated[state.name][place]), float(right[place])) for place in self.point.entries(state.shape)]
+        return agree(pairs, "the generated code")
+
     def partial(self, partial: Partial, value: sp.Expr) -> Check:
         """∂y/∂x of one equation alone, at entries that the free indices choose at random."""
         (y, place), (x, index) = map(split, partial.args[:2])

@@ -1,6 +1,7 @@
 """The first sections of a derivation: the network's own equations, and the derivative of each by itself."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sympy as sp
 
@@ -9,7 +10,8 @@ from symbackprop.calculus.partial import Partial
 from symbackprop.derivation import rules
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.graph.equations import System
+from symbackprop.graph.draw import Draw
+from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
@@ -27,6 +29,23 @@ def forward_section(context: Context) -> Section:
 
 def loss_section(context: Context) -> Section:
     return Section("Loss", [], [[_definition(context, context.system.loss, "The loss")]])
+
+
+def trained_section(context: Context) -> Section:
+    """What training changes besides the weights, and which equations are others once the network is trained."""
+    section = Section("Training and inference")
+    for state, expr in reversed(context.system.updates):
+        name, right = TensorLatex().plain(state), TensorLatex(lead=state).plain(expr)
+        check = context.checks.update(state, expr) if context.checks else None
+        rule = "definition: the state changes with every training step, and is not learnt"
+        more: dict[str, Any] = {"relation": r"\leftarrow", "verification": check, "defines": True}
+        section.blocks.append([context.step(f"The state ${name}$", name, right, (state, expr), rule, tensors_in(expr), **more)])
+    for t, _ in context.system.equations:
+        if t.inference is not None:
+            name, right = TensorLatex().plain(t), TensorLatex().plain(t.inference)
+            rule = "definition: what takes its place once the network is trained"
+            section.blocks.append([context.step(f"The node ${name}$ at inference", name, right, (t, t.inference), rule, [t], defines=True)])
+    return section
 
 
 def _definition(context: Context, t: Tensor, kind: str) -> Step:
@@ -52,9 +71,12 @@ def given(system: System) -> str:
             by_set.setdefault(f"{numbers}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
         return rules.join([rf"${', '.join(names)} \in {where}$" for where, names in by_set.items()])
 
+    drawn = [f"${printer.plain(t)}$" for t in system.data if isinstance(t.init, Draw)]
     dims = [f"${printer.plain(d)}$" for d in system.dims if isinstance(d, Dim)]
     parts = [f"Data: {members(system.data)}."] if system.data else []
     parts += [f"Weights: {members(system.weights)}."] if system.weights else []
+    parts += [f"States: {members(system.states)}."] if system.states else []
+    parts += [f"In training, {rules.join(drawn)} {'are' if len(drawn) > 1 else 'is'} drawn at random for every update."] if drawn else []
     parts += [f"The size{'s' if len(dims) > 1 else ''} {rules.join(dims)} {'are' if len(dims) > 1 else 'is'} open."] if dims else []
     return " ".join(parts)
 
@@ -102,4 +124,4 @@ def _partial(context: Context, y: Tensor, x: Tensor) -> Step:
     return step
 
 
-__all__ = ["forward_section", "given", "loss_section", "partials_section"]
+__all__ = ["forward_section", "given", "loss_section", "partials_section", "trained_section"]

@@ -6,6 +6,7 @@ by its index form; the two have nothing in common but the network.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.shapes import Dim, Shape, numeric
 from symbackprop.graph.tensor import Equation, Tensor
-from symbackprop.training.evaluator import random_values
+from symbackprop.training.evaluator import Evaluator, random_values
 from symbackprop.training.feed import Array
 from symbackprop.training.slopes import slope
 
@@ -94,6 +95,14 @@ class Values:
         found = dict(values)
         self._run(found, self.forward)
         return found
+
+    @cached_property
+    def updated(self) -> dict[str, Array]:
+        """What one training step makes of the states."""
+        values = {t.name: self.values[t] for t in self.system.tensors if t.definition is None and t in self.values}
+        data = {t.name: values[t.name] for t in self.system.data}
+        kept = {t.name: values[t.name] for t in self.system.kept}
+        return {name: np.asarray(new) for name, new in Evaluator(self.system).module.loss_gradients_and_states(kept, **data)[2].items()}
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         return numeric(shape, self.sizes)

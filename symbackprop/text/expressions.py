@@ -201,6 +201,11 @@ class Expressions:
                 return self.size(part, where)
             case "integer":
                 return self.integer(part)
+            case "number":
+                value = self(part)
+                if not value.is_number:
+                    raise self.page.error(f"{where} is a number", at)
+                return float(value)
         if word is None or (parameter.kind == "flag" and word not in _FLAGS) or (parameter.kind == "text" and not isinstance(part, syntax.Text)):
             expected = {"flag": "true or false", "text": 'a text in quotes, such as "ij,jk->ik"', "word": "a name"}[parameter.kind]
             raise self.page.error(f"{where} is {expected}", at)

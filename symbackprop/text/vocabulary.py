@@ -21,6 +21,7 @@ KINDS = {
     "axes": "axes",
     "keepdims": "flag",
     "bias": "flag",
+    "gain": "flag",
     "spec": "text",
     "shape": "shape",
     "tensors": "group",
@@ -33,15 +34,17 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of a function: what it is read as, and whether it must be there. The last one may stand for many."""
+    """One argument of a function: what it is read as, and whether it must be there. The last one may stand for many. `number`: it is no
+    expression of tensors."""
 
     name: str
     required: bool = True
     many: bool = False
+    number: bool = False
 
     @property
     def kind(self) -> str:
-        return KINDS.get(self.name, "expression")
+        return "number" if self.number else KINDS.get(self.name, "expression")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Function:
 def function(apply: Callable[..., Any]) -> Function:
     """A function of the package, with the parameters that Python knows."""
     found = inspect.signature(apply).parameters.values()
-    return Function(apply, tuple(Parameter(p.name, p.default is p.empty and p.kind is not p.VAR_POSITIONAL, p.kind is p.VAR_POSITIONAL) for p in found))
+    many = inspect.Parameter.VAR_POSITIONAL
+    return Function(apply, tuple(Parameter(p.name, p.default is p.empty and p.kind is not many, p.kind is many, p.annotation is float) for p in found))
 
 
 def elementwise(apply: Callable[..., Any], *names: str) -> Function:
