@@ -202,6 +202,10 @@ CALLS = {
     "cross_entropy(X @ W, k)": lambda X, W, k, **_: sbp.cross_entropy(X @ W, k),
     "dense(X, 4, activation=tanh, bias=false)": lambda X, **_: sbp.dense(X, 4, "tanh", bias=False),
     'dense(X, 4, "relu", name="out")': lambda X, **_: sbp.dense(X, 4, "relu", name="out"),
+    "layer_norm(X, axes=-1, eps=1e-3, bias=false)": lambda X, **_: sbp.layer_norm(X, -1, 1e-3, bias=False),
+    "rms_norm(X, gain=false)": lambda X, **_: sbp.rms_norm(X, gain=False),
+    "batch_norm(X, axis=1, momentum=1/4)": lambda X, **_: sbp.batch_norm(X, 1, momentum=0.25),
+    'dropout(X, 0.3, name="d")': lambda X, **_: sbp.dropout(X, 0.3, "d"),
     "X[:, 0]": lambda X, **_: X[:, 0],
     "X[..., 1:]": lambda X, **_: X[..., 1:],
     "X[1:-1, ::2]": lambda X, **_: X[1:-1, ::2],
@@ -225,7 +229,7 @@ def test_every_function_of_the_vocabulary_is_called_above():
 
 
 def test_the_public_functions_are_in_the_vocabulary():
-    python_only = {"data", "weight", "node", "parse", "load", "mlp", "check_gradients", "evaluate"}
+    python_only = {"data", "weight", "state", "node", "parse", "load", "mlp", "check_gradients", "evaluate"}
     functions = {n for n in sbp.__all__ if n[0].islower() and callable(getattr(sbp, n)) and not isinstance(getattr(sbp, n), tuple)} - python_only
     assert functions <= set(VOCABULARY)
 

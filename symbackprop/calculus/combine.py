@@ -104,9 +104,10 @@ class _Entries:
         axes = tuple(i for i, c in enumerate(summed.spec[0][0]) if c not in summed.spec[1])
         own = tuple(i for i in self.all if i not in axes)
         total = self.of(summed, own)
-        factor = self.of(node.definition, own) / total
+        place = self.all if node.rank == len(self.all) else own  # with axes of size one in the place of those summed over, or without
+        factor = self.of(node.definition, place) / total
         if total in self.atoms and not factor.free_symbols & self.atoms.keys():
-            self.sums[self.of(summed.operands[0], self.all), axes] = self.of(node, own) / factor
+            self.sums[self.of(summed.operands[0], self.all), axes] = self.of(node, place) / factor
 
     def simplified(self, expr: sp.Expr) -> sp.Expr:
         """The expression of x's shape with x written by the last node, and factored."""
@@ -118,8 +119,10 @@ class _Entries:
     def of(self, expr: sp.Expr, axes: Axes) -> sp.Expr:
         """An entry of an expression whose axes lie along these axes of x. Raises `_NotAlignedError`."""
         rank = rank_of(expr)
+        if rank > len(axes):
+            raise _NotAlignedError
         axes = axes[len(axes) - rank :]
-        if rank_of(expr) == 0 and not isinstance(expr, (Tensor, Operator)) and not tensors_in(expr):
+        if rank == 0 and not isinstance(expr, (Tensor, Operator)) and not tensors_in(expr):
             return expr
         if isinstance(expr, Tensor):
             return self.atom(expr, axes)
