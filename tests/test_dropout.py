@@ -3,6 +3,7 @@ drawn."""
 
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ def numbers(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
+@cache
 def network(p=0.4):
     x, t = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 2))
     h = sbp.dropout(sbp.dense(x, 6, "tanh"), p)

@@ -12,7 +12,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.gradients import errors_section, gradient_section
-from symbackprop.derivation.network import forward_section, loss_section, partials_section, trained_section
+from symbackprop.derivation.network import forward_section, inference_section, loss_section, partials_section, states_section
 from symbackprop.derivation.numbers import Values
 from symbackprop.derivation.steps import Section
 from symbackprop.derivation.update import update_section
@@ -37,7 +37,7 @@ def build(
     chosen = _chosen(forms.system, weights)
     checks, unchecked = _checks(forms, seed) if verify else (None, "")
     context = Context(forms, "mixed" if form in STAGES else form, STAGES.get(form, 3), chosen, checks)
-    sections = [forward_section(context), loss_section(context), trained_section(context)]
+    sections = [forward_section(context), loss_section(context), states_section(context), inference_section(context)]
     if chosen:
         sections += [partials_section(context)] if form != "matrix" else []
         sections += [errors_section(context), *(gradient_section(context, w) for w in chosen)]

@@ -31,20 +31,30 @@ def loss_section(context: Context) -> Section:
     return Section("Loss", [], [[_definition(context, context.system.loss, "The loss")]])
 
 
-def trained_section(context: Context) -> Section:
-    """What training changes besides the weights, and which equations are others once the network is trained."""
-    section = Section("Training and inference")
+def states_section(context: Context) -> Section:
+    """What training changes besides the weights."""
+    section = Section("The states")
     for state, expr in reversed(context.system.updates):
         name, right = TensorLatex().plain(state), TensorLatex(lead=state).plain(expr)
         check = context.checks.update(state, expr) if context.checks else None
-        rule = "definition: the state changes with every training step, and is not learnt"
         more: dict[str, Any] = {"relation": r"\leftarrow", "verification": check, "defines": True}
+        rule = "definition: the new value of a state"
         section.blocks.append([context.step(f"The state ${name}$", name, right, (state, expr), rule, tensors_in(expr), **more)])
+    if section.blocks:
+        section.text.append("They are not learnt: with every training step, each becomes what its equation says, all at once.")
+    return section
+
+
+def inference_section(context: Context) -> Section:
+    """The equations that are others once the network is trained."""
+    section = Section("Inference")
     for t, _ in context.system.equations:
         if t.inference is not None:
             name, right = TensorLatex().plain(t), TensorLatex().plain(t.inference)
-            rule = "definition: what takes its place once the network is trained"
+            rule = "definition: what takes its place at inference"
             section.blocks.append([context.step(f"The node ${name}$ at inference", name, right, (t, t.inference), rule, [t], defines=True)])
+    if section.blocks:
+        section.text.append("Once the network is trained, these equations take the place of those of the same name.")
     return section
 
 
@@ -124,4 +134,4 @@ def _partial(context: Context, y: Tensor, x: Tensor) -> Step:
     return step
 
 
-__all__ = ["forward_section", "given", "loss_section", "partials_section", "trained_section"]
+__all__ = ["forward_section", "given", "inference_section", "loss_section", "partials_section", "states_section"]

@@ -1,6 +1,7 @@
 """Distributions of data that are drawn anew for every update where nobody gives them: masks of dropout layers, noise."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,11 @@ from symbackprop.errors import NetworkError
 
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(ABC):
     """A distribution of independent entries. `source(rng, size)` is the NumPy expression of an array of them, drawn from a generator."""
 
-    def source(self, rng: str, size: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def source(self, rng: str, size: str) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def state(name: str, shape: Any = (), init: Any = 0, update: Callable[[Any], Any
         return Tensor(name, shape, "state", init=init)
     if not callable(update):
         raise NetworkError(f"the update of state {name!r} is {update!r}; expected a function of its old value, such as lambda {name}: 0.9*{name} + 0.1*x")
-    return Tensor(name, shape, "state", init=init, update=_checked(name, update(Tensor(name, shape, "state", init=init)), shape, "update of state"))
+    return Tensor(name, shape, "state", init=init, update=_checked(name, update(Tensor(name, shape, "state", init=init)), shape, "update"))
 
 
 def node(name: str, expr: Any, inference: Any = None) -> Tensor:
@@ -288,11 +288,13 @@ def node(name: str, expr: Any, inference: Any = None) -> Tensor:
     check_name(name, "node")
     expr = _checked(name, expr)
     shape = shape_of(expr)
-    return Tensor(name, shape, "node", expr, inference=None if inference is None else _checked(name, inference, shape, "at inference, equation"))
+    return Tensor(name, shape, "node", expr, inference=None if inference is None else _checked(name, inference, shape, "inference"))
 
 
-def _checked(name: str, value: Any, shape: Shape | None = None, what: str = "equation") -> sp.Expr:
-    """The right side of an equation, of the given shape if there is one, checked and made of shallow equations."""
+def _checked(name: str, value: Any, shape: Shape | None = None, kind: str = "") -> sp.Expr:
+    """The right side of an equation, of the given shape if there is one, checked and made of shallow equations. `kind`: what it is of its
+    name, "inference" or "update", where it is not the definition."""
+    what = f"{kind} equation".lstrip()
     expr = as_expression(value, f"{what} {name!r}")
     parts = list(postorder(expr))
     check_expression(name, expr, parts)
@@ -303,7 +305,7 @@ def _checked(name: str, value: Any, shape: Shape | None = None, what: str = "equ
         raise ShapeError(f"{what} {name!r} ({name} = {expr}): {error}") from None
     if shape is not None and shape_of(expr) != shape:
         raise ShapeError(f"{what} {name!r} ({name} = {expr}): it has shape {show(shape_of(expr))}; expected {show(shape)}")
-    return _shallow(name, expr, parts)
+    return _shallow("__".join(filter(None, [name, kind])), expr, parts)
 
 
 # An expression of more levels than DEPTH is cut into equations of about PIECE levels: SymPy is recursive, and a person could not read it either.
