@@ -282,14 +282,14 @@ def test_deep_definitions_of_one_node_keep_apart():
     """Each is cut into shallow equations, whose names must differ."""
     x = sbp.data("x")
     deep = [x, x, x]
-    for k in range(40):
+    for k in range(20):
         deep = [sp.sin(d * (k + i + 1)) for i, d in enumerate(deep)]
     m = sbp.state("m", update=lambda m: m + deep[2])
     y = sbp.node("y", deep[0] * sbp.weight("w"), inference=deep[1] + m)
     trainer = sbp.Network(sbp.node("C", y**2), output=y).trainer(sbp.SGD(lr=0.1), weights={"w": 1})
     trainer.step(x=0.3)
     expected = [0.3, 0.3, 0.3]
-    for k in range(40):
+    for k in range(20):
         expected = [np.sin(e * (k + i + 1)) for i, e in enumerate(expected)]
     np.testing.assert_allclose(trainer.predict(x=0.3), expected[1] + expected[2], **TIGHT)
     np.testing.assert_allclose(trainer.weights["w"], 1 - 0.2 * expected[0] ** 2, **TIGHT)
@@ -353,7 +353,7 @@ def normed(layer):
 
 @pytest.mark.parametrize("layer", WRITTEN)
 def test_the_gradient_has_the_terms_of_the_literature(layer):
-    derivation = normed(layer).derivation()
+    derivation = normed(layer).derivation(weights=["W"])
     steps = [step for step in derivation.steps if step.title == "The error of $Z$"]
     assert derivation.ok
     assert steps[-1].right == WRITTEN[layer]
@@ -410,7 +410,7 @@ def test_a_softmax_by_hand_becomes_its_short_form():
 
 
 def test_states_and_inference_are_written():
-    derivation = normed(sbp.batch_norm).derivation()
+    derivation = normed(sbp.batch_norm).derivation("matrix", weights=[])
     found = {step.title: step for step in derivation.steps}
     assert found[r"The state $\bar{\mu}_{1}$"].latex == r"\bar{\mu}_{1} \leftarrow 0.9 \bar{\mu}_{1} + 0.1 \mu_{1}"
     assert found[r"The state $\bar{v}_{1}$"].verification.ok
