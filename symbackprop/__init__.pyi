@@ -6,6 +6,7 @@ from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivative import derivative
+from symbackprop.derivatives import Derivative, Derivatives
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (
@@ -48,6 +49,8 @@ __all__ = [
     "Audit",
     "DataError",
     "Derivation",
+    "Derivative",
+    "Derivatives",
     "Diagram",
     "Dim",
     "Equation",

@@ -40,7 +40,7 @@ def lift(system: System) -> System:
     name = Namer(taken | {d.name for d in system.dims})
     n = Dim(name("n"))
     lifted: dict[Tensor, Tensor] = {t: declare(t.name, (n, *t.shape), "data") for t in system.data}
-    lifter = _Lifter(lifted, n)
+    lifter = Lifter(lifted, n)
     for symbol, expr in system.equations:
         moved = lifter(expr)
         if moved is expr:
@@ -55,9 +55,11 @@ def lift(system: System) -> System:
     return System(loss if loss is not None else system.loss, output, listed=(*(lifted[t] for t in system.data), *system.weights))
 
 
-class _Lifter:
-    def __init__(self, lifted: dict[Tensor, Tensor], n: Dim) -> None:
-        self.lifted = lifted
+class Lifter:
+    """Writes expressions over a batch, given the tensors that have a leading dimension `n` there."""
+
+    def __init__(self, lifted: dict[Tensor, Any], n: Dim) -> None:
+        self.lifted = lifted  # grows as the equations are lifted one after the other
         self.n = n
 
     def __call__(self, expr: sp.Expr) -> sp.Expr:
@@ -166,4 +168,4 @@ def _(operator: Take, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return transpose(result, order)
 
 
-__all__ = ["batch_dimension", "is_single_sample", "lift"]
+__all__ = ["Lifter", "batch_dimension", "is_single_sample", "lift", "lift_operator"]

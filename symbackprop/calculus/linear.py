@@ -1,0 +1,462 @@
+"""Linear maps between tensors as sums of products of factors with indices, in which identities stay Kronecker deltas.
+
+What is linear in a direction v, as a Hessian-vector product is, becomes the matrix of the map when v is put to the identity. Written as
+`Σ A_ni B_nj δ_jk`, that matrix is never larger than it has to be: a delta renames an index instead of being multiplied, products are
+multiplied out only where an index is summed over, and only those factors that carry it.
+
+Source: Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, section 3 (compression of unit tensors,
+order of the products); "Computing Higher Order Derivatives of Matrix and Tensor Expressions", NeurIPS 2018.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.batch import lift_operator
+from symbackprop.calculus.elementwise import leaves_of, regions, slopes
+from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.base import Operator, ints
+from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, Eye, broadcast_in, contract
+from symbackprop.graph.operators.gather import OneHot, Scatter, Take
+from symbackprop.graph.operators.layout import Pad, Reshape, Slice, reshape
+from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of, split_scalars
+from symbackprop.graph.tensor import Tensor
+
+Axes = tuple[int | None, ...]  # an index for each axis; an axis of size one needs none
+Factor = tuple[tuple[int, ...], sp.Expr]  # a tensor without axes of size one, and its indices
+
+
+@dataclass(frozen=True)
+class Term:
+    """scalar · Π factors · Π deltas. A delta is a pair of indices that are equal."""
+
+    scalar: sp.Expr = sp.S.One
+    factors: tuple[Factor, ...] = ()
+    deltas: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def letters(self) -> set[int]:
+        """The indices of the factors."""
+        return {c for letters, _ in self.factors for c in letters}
+
+    def renamed(self, table: Mapping[int, int]) -> "Term":
+        """The same term with other indices."""
+        factors = tuple((tuple(table.get(c, c) for c in letters), x) for letters, x in self.factors)
+        return replace(self, factors=factors, deltas=tuple((table.get(a, a), table.get(b, b)) for a, b in self.deltas))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A tensor that depends linearly on a direction: its axes, and the terms whose sum it is. No terms: zero."""
+
+    axes: Axes
+    terms: tuple[Term, ...]
+
+
+@dataclass
+class Space:
+    """The indices in use and their sizes; the axes of the direction; the products that were given a name."""
+
+    name: Namer
+    sizes: dict[int, Dimension] = field(default_factory=dict)
+    direction: Axes = ()
+    named: dict[sp.Expr, Tensor] = field(default_factory=dict)
+    open: bool = False  # whether sums are left to the contraction that an expression becomes
+
+    def index(self, size: Dimension) -> int:
+        self.sizes[len(self.sizes)] = size
+        return len(self.sizes) - 1
+
+    def axes(self, shape: Shape) -> Axes:
+        """A fresh index for each axis of a tensor."""
+        return tuple(None if size == 1 else self.index(size) for size in shape)
+
+    def shape(self, axes: Axes) -> Shape:
+        return tuple(1 if c is None else self.sizes[c] for c in axes)
+
+    def identity(self, shape: Shape) -> Linear:
+        """The direction itself. Its axes become those of the space."""
+        axes, self.direction = self.axes(shape), self.axes(shape)
+        return Linear(axes, (Term(deltas=tuple(pair for pair in zip(axes, self.direction, strict=True) if None not in pair)),))  # type: ignore[misc]
+
+    def called(self, product: sp.Expr) -> sp.Expr:
+        """The product under a name of its own, so that it is computed once and read as one matrix."""
+        number, rest = split_scalars(product)
+        if not isinstance(rest, (Tensor, Eye)):
+            if rest not in self.named:
+                count = len(self.named) + 1
+                self.named[rest] = Tensor(self.name(f"M_{count}"), shape_of(rest), "node", rest)
+            rest = self.named[rest]
+        return number * rest
+
+    # --- sums ---------------------------------------------------------------------------------------------------------
+
+    def settled(self, term: Term, kept: set[int], end: bool = False) -> Term:
+        """The term summed over every index that is not `kept`. Equal indices become one; what carries a summed index is multiplied out,
+        except at the `end`, where the whole term becomes one contraction."""
+        term = _united(term, kept, {c for c in self.direction if c is not None})
+        summed = term.letters - kept
+        if end or not summed:
+            return term
+        scalar, factors = term.scalar, [f for f in term.factors if not summed & set(f[0])]
+        for group in _connected([f for f in term.factors if summed & set(f[0])], summed):
+            letters = self._ordered({c for f in group for c in f[0]} - summed)
+            product = self.product(group, letters)
+            if letters:
+                number, product = split_scalars(self.called(product))
+                scalar *= number
+                factors.append((letters, product))
+            else:
+                scalar *= product
+        return Term(scalar, tuple(factors), term.deltas)
+
+    def _ordered(self, letters: set[int]) -> tuple[int, ...]:
+        """The order of a product's axes: the direction's stand before the last of its own, so that the next product is one of matrices."""
+        own = sorted(letters - set(self.direction))
+        first, last = (own[:-1], own[-1:]) if len(own) > 1 else (own, [])
+        return (*first, *(c for c in self.direction if c in letters), *last)  # type: ignore[misc]
+
+    def product(self, factors: Iterable[Factor], letters: Sequence[int], deltas: Sequence[tuple[int, int]] = ()) -> sp.Expr:
+        """The contraction of factors as an expression whose axes are `letters`; factors of the same indices are multiplied entry by entry."""
+        groups: dict[tuple[int, ...], list[sp.Expr]] = defaultdict(list)
+        for own, x in factors:
+            groups[own].append(x)
+        operands = [(own, sp.Mul(*xs)) for own, xs in groups.items()]
+        operands += [(pair, Eye(sp.sympify(self.sizes[pair[0]], strict=True))) for pair in deltas]
+        present = {c for own, _ in operands for c in own}
+        kept = [c for c in letters if c in present]
+        if not operands:
+            result: sp.Expr = sp.S.One
+        else:
+            spell = dict(zip(dict.fromkeys([*(c for own, _ in operands for c in own)]), LETTERS, strict=False))
+            result = contract(["".join(spell[c] for c in own) for own, _ in operands], "".join(spell[c] for c in kept), [x for _, x in operands])
+        return broadcast_in(result, tuple(self.sizes[c] for c in letters), [list(letters).index(c) for c in kept])
+
+    def merged(self, terms: Iterable[Term]) -> tuple[Term, ...]:
+        """Terms that differ in one place only as one term: A_ni (B_nj + C_nj) for A_ni B_nj + A_ni C_nj."""
+        result: list[Term] = []
+        for term in terms:
+            for i, other in enumerate(result):
+                together = self._together(other, term)
+                if together is not None:
+                    result[i] = together
+                    break
+            else:
+                result.append(term)
+        return tuple(t for t in result if t.scalar != 0)
+
+    def _together(self, a: Term, b: Term) -> Term | None:
+        if set(a.deltas) != set(b.deltas):
+            return None
+        common = Counter(a.factors) & Counter(b.factors)
+        rest_a, rest_b = list((Counter(a.factors) - common).elements()), list((Counter(b.factors) - common).elements())
+        letters_a, letters_b = ({c for own, _ in rest for c in own} for rest in (rest_a, rest_b))
+        if not rest_a and not rest_b:
+            return replace(a, scalar=a.scalar + b.scalar)
+        both = letters_a | letters_b
+        if not letters_a or not letters_b or not any(set(own) == both for own, _ in (*rest_a, *rest_b)):
+            return None  # no factor is as large as their sum, so that two products are less work
+        letters = self._ordered(both)
+        number = _shared(a.scalar, b.scalar)
+        total = (a.scalar / number) * self.product(rest_a, letters) + (b.scalar / number) * self.product(rest_b, letters)
+        if total == 0:
+            return replace(a, scalar=sp.S.Zero)
+        if shape_of(total) != tuple(self.sizes[c] for c in letters):
+            return None
+        sole = len(rest_a) == len(rest_b) == 1 and letters_a == letters_b
+        return Term(number, (*common.elements(), (letters, total if sole and not total.has(Einsum) else self.called(total))), a.deltas)
+
+    def add(self, parts: Sequence[Linear]) -> Linear:
+        """The sum of maps of one shape."""
+        axes = parts[0].axes
+        terms = [t for part in parts for t in _aligned(part, axes)]
+        return Linear(axes, self.merged(terms))
+
+    def summed(self, axes: Axes, terms: Iterable[Term]) -> Linear:
+        """A map with these axes: everything else but the direction is summed over."""
+        kept = {c for c in (*axes, *self.direction) if c is not None}
+        if self.open:
+            return Linear(axes, tuple(terms))
+        return Linear(axes, self.merged(self.settled(term, kept) for term in terms))
+
+    def expression(self, linear: Linear, axes: Axes | None = None) -> sp.Expr:
+        """The map as an expression. Its axes: the tensor's own, then those of the direction, unless given."""
+        axes = (*linear.axes, *self.direction) if axes is None else axes
+        letters = [c for c in axes if c is not None]
+        done = [self.settled(term, set(letters), end=True) for term in linear.terms]
+        parts = [t.scalar * self.product(t.factors, letters, t.deltas) for t in self.merged(done)]
+        full = tuple(self.sizes[c] for c in letters)
+        total = sp.Add(*parts)
+        if total == 0 or shape_of(total) != full:
+            total = broadcast_in(total, full, ()) if not rank_of(total) else total
+        return reshape(total, self.shape(axes)) if rank_of(total) else total
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+
+    def factors(self, coefficient: sp.Expr, axes: Axes) -> tuple[sp.Expr, list[Factor]]:
+        """An elementwise coefficient as (scalar, factors), broadcast against a tensor with these axes."""
+        scalar, rest = split_scalars(coefficient)
+        found = []
+        for x in sp.Mul.make_args(rest):
+            if x == 1:
+                continue
+            x, letters = _without_repetition(x, axes[len(axes) - rank_of(x) :])
+            if letters:
+                found.append((letters, x))
+            else:
+                scalar *= x
+        return scalar, found
+
+    def scaled(self, linear: Linear, coefficient: sp.Expr, axes: Axes) -> list[Term]:
+        """The terms of coefficient ⊙ linear, broadcast to `axes`, which end with the axes of `linear` where those are not of size one."""
+        table = _renaming(linear.axes, axes)
+        scalar, factors = self.factors(coefficient, axes)
+        return [replace(t, scalar=scalar * t.scalar, factors=(*t.factors, *factors)) for term in linear.terms for t in [term.renamed(table)]]
+
+    def apply(self, expr: sp.Expr, table: Mapping[Tensor, Linear], end: bool = False) -> Linear:
+        """An expression that is linear in the tensors of `table`, given what those are. At the `end`, its last sums are left open: `expression`
+        makes one contraction of them."""
+        if expr.free_symbols.isdisjoint(table):
+            return Linear(self.axes(shape_of(expr)), ())
+        if isinstance(expr, Tensor):
+            return table[expr]
+        if isinstance(expr, Operator):
+            operands = [self.apply(x, table) for x in expr.operands]
+            self.open = end
+            result: Linear = apply_operator(expr, operands, self)
+            self.open = False
+            return result
+        body, operators = regions(expr)
+        leaves = leaves_of(body, operators)
+        linears = {leaf: self.apply(operators.get(leaf, leaf), table, end) for leaf in leaves}
+        wanted = [leaf for leaf, linear in linears.items() if linear.terms]
+        axes = self.axes(shape_of(expr))
+        terms: list[Term] = []
+        for leaf, slope in zip(wanted, slopes(body, wanted, leaves, str(expr)[:60]), strict=True):
+            terms += self.scaled(linears[leaf], slope.xreplace(operators) if operators else slope, axes)
+        return Linear(axes, tuple(terms)) if end else self.summed(axes, terms)
+
+
+def _shared(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    """What stands before the sum of a x and b y: the factors that they have in common."""
+    mine, yours = Counter(sp.Mul.make_args(a)), Counter(sp.Mul.make_args(b))
+    return sp.Mul(*(mine & yours).elements())
+
+
+def _united(term: Term, kept: set[int], preferred: set[int]) -> Term:
+    """The term with one index in its factors for all that its deltas make equal. A delta stays only between indices that are kept."""
+    groups: list[set[int]] = []
+    for pair in term.deltas:
+        touching = [g for g in groups if g & set(pair)]
+        groups = [g for g in groups if g not in touching] + [set(pair).union(*touching)]
+    table, deltas = {}, []
+    for group in groups:
+        first = min(group, key=lambda c: (c not in kept, c not in preferred, c))
+        table |= dict.fromkeys(group, first)
+        deltas += [(c, first) for c in sorted(group & kept) if c != first]
+    return replace(replace(term, deltas=()).renamed(table), deltas=tuple(deltas))
+
+
+def _connected(factors: Sequence[Factor], summed: set[int]) -> list[list[Factor]]:
+    """Factors in groups that share summed indices."""
+    groups: list[tuple[set[int], list[Factor]]] = []
+    for factor in factors:
+        letters, members = set(factor[0]) & summed, [factor]
+        for group in [g for g in groups if g[0] & letters]:
+            groups.remove(group)
+            letters, members = letters | group[0], group[1] + members
+        groups.append((letters, members))
+    return [members for _, members in groups]
+
+
+def _renaming(old: Axes, new: Axes) -> dict[int, int]:
+    """Index of a smaller tensor → that of the tensor to which it is broadcast."""
+    pairs = zip(old, new[len(new) - len(old) :], strict=True)
+    return {a: b for a, b in pairs if a is not None and b is not None}
+
+
+def _aligned(part: Linear, axes: Axes) -> list[Term]:
+    table = _renaming(part.axes, axes)
+    return [term.renamed(table) for term in part.terms]
+
+
+def _without_repetition(x: sp.Expr, axes: Axes) -> tuple[sp.Expr, tuple[int, ...]]:
+    """A factor without its axes of size one and without those along which it repeats itself, and the indices that are left."""
+    shape = shape_of(x)
+    kept = [i for i, size in enumerate(shape) if size != 1]
+    if len(kept) < len(shape):
+        x = reshape(x, tuple(shape[i] for i in kept))
+    letters = tuple(axes[i] for i in kept)
+    if isinstance(x, Broadcast):
+        letters, x = tuple(letters[a] for a in x.axes), x.operands[0]
+    if isinstance(x, Einsum) and len(x.operands) == 1 and len(x.spec[0][0]) == len(x.spec[1]):
+        where = dict(zip(x.spec[1], letters, strict=True))
+        letters, x = tuple(where[c] for c in x.spec[0][0]), x.operands[0]
+    return x, letters  # type: ignore[return-value]
+
+
+# --- operators: one rule each --------------------------------------------------------------------------------------------
+
+
+@singledispatch
+def apply_operator(operator: Any, operands: list[Linear], space: Space) -> Linear:
+    """An operator that is linear in one operand, of which the matrix is given: applied to it for every direction at once, by the rule by
+    which networks are lifted to batches."""
+    place = next((i for i, x in enumerate(operands) if x.terms), None)
+    axes = space.axes(operator.shape)
+    if place is None:
+        return Linear(axes, ())
+    terms = [_lifted(operator, operands[place].axes, term, place, axes, space) for term in operands[place].terms]
+    return space.summed(axes, terms)
+
+
+def _lifted(operator: Operator, own: Axes, term: Term, place: int, axes: Axes, space: Space) -> Term:
+    inner = {c for c in own if c is not None}
+    outer = [f for f in term.factors if not inner & set(f[0])]
+    factors = [f for f in term.factors if inner & set(f[0])]
+    deltas = [d for d in term.deltas if inner & set(d)]
+    present = {c for letters, _ in factors for c in letters} | {c for d in deltas for c in d}
+    directions = [c for c in space.direction if c in present]
+    letters = [*directions, *(c for c in own if c is not None)]
+    x = space.product(factors, letters, deltas)  # type: ignore[arg-type]
+    x = space.called(reshape(x, space.shape((*directions, *own))))
+    result: Any = operator
+    for k, c in reversed(list(enumerate(directions))):
+        size = space.sizes[c]  # type: ignore[index]
+        inside = x if k == 0 else Tensor(f"lifted_{k}", shape_of(x)[k:], "data")
+        result = lift_operator(result, [inside if i == place else y for i, y in enumerate(result.operands)], size)
+    if not directions:
+        result = operator.func(*operator.parameters, *(x if i == place else y for i, y in enumerate(operator.operands)))
+    full: Axes = (*directions, *axes)
+    scalar, rest = space.factors(result, full)
+    return Term(term.scalar * scalar, (*outer, *rest), tuple(d for d in term.deltas if d not in deltas))
+
+
+@apply_operator.register
+def _(operator: Einsum, operands: list[Linear], space: Space) -> Linear:
+    ins, out = operator.spec
+    sizes = operator.sizes()
+    letters = {c: None if size == 1 else space.index(size) for c, size in sizes.items()}
+    axes = tuple(letters[c] for c in out)
+    terms = []
+    for k, linear in enumerate(operands):
+        if not linear.terms:
+            continue
+        table = _renaming(linear.axes, tuple(letters[c] for c in ins[k]))
+        others: list[Factor] = []
+        scalar: sp.Expr = sp.S.One
+        for m, x in enumerate(operator.operands):
+            if m != k:
+                number, factors = space.factors(x, tuple(letters[c] for c in ins[m]))
+                scalar, others = scalar * number, others + factors
+        for term in linear.terms:
+            term = term.renamed(table)
+            found = {*term.letters, *(c for d in term.deltas for c in d), *(c for own, _ in others for c in own), *axes}
+            free = sp.Mul(*(space.sizes[c] for c in letters.values() if c is not None and c not in found))  # a sum over what nothing depends on
+            terms.append(replace(term, scalar=term.scalar * scalar * free, factors=(*term.factors, *others)))
+    return space.summed(axes, terms)
+
+
+@apply_operator.register
+def _(operator: Broadcast, operands: list[Linear], space: Space) -> Linear:
+    (linear,) = operands
+    axes = list(space.axes(operator.shape))
+    table = {a: axes[at] for a, at in zip(linear.axes, operator.axes, strict=True) if a is not None}
+    return Linear(tuple(axes), tuple(t.renamed(table) for t in linear.terms))  # type: ignore[arg-type]
+
+
+@apply_operator.register
+def _(operator: Reshape, operands: list[Linear], space: Space) -> Linear:
+    (linear,) = operands
+    if not operator.moves_unit_axes():
+        return apply_operator.dispatch(object)(operator, operands, space)
+    kept = iter([c for c in linear.axes if c is not None])
+    return Linear(tuple(None if size == 1 else next(kept) for size in operator.shape), linear.terms)
+
+
+def _along(linear: Linear, space: Space, at: int, axes: Axes, change: Callable[[sp.Expr, int], sp.Expr], new: Axes) -> Linear:
+    """A gather along one axis: of a product it is the product of the gathered factors, of a delta a row of the identity for each entry."""
+    own = linear.axes[at]
+    terms = []
+    for term in linear.terms:
+        first = [(own, b if a == own else a) for a, b in term.deltas if own in (a, b)]
+        factors: list[Factor] = [f for f in term.factors if own not in f[0]]
+        todo = [f for f in term.factors if own in f[0]] + [(d, Eye(sp.sympify(space.sizes[d[0]], strict=True))) for d in first if d[0] is not None]
+        for letters, x in todo:
+            k = letters.index(own)  # type: ignore[arg-type]
+            picked = change(x, k)
+            scalar, made = space.factors(picked, (*letters[:k], *new, *letters[k + 1 :]))
+            factors += made
+        terms.append(replace(term, factors=tuple(factors), deltas=tuple(d for d in term.deltas if own not in d)))
+    before, after = linear.axes[:at], linear.axes[at + 1 :]
+    table = _renaming((*before, *after), (*axes[:at], *axes[at + len(new) :]))
+    return space.summed(axes, [t.renamed(table) for t in terms])
+
+
+@apply_operator.register
+def _(operator: Take, operands: list[Linear], space: Space) -> Linear:
+    linear, indices = operands[0], operator.operands[1]
+    at = operator.axis + rank_of(operator.operands[0])
+    axes = space.axes(operator.shape)
+    new = axes[at : at + rank_of(indices)]
+
+    def gathered(x: sp.Expr, k: int) -> sp.Expr:
+        if isinstance(x, Eye):
+            rows = OneHot(x.args[0], indices)
+            return rows if k == 0 else contract([LETTERS[: rows.rank]], LETTERS[rows.rank - 1] + LETTERS[: rows.rank - 1], [rows])
+        return Take(sp.Integer(k - rank_of(x)), x, indices)
+
+    return _along(linear, space, at, axes, gathered, new) if linear.terms else Linear(axes, ())
+
+
+@apply_operator.register
+def _(operator: Scatter, operands: list[Linear], space: Space) -> Linear:
+    linear, indices = operands[0], operator.operands[1]
+    axes = space.axes(operator.shape)
+    at, count = operator.axis + operator.rank, rank_of(indices)
+    own = linear.axes
+    rows = OneHot(operator.args[1], indices)
+    _, selection = space.factors(rows, (*own[at : at + count], axes[at]))
+    table = _renaming((*own[:at], *own[at + count :]), (*axes[:at], *axes[at + 1 :]))
+    return space.summed(axes, [t.renamed(table) for term in linear.terms for t in [replace(term, factors=(*term.factors, *selection))]])
+
+
+def _whole(cut: Any, size: Dimension) -> bool:
+    return bool(cut == ints((0, size, 1)))
+
+
+@apply_operator.register
+def _(operator: Slice, operands: list[Linear], space: Space) -> Linear:
+    (linear,) = operands
+    shape = shape_of(operator.operands[0])
+    for at, (cut, size, length) in enumerate(zip(operator.args[0], shape, operator.shape, strict=True)):
+        if _whole(cut, size) or not linear.terms:
+            continue
+        axis = None if length == 1 else space.index(length)
+        axes = (*linear.axes[:at], axis, *linear.axes[at + 1 :])
+
+        def cut_out(x: sp.Expr, k: int, cut: Any = cut) -> sp.Expr:
+            return Slice(ints(cut if i == k else ints((0, s, 1)) for i, s in enumerate(shape_of(x))), x)
+
+        linear = _along(linear, space, at, axes, cut_out, (axis,))
+    return linear if linear.terms else Linear(space.axes(operator.shape), ())
+
+
+@apply_operator.register
+def _(operator: Pad, operands: list[Linear], space: Space) -> Linear:
+    (linear,) = operands
+    for at, (cut, size) in enumerate(zip(operator.args[0], operator.shape, strict=True)):
+        if _whole(cut, size) or not linear.terms:
+            continue
+        axes = (*linear.axes[:at], space.index(size), *linear.axes[at + 1 :])
+        rows = Slice(ints((cut, ints((0, size, 1)))), Eye(sp.sympify(size, strict=True)))
+        _, selection = space.factors(rows, (linear.axes[at], axes[at]))
+        linear = space.summed(axes, [replace(term, factors=(*term.factors, *selection)) for term in linear.terms])
+    return linear if linear.terms else Linear(space.axes(operator.shape), ())
+
+
+__all__ = ["Linear", "Space", "Term", "apply_operator"]

@@ -1,0 +1,280 @@
+"""Second derivatives as equations: Hessians, their products with a vector, Jacobians, Gauss-Newton and Fisher matrices, and the
+gradients of single samples.
+
+An adjoint is a node, so the gradient of <g, v> is the Hessian-vector product H v (Pearlmutter, "Fast Exact Multiplication by the
+Hessian", Neural Computation 1994), linear in v; with v put to the identity (`calculus.linear`) it is H. A Jacobian is the same of
+<y, u>. Gauss-Newton: J^T (d2C/dy2) J (Schraudolph, "Fast Curvature Matrix-Vector Products", Neural Computation 2002, section 3;
+Martens, "New Insights and Perspectives on the Natural Gradient Method", JMLR 2020, section 8).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbackprop.calculus.batch import Lifter, batch_dimension
+from symbackprop.calculus.differentiate import Adjoints, adjoints, differentiate
+from symbackprop.calculus.linear import Linear, Space, Term
+from symbackprop.calculus.units import squeezed
+from symbackprop.errors import NetworkError, UnsupportedError
+from symbackprop.graph.equations import System, collect, depends_on, tensors_in
+from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.contraction import LETTERS, broadcast_in, contract
+from symbackprop.graph.operators.layout import reshape
+from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
+from symbackprop.graph.tensor import Tensor, declare
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What was derived: a tensor for each weight or pair of weights. `system`: what it is a function of; `vectors`: further data of
+    it, one for each weight; `node`: the tensor whose Jacobian is meant, or through which the loss is seen (Gauss-Newton)."""
+
+    system: System
+    blocks: dict[tuple[Tensor, ...], Tensor]
+    vectors: dict[Tensor, Tensor]
+    node: Tensor | None = None
+
+
+def namer(system: System) -> Namer:
+    """New names beside those of the system and of its adjoints."""
+    taken = {t.name for t in system.tensors} | {d.name for d in system.dims}
+    return Namer(taken | {symbol.name for symbol, _ in adjoints(system).equations})
+
+
+def inner(pairs: Iterable[tuple[sp.Expr, sp.Expr]]) -> sp.Expr:
+    """The sum of the inner products of pairs of tensors of one shape."""
+    total: sp.Expr = sp.S.Zero
+    for x, y in pairs:
+        letters = LETTERS[: rank_of(y)]
+        total += contract([letters, letters], "", [x, y]) if letters and rank_of(x) else x * (contract([letters], "", [y]) if letters else y)
+    return total
+
+
+class Transposed:
+    """The derivative of `<x, v>` for tensors x and directions v: linear in v. Its matrix is found by putting v to the identity, or to any
+    other map."""
+
+    def __init__(self, system: System, pairs: Sequence[tuple[sp.Expr, Tensor]], wrt: Sequence[Tensor], space: Space) -> None:
+        self.directions = [v for _, v in pairs]
+        total = inner((x, v) for x, v in pairs if x != 0)
+        self.slope = Tensor(space.name("slope"), (), "node", total)
+        self.adjoints: Adjoints = differentiate(self.slope, wrt, system.tensors)
+        self.space = space
+
+    def at(self, direction: Tensor, start: Linear, wrt: Iterable[Tensor]) -> dict[Tensor, Linear]:
+        """The derivative in each of `wrt`, with `direction` put to the map `start` and all others to zero."""
+        table: dict[Tensor, Linear] = {v: Linear(self.space.axes(v.shape), ()) for v in self.directions}
+        table[direction] = start
+        roots = {t for w in wrt if isinstance(t := self.adjoints.of[w], Tensor)}
+        needed = collect(roots)
+        inner = set().union(*(t.inputs for t in needed))
+        for symbol, expr in self.adjoints.equations:
+            if symbol in needed:
+                table[symbol] = self.space.apply(expr, table, end=symbol not in inner)
+        zero = {w: Linear(self.space.axes(w.shape), ()) for w in wrt}
+        return {w: table[t] if isinstance(t := self.adjoints.of[w], Tensor) else zero[w] for w in wrt}
+
+
+def _vectors(tensors: Iterable[Tensor], name: Namer) -> dict[Tensor, Tensor]:
+    return {t: declare(name(f"v_{t.name}"), t.shape, "data") for t in tensors}
+
+
+def _transposed(block: Tensor, rank: int) -> sp.Expr:
+    """A block with its first `rank` axes behind the others."""
+    letters = LETTERS[: block.rank]
+    return contract([letters], letters[rank:] + letters[:rank], [block])
+
+
+def _block(name: Namer, kind: str, parts: Sequence[Tensor], expr: sp.Expr, shape: Shape) -> Tensor:
+    if shape_of(expr) != shape:  # a number, or what is the same in every entry
+        expr = broadcast_in(expr, shape, ()) if shape else expr
+    return Tensor(name("_".join([kind, *(t.name for t in parts)])), shape, "node", expr)
+
+
+def _symmetric(name: Namer, kind: str, found: Mapping[Pair, sp.Expr], wrt: Sequence[Tensor]) -> dict[tuple[Tensor, ...], Tensor]:
+    """All blocks of a symmetric matrix from those on and below its diagonal."""
+    lower = {(p, q): _block(name, kind, (p, q), expr, p.shape + q.shape) for (p, q), expr in found.items()}
+    blocks: dict[tuple[Tensor, ...], Tensor] = {}
+    for p in wrt:
+        for q in wrt:
+            if (p, q) in lower:
+                blocks[p, q] = lower[p, q]
+            else:
+                blocks[p, q] = _block(name, kind, (p, q), _transposed(lower[q, p], q.rank), p.shape + q.shape)
+    return blocks
+
+
+def hessian(system: System, wrt: Sequence[Tensor]) -> Blocks:
+    """d2C/(dp dq) for every pair of weights, shape (*p, *q)."""
+    name = namer(system)
+    space = Space(name)
+    vectors = _vectors(wrt, name)
+    product = Transposed(system, [(adjoints(system).of[q], vectors[q]) for q in wrt], wrt, space)
+    found = {}
+    for k, q in enumerate(wrt):
+        rows = product.at(vectors[q], space.identity(q.shape), wrt[k:])
+        found |= {(p, q): space.expression(rows[p]) for p in wrt[k:]}
+    return Blocks(system, _symmetric(name, "H", found, wrt), {})
+
+
+def hessian_vector_product(system: System, wrt: Sequence[Tensor]) -> Blocks:
+    """(H v)_p for every weight p, with a direction v_q for every weight q."""
+    name = namer(system)
+    vectors = _vectors(wrt, name)
+    product = Transposed(system, [(adjoints(system).of[q], vectors[q]) for q in wrt], wrt, Space(name))
+    blocks = {(p,): _block(name, "Hv", (p,), product.adjoints.of[p], p.shape) for p in wrt}
+    listed = (*system.data, *vectors.values(), *system.weights)
+    return Blocks(System(system.loss, system.output, system.extra, listed), blocks, vectors)
+
+
+def _jacobians(system: System, node: Tensor, wrt: Sequence[Tensor], space: Space) -> dict[Tensor, Linear]:
+    """dy/dp as a map whose own axes are those of p, and whose direction is y."""
+    direction = declare(space.name(f"u_{node.name}"), node.shape, "data")
+    transposed = Transposed(system, [(node, direction)], wrt, space)
+    return transposed.at(direction, space.identity(node.shape), wrt)
+
+
+def jacobian(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
+    """dy/dp for every weight p, shape (*y, *p)."""
+    name = namer(system)
+    space = Space(name)
+    found = _jacobians(system, node, wrt, space)
+    blocks = {(p,): _block(name, "J", (p,), space.expression(x, (*space.direction, *x.axes)), node.shape + p.shape) for p, x in found.items()}
+    return Blocks(system, blocks, {}, node)
+
+
+def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
+    """J_p^T (d2C/dy2) J_q for every pair of weights, with y = `node`, shape (*p, *q)."""
+    name = namer(system)
+    space = Space(name)
+    maps = _jacobians(system, node, wrt, space)
+    rows = space.direction
+    first = differentiate(system.loss, [node], system.tensors)
+    vector = declare(name(f"v_{node.name}"), node.shape, "data")
+    curvature = Transposed(system, [(first.of[node], vector)], [node], space)
+    found = {}
+    for k, q in enumerate(wrt):
+        columns = space.axes(q.shape)  # each map is used with many; its columns need indices of their own
+        table = {a: b for a, b in zip(maps[q].axes, columns, strict=True) if a is not None and b is not None}
+        space.direction = columns
+        bent = curvature.at(vector, Linear(rows, tuple(t.renamed(table) for t in maps[q].terms)), [node])[node]
+        into = {a: b for a, b in zip(bent.axes, rows, strict=True) if a is not None and b is not None}
+        for p in wrt[k:]:
+            pairs = [(left, right.renamed(into)) for left in maps[p].terms for right in bent.terms]
+            terms = tuple(Term(a.scalar * b.scalar, a.factors + b.factors, a.deltas + b.deltas) for a, b in pairs)
+            missing = [sp.Mul(*(space.sizes[c] for c in rows if c is not None and not _mentions(t, c))) for t in terms]
+            terms = tuple(Term(t.scalar * m, t.factors, t.deltas) for t, m in zip(terms, missing, strict=True))
+            found[p, q] = space.expression(Linear(maps[p].axes, terms))
+    return Blocks(system, _symmetric(name, "G", found, wrt), {}, node)
+
+
+def _mentions(term: Term, c: int) -> bool:
+    return c in term.letters or any(c in d for d in term.deltas)
+
+
+# --- single samples ------------------------------------------------------------------------------------------------------
+
+
+def _samples(system: System) -> Dim:
+    n = batch_dimension(system)
+    if n is None:
+        raise NetworkError("the network has no dimension that counts samples; give its data a leading dimension such as 'n'")
+    return n
+
+
+def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tuple[Dim, dict[Tensor, sp.Expr]]:
+    """The gradient of the loss of each sample alone, shape (n, *p): the network with n = 1, lifted."""
+    n = _samples(system)
+    single: dict[sp.Basic, sp.Basic] = {n: sp.S.One}
+    lifted: dict[Tensor, Tensor] = {}
+    listed = []
+    for t in system.tensors:
+        shape = tuple(1 if size == n else size if isinstance(size, int) else size.subs(n, 1) for size in t.shape)
+        if t.role == "data" and n in t.shape:
+            if t.shape.count(n) != 1:
+                raise UnsupportedError(f"the data {t.name!r} has more than one axis along {n}, so a single sample of it is not defined")
+            one = declare(t.name, shape, "data")
+            single[t] = one
+            lifted[one] = t
+        elif t.definition is not None and (t.mentioned & single.keys()):
+            single[t] = Tensor(t.name, shape, "node", t.definition.xreplace(single))
+        else:
+            continue
+        listed.append(single[t])
+    loss = single.get(system.loss, system.loss)
+    alone = differentiate(loss, wrt, [t for t in listed if isinstance(t, Tensor)])  # type: ignore[arg-type]
+    known = {t.definition: t for t in system.tensors if t.definition is not None}
+    lifter = Lifter({one: _leading(t, n) for one, t in lifted.items()}, n)
+    for t in collect([*alone.forward(), *(s for s, _ in alone.equations)]):
+        if t.definition is None:
+            continue
+        moved = lifter(t.definition)
+        if moved is not t.definition:
+            full, moved = shape_of(moved), squeezed(moved)
+            each = known.get(moved) or Tensor(name(f"{t.name}_each"), shape_of(moved), "node", moved)  # what is so in a batch has a name
+            lifter.lifted[t] = reshape(each, full)
+    found: dict[Tensor, sp.Expr] = {}
+    for p in wrt:
+        g = alone.of[p]
+        each = lifter.lifted.get(g, g) if isinstance(g, Tensor) else g
+        full = (n, *p.shape)
+        found[p] = each if shape_of(each) == full else broadcast_in(each, full, list(range(1, 1 + rank_of(each))))
+    return n, found
+
+
+def _leading(t: Tensor, n: Dim) -> sp.Expr:
+    """The samples of a data tensor, each as a batch of one: (n, 3) as (n, 1, 3)."""
+    at = t.shape.index(n)
+    letters = LETTERS[: t.rank]
+    moved = contract([letters], letters[at] + letters[:at] + letters[at + 1 :], [t])
+    return reshape(moved, (n, *(1 if size == n else size for size in t.shape)))
+
+
+def per_sample_gradients(system: System, wrt: Sequence[Tensor]) -> Blocks:
+    """The gradient of each sample's loss alone, shape (n, *p)."""
+    name = namer(system)
+    n, found = _sample_gradients(system, wrt, name)
+    return Blocks(system, {(p,): _block(name, "G", (p,), found[p], (n, *p.shape)) for p in wrt}, {})
+
+
+def fisher(system: System, wrt: Sequence[Tensor]) -> Blocks:
+    """The empirical Fisher matrix: the mean over the samples of the outer products of their gradients, shape (*p, *q)."""
+    name = namer(system)
+    n, found = _sample_gradients(system, wrt, name)
+    each = {p: _block(name, "G", (p,), found[p], (n, *p.shape)) for p in wrt}
+    blocks = {}
+    for k, q in enumerate(wrt):
+        for p in wrt[k:]:
+            count = p.rank + q.rank
+            own, other, sample = LETTERS[: p.rank], LETTERS[p.rank : count], LETTERS[count]
+            blocks[p, q] = contract([sample + own, sample + other], own + other, [each[p], each[q]]) / n
+    return Blocks(system, _symmetric(name, "F", blocks, wrt), {})
+
+
+def loss_input(system: System) -> Tensor:
+    """The node through which Gauss-Newton sees the loss: the output, where the loss is computed from it; else the one node that both the
+    loss reads and the weights reach, such as the logits of a cross-entropy whose softmax is the output."""
+    reached = depends_on(system.tensors, system.weights)
+    if system.output is not None and system.output is not system.loss and system.output in collect([system.loss]) and system.output in reached:
+        return system.output
+    direct = [t for t in system.loss.inputs if t.definition is not None and t in reached]
+    if len(direct) != 1:
+        found = ", ".join(sorted(t.name for t in direct)) or "none"
+        raise NetworkError(f"Gauss-Newton needs the node through which the loss is seen; the loss reads {found}: name one with output=...")
+    return direct[0]
+
+
+__all__ = [
+    "Blocks",
+    "fisher",
+    "gauss_newton",
+    "hessian",
+    "hessian_vector_product",
+    "jacobian",
+    "loss_input",
+    "per_sample_gradients",
+    "tensors_in",
+]
