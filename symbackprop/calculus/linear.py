@@ -105,7 +105,7 @@ class Space:
         scalar, factors = term.scalar, [f for f in term.factors if not summed & set(f[0])]
         for group in _connected([f for f in term.factors if summed & set(f[0])], summed):
             letters = self._ordered({c for f in group for c in f[0]} - summed)
-            product = self.product(group, letters)
+            product = self.product(sorted(group, key=lambda f: sp.default_sort_key(f[1])), letters)  # one product, one name
             if letters:
                 number, product = split_scalars(self.called(product))
                 scalar *= number
@@ -118,7 +118,7 @@ class Space:
         """The order of a product's axes: the direction's stand before the last of its own, so that the next product is one of matrices."""
         own = sorted(letters - set(self.direction))
         first, last = (own[:-1], own[-1:]) if len(own) > 1 else (own, [])
-        return (*first, *(c for c in self.direction if c in letters), *last)  # type: ignore[misc]
+        return (*first, *(c for c in self.direction if c in letters), *last)
 
     def product(self, factors: Iterable[Factor], letters: Sequence[int], deltas: Sequence[tuple[int, int]] = ()) -> sp.Expr:
         """The contraction of factors as an expression whose axes are `letters`; factors of the same indices are multiplied entry by entry."""
@@ -253,7 +253,8 @@ def _united(term: Term, kept: set[int], preferred: set[int]) -> Term:
     for pair in term.deltas:
         touching = [g for g in groups if g & set(pair)]
         groups = [g for g in groups if g not in touching] + [set(pair).union(*touching)]
-    table, deltas = {}, []
+    table: dict[int, int] = {}
+    deltas: list[tuple[int, int]] = []
     for group in groups:
         first = min(group, key=lambda c: (c not in kept, c not in preferred, c))
         table |= dict.fromkeys(group, first)
@@ -322,11 +323,11 @@ def _lifted(operator: Operator, own: Axes, term: Term, place: int, axes: Axes, s
     present = {c for letters, _ in factors for c in letters} | {c for d in deltas for c in d}
     directions = [c for c in space.direction if c in present]
     letters = [*directions, *(c for c in own if c is not None)]
-    x = space.product(factors, letters, deltas)  # type: ignore[arg-type]
+    x = space.product(factors, letters, deltas)
     x = space.called(reshape(x, space.shape((*directions, *own))))
     result: Any = operator
     for k, c in reversed(list(enumerate(directions))):
-        size = space.sizes[c]  # type: ignore[index]
+        size = space.sizes[c]
         inside = x if k == 0 else Tensor(f"lifted_{k}", shape_of(x)[k:], "data")
         result = lift_operator(result, [inside if i == place else y for i, y in enumerate(result.operands)], size)
     if not directions:
@@ -385,13 +386,13 @@ def _along(linear: Linear, space: Space, at: int, axes: Axes, change: Callable[[
     for term in linear.terms:
         first = [(own, b if a == own else a) for a, b in term.deltas if own in (a, b)]
         factors: list[Factor] = [f for f in term.factors if own not in f[0]]
+        number: sp.Expr = sp.S.One
         todo = [f for f in term.factors if own in f[0]] + [(d, Eye(sp.sympify(space.sizes[d[0]], strict=True))) for d in first if d[0] is not None]
         for letters, x in todo:
-            k = letters.index(own)  # type: ignore[arg-type]
-            picked = change(x, k)
-            scalar, made = space.factors(picked, (*letters[:k], *new, *letters[k + 1 :]))
-            factors += made
-        terms.append(replace(term, factors=tuple(factors), deltas=tuple(d for d in term.deltas if own not in d)))
+            k = letters.index(own)
+            scalar, made = space.factors(change(x, k), (*letters[:k], *new, *letters[k + 1 :]))
+            number, factors = number * scalar, factors + made
+        terms.append(replace(term, scalar=term.scalar * number, factors=tuple(factors), deltas=tuple(d for d in term.deltas if own not in d)))
     before, after = linear.axes[:at], linear.axes[at + 1 :]
     table = _renaming((*before, *after), (*axes[:at], *axes[at + len(new) :]))
     return space.summed(axes, [t.renamed(table) for t in terms])
@@ -420,9 +421,14 @@ def _(operator: Scatter, operands: list[Linear], space: Space) -> Linear:
     at, count = operator.axis + operator.rank, rank_of(indices)
     own = linear.axes
     rows = OneHot(operator.args[1], indices)
-    _, selection = space.factors(rows, (*own[at : at + count], axes[at]))
+    selection = space.factors(rows, (*own[at : at + count], axes[at]))
     table = _renaming((*own[:at], *own[at + count :]), (*axes[:at], *axes[at + 1 :]))
-    return space.summed(axes, [t.renamed(table) for term in linear.terms for t in [replace(term, factors=(*term.factors, *selection))]])
+    return space.summed(axes, [_selected(term, selection).renamed(table) for term in linear.terms])
+
+
+def _selected(term: Term, selection: tuple[sp.Expr, list[Factor]]) -> Term:
+    """The term times a matrix of zeros and ones."""
+    return replace(term, scalar=term.scalar * selection[0], factors=(*term.factors, *selection[1]))
 
 
 def _whole(cut: Any, size: Dimension) -> bool:
@@ -454,8 +460,8 @@ def _(operator: Pad, operands: list[Linear], space: Space) -> Linear:
             continue
         axes = (*linear.axes[:at], space.index(size), *linear.axes[at + 1 :])
         rows = Slice(ints((cut, ints((0, size, 1)))), Eye(sp.sympify(size, strict=True)))
-        _, selection = space.factors(rows, (linear.axes[at], axes[at]))
-        linear = space.summed(axes, [replace(term, factors=(*term.factors, *selection)) for term in linear.terms])
+        selection = space.factors(rows, (linear.axes[at], axes[at]))
+        linear = space.summed(axes, [_selected(term, selection) for term in linear.terms])
     return linear if linear.terms else Linear(space.axes(operator.shape), ())
 
 

@@ -113,7 +113,7 @@ def hessian(system: System, wrt: Sequence[Tensor]) -> Blocks:
     space = Space(name)
     vectors = _vectors(wrt, name)
     product = Transposed(system, [(adjoints(system).of[q], vectors[q]) for q in wrt], wrt, space)
-    found = {}
+    found: dict[Pair, sp.Expr] = {}
     for k, q in enumerate(wrt):
         rows = product.at(vectors[q], space.identity(q.shape), wrt[k:])
         found |= {(p, q): space.expression(rows[p]) for p in wrt[k:]}
@@ -125,7 +125,7 @@ def hessian_vector_product(system: System, wrt: Sequence[Tensor]) -> Blocks:
     name = namer(system)
     vectors = _vectors(wrt, name)
     product = Transposed(system, [(adjoints(system).of[q], vectors[q]) for q in wrt], wrt, Space(name))
-    blocks = {(p,): _block(name, "Hv", (p,), product.adjoints.of[p], p.shape) for p in wrt}
+    blocks: dict[tuple[Tensor, ...], Tensor] = {(p,): _block(name, "Hv", (p,), product.adjoints.of[p], p.shape) for p in wrt}
     listed = (*system.data, *vectors.values(), *system.weights)
     return Blocks(System(system.loss, system.output, system.extra, listed), blocks, vectors)
 
@@ -142,7 +142,9 @@ def jacobian(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
     name = namer(system)
     space = Space(name)
     found = _jacobians(system, node, wrt, space)
-    blocks = {(p,): _block(name, "J", (p,), space.expression(x, (*space.direction, *x.axes)), node.shape + p.shape) for p, x in found.items()}
+    blocks: dict[tuple[Tensor, ...], Tensor] = {}
+    for p, x in found.items():
+        blocks[(p,)] = _block(name, "J", (p,), space.expression(x, (*space.direction, *x.axes)), node.shape + p.shape)
     return Blocks(system, blocks, {}, node)
 
 
@@ -155,7 +157,7 @@ def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
     first = differentiate(system.loss, [node], system.tensors)
     vector = declare(name(f"v_{node.name}"), node.shape, "data")
     curvature = Transposed(system, [(first.of[node], vector)], [node], space)
-    found = {}
+    found: dict[Pair, sp.Expr] = {}
     for k, q in enumerate(wrt):
         columns = space.axes(q.shape)  # each map is used with many; its columns need indices of their own
         table = {a: b for a, b in zip(maps[q].axes, columns, strict=True) if a is not None and b is not None}
@@ -185,7 +187,7 @@ def _samples(system: System) -> Dim:
     return n
 
 
-def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tuple[Dim, dict[Tensor, sp.Expr]]:
+def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tuple[Dim, dict[Tensor, Tensor]]:
     """The gradient of the loss of each sample alone, shape (n, *p): the network with n = 1, lifted."""
     n = _samples(system)
     single: dict[sp.Basic, sp.Basic] = {n: sp.S.One}
@@ -205,7 +207,7 @@ def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tup
             continue
         listed.append(single[t])
     loss = single.get(system.loss, system.loss)
-    alone = differentiate(loss, wrt, [t for t in listed if isinstance(t, Tensor)])  # type: ignore[arg-type]
+    alone = differentiate(loss, wrt, [t for t in listed if isinstance(t, Tensor)])
     known = {t.definition: t for t in system.tensors if t.definition is not None}
     lifter = Lifter({one: _leading(t, n) for one, t in lifted.items()}, n)
     for t in collect([*alone.forward(), *(s for s, _ in alone.equations)]):
@@ -214,14 +216,16 @@ def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tup
         moved = lifter(t.definition)
         if moved is not t.definition:
             full, moved = shape_of(moved), squeezed(moved)
-            each = known.get(moved) or Tensor(name(f"{t.name}_each"), shape_of(moved), "node", moved)  # what is so in a batch has a name
+            wish = f"g_{t.adjoint_of[1].name}" if t.adjoint_of else f"{t.name}_each"
+            each = known.get(moved) or Tensor(name(wish), shape_of(moved), "node", moved)  # what is so in a batch has a name
             lifter.lifted[t] = reshape(each, full)
-    found: dict[Tensor, sp.Expr] = {}
+    found: dict[Tensor, Tensor] = {}
     for p in wrt:
         g = alone.of[p]
         each = lifter.lifted.get(g, g) if isinstance(g, Tensor) else g
         full = (n, *p.shape)
-        found[p] = each if shape_of(each) == full else broadcast_in(each, full, list(range(1, 1 + rank_of(each))))
+        each = reshape(each, full) if shape_of(each)[:1] == (n,) else broadcast_in(each, full, list(range(1, 1 + rank_of(each))))
+        found[p] = each if isinstance(each, Tensor) and each not in known.values() else _block(name, "g", (p,), each, full)
     return n, found
 
 
@@ -236,15 +240,14 @@ def _leading(t: Tensor, n: Dim) -> sp.Expr:
 def per_sample_gradients(system: System, wrt: Sequence[Tensor]) -> Blocks:
     """The gradient of each sample's loss alone, shape (n, *p)."""
     name = namer(system)
-    n, found = _sample_gradients(system, wrt, name)
-    return Blocks(system, {(p,): _block(name, "G", (p,), found[p], (n, *p.shape)) for p in wrt}, {})
+    _, found = _sample_gradients(system, wrt, name)
+    return Blocks(system, {(p,): found[p] for p in wrt}, {})
 
 
 def fisher(system: System, wrt: Sequence[Tensor]) -> Blocks:
     """The empirical Fisher matrix: the mean over the samples of the outer products of their gradients, shape (*p, *q)."""
     name = namer(system)
-    n, found = _sample_gradients(system, wrt, name)
-    each = {p: _block(name, "G", (p,), found[p], (n, *p.shape)) for p in wrt}
+    n, each = _sample_gradients(system, wrt, name)
     blocks = {}
     for k, q in enumerate(wrt):
         for p in wrt[k:]:
