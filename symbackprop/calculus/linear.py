@@ -98,7 +98,7 @@ class Space:
     def settled(self, term: Term, kept: set[int], end: bool = False) -> Term:
         """The term summed over every index that is not `kept`. Equal indices become one; what carries a summed index is multiplied out,
         except at the `end`, where the whole term becomes one contraction."""
-        term = _united(term, kept, {c for c in self.direction if c is not None})
+        term = self.united(term, kept)
         summed = term.letters - kept
         if end or not summed:
             return term
@@ -113,6 +113,23 @@ class Space:
             else:
                 scalar *= product
         return Term(scalar, tuple(factors), term.deltas)
+
+    def united(self, term: Term, kept: set[int]) -> Term:
+        """The term with one index in its factors for all that its deltas make equal. A delta stays only between indices that are kept."""
+        groups: list[set[int]] = []
+        for pair in term.deltas:
+            touching = [g for g in groups if g & set(pair)]
+            groups = [g for g in groups if g not in touching] + [set(pair).union(*touching)]
+        table: dict[int, int] = {}
+        deltas: list[tuple[int, int]] = []
+        count: sp.Expr = sp.S.One
+        for group in groups:
+            first = min(group, key=lambda c: (c not in kept, c not in self.direction, c))
+            table |= dict.fromkeys(group, first)
+            deltas += [(c, first) for c in sorted(group & kept) if c != first]
+            if not group & (kept | term.letters):
+                count *= self.sizes[first]  # a sum of ones
+        return replace(replace(term, scalar=term.scalar * count, deltas=()).renamed(table), deltas=tuple(deltas))
 
     def _ordered(self, letters: set[int]) -> tuple[int, ...]:
         """The order of a product's axes: the direction's stand before the last of its own, so that the next product is one of matrices."""
@@ -245,21 +262,6 @@ def _shared(a: sp.Expr, b: sp.Expr) -> sp.Expr:
     """What stands before the sum of a x and b y: the factors that they have in common."""
     mine, yours = Counter(sp.Mul.make_args(a)), Counter(sp.Mul.make_args(b))
     return sp.Mul(*(mine & yours).elements())
-
-
-def _united(term: Term, kept: set[int], preferred: set[int]) -> Term:
-    """The term with one index in its factors for all that its deltas make equal. A delta stays only between indices that are kept."""
-    groups: list[set[int]] = []
-    for pair in term.deltas:
-        touching = [g for g in groups if g & set(pair)]
-        groups = [g for g in groups if g not in touching] + [set(pair).union(*touching)]
-    table: dict[int, int] = {}
-    deltas: list[tuple[int, int]] = []
-    for group in groups:
-        first = min(group, key=lambda c: (c not in kept, c not in preferred, c))
-        table |= dict.fromkeys(group, first)
-        deltas += [(c, first) for c in sorted(group & kept) if c != first]
-    return replace(replace(term, deltas=()).renamed(table), deltas=tuple(deltas))
 
 
 def _connected(factors: Sequence[Factor], summed: set[int]) -> list[list[Factor]]:

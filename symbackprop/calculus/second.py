@@ -22,7 +22,7 @@ from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import LETTERS, broadcast_in, contract
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
-from symbackprop.graph.tensor import Tensor, declare
+from symbackprop.graph.tensor import Tensor
 
 Pair = tuple[Tensor, Tensor]
 
@@ -79,7 +79,7 @@ class Transposed:
 
 
 def _vectors(tensors: Iterable[Tensor], name: Namer) -> dict[Tensor, Tensor]:
-    return {t: declare(name(f"v_{t.name}"), t.shape, "data") for t in tensors}
+    return {t: Tensor(name(f"v_{t.name}"), t.shape, "data") for t in tensors}
 
 
 def _transposed(block: Tensor, rank: int) -> sp.Expr:
@@ -132,7 +132,7 @@ def hessian_vector_product(system: System, wrt: Sequence[Tensor]) -> Blocks:
 
 def _jacobians(system: System, node: Tensor, wrt: Sequence[Tensor], space: Space) -> dict[Tensor, Linear]:
     """dy/dp as a map whose own axes are those of p, and whose direction is y."""
-    direction = declare(space.name(f"u_{node.name}"), node.shape, "data")
+    direction = Tensor(space.name(f"u_{node.name}"), node.shape, "data")
     transposed = Transposed(system, [(node, direction)], wrt, space)
     return transposed.at(direction, space.identity(node.shape), wrt)
 
@@ -155,7 +155,7 @@ def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
     maps = _jacobians(system, node, wrt, space)
     rows = space.direction
     first = differentiate(system.loss, [node], system.tensors)
-    vector = declare(name(f"v_{node.name}"), node.shape, "data")
+    vector = Tensor(name(f"v_{node.name}"), node.shape, "data")
     curvature = Transposed(system, [(first.of[node], vector)], [node], space)
     found: dict[Pair, sp.Expr] = {}
     for k, q in enumerate(wrt):
@@ -198,7 +198,7 @@ def _sample_gradients(system: System, wrt: Sequence[Tensor], name: Namer) -> tup
         if t.role == "data" and n in t.shape:
             if t.shape.count(n) != 1:
                 raise UnsupportedError(f"the data {t.name!r} has more than one axis along {n}, so a single sample of it is not defined")
-            one = declare(t.name, shape, "data")
+            one = Tensor(t.name, shape, "data")
             single[t] = one
             lifted[one] = t
         elif t.definition is not None and (t.mentioned & single.keys()):

@@ -22,7 +22,7 @@ def derivative_module(blocks: Blocks, name: str, title: str, single: bool, dtype
     return _DerivativeModule(blocks, name, title, single, dtype, version).source()
 
 
-class _Printer(ModulePrinter):
+class Printer(ModulePrinter):
     """Writes products of two tensors as NumPy computes them fastest."""
 
     def _operator(self, expr: Operator) -> tuple[str, int]:
@@ -35,7 +35,7 @@ class _DerivativeModule(Module):
     def __init__(self, blocks: Blocks, name: str, title: str, single: bool, dtype: str, version: str) -> None:
         super().__init__(blocks.system, None, dtype, version)
         self.blocks, self.function_name, self.title, self.single = blocks, name, title, single
-        self.printer = _Printer()
+        self.printer = Printer()
         self.required = collect(blocks.blocks.values())
         self.equations = [Equation(t, t.definition) for t in self.required if t.definition is not None]
         self.taken |= {t.name for t in self.required}
@@ -112,4 +112,4 @@ class _DerivativeModule(Module):
         return "\n    ".join(lines)
 
 
-__all__ = ["derivative_module"]
+__all__ = ["Printer", "derivative_module"]
