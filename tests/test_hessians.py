@@ -315,8 +315,12 @@ def without_scalars(self, a, b, old=linear.Space._together):
     return found and linear.replace(found, scalar=sp.S.One)
 
 
-def without_last(self, terms, old=linear.Space.merged):
-    return old(self, terms)[:1]
+def without_last(self, terms, kept, old=linear.Space.merged):
+    return old(self, terms, kept)[:1]
+
+
+def merged_blindly(self, terms, kept, old=linear.Space.merged):
+    return old(self, terms, set(self.sizes))
 
 
 def unscaled(self, e, scalar, old=contractions._Planner.product):
@@ -329,14 +333,15 @@ def unscaled(self, e, scalar, old=contractions._Planner.product):
         (linear.Space, "united", without_deltas),
         (linear.Space, "_together", without_scalars),
         (linear.Space, "merged", without_last),
+        (linear.Space, "merged", merged_blindly),
         (contractions._Planner, "product", unscaled),
         (contractions, "_permuted", lambda x, letters, wanted, p: p.atom(x)),
     ],
-    ids=["deltas are lost", "scalars are lost", "terms are lost", "the planner drops a scalar", "axes stay in their order"],
+    ids=["deltas are lost", "scalars are lost", "terms are lost", "terms of different sums are merged", "the planner drops a scalar", "axes stay in their order"],
 )
 def test_a_wrong_rule_is_found(owner, name, wrong, monkeypatch, close, draw):
     def compare():
-        net = sbp.mlp([3, 3, 3], "tanh", loss="cross_entropy")
+        net = sbp.mlp([3, 3, 3], "tanh", loss=penalised)
         weights, data = draw({name: w.shape for name, w in net.weights.items()}), draw({"X": (3, 3), "T": (3, 3)}, seed=1)
         found = net.hessian()(weights, **data)
         for (p, q), block in found.items():
@@ -344,11 +349,14 @@ def test_a_wrong_rule_is_found(owner, name, wrong, monkeypatch, close, draw):
 
     cache = []
 
+    def penalised(z, t):
+        return sbp.cross_entropy(z, t) * sbp.mean(sp.tanh(sbp.weight("b_2", (3,))))
+
     def reference(weights, data):
         if not cache:
             X, T = torch.tensor(data["X"]), torch.tensor(data["T"])
             tensors = {name: torch.tensor(w) for name, w in weights.items()}
-            cache.append(second(lambda w: LOSSES["cross_entropy"](logits(w, X, "tanh"), T))(tensors))
+            cache.append(second(lambda w: LOSSES["cross_entropy"](logits(w, X, "tanh"), T) * torch.tanh(w["b_2"]).mean())(tensors))
         return cache[0]
 
     compare()

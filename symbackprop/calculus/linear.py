@@ -153,12 +153,13 @@ class Space:
             result = contract(["".join(spell[c] for c in own) for own, _ in operands], "".join(spell[c] for c in kept), [x for _, x in operands])
         return broadcast_in(result, tuple(self.sizes[c] for c in letters), [list(letters).index(c) for c in kept])
 
-    def merged(self, terms: Iterable[Term]) -> tuple[Term, ...]:
-        """Terms that differ in one place only as one term: A_ni (B_nj + C_nj) for A_ni B_nj + A_ni C_nj."""
+    def merged(self, terms: Iterable[Term], kept: set[int]) -> tuple[Term, ...]:
+        """Terms that differ in one place only as one term: A_ni (B_nj + C_nj) for A_ni B_nj + A_ni C_nj. Both must be summed over the same
+        indices, if over any."""
         result: list[Term] = []
         for term in terms:
             for i, other in enumerate(result):
-                together = self._together(other, term)
+                together = self._together(other, term) if (other.letters ^ term.letters) <= kept else None
                 if together is not None:
                     result[i] = together
                     break
@@ -187,25 +188,19 @@ class Space:
         sole = len(rest_a) == len(rest_b) == 1 and letters_a == letters_b
         return Term(number, (*common.elements(), (letters, total if sole and not total.has(Einsum) else self.called(total))), a.deltas)
 
-    def add(self, parts: Sequence[Linear]) -> Linear:
-        """The sum of maps of one shape."""
-        axes = parts[0].axes
-        terms = [t for part in parts for t in _aligned(part, axes)]
-        return Linear(axes, self.merged(terms))
-
     def summed(self, axes: Axes, terms: Iterable[Term]) -> Linear:
         """A map with these axes: everything else but the direction is summed over."""
         kept = {c for c in (*axes, *self.direction) if c is not None}
         if self.open:
             return Linear(axes, tuple(terms))
-        return Linear(axes, self.merged(self.settled(term, kept) for term in terms))
+        return Linear(axes, self.merged((self.settled(term, kept) for term in terms), kept))
 
     def expression(self, linear: Linear, axes: Axes | None = None) -> sp.Expr:
         """The map as an expression. Its axes: the tensor's own, then those of the direction, unless given."""
         axes = (*linear.axes, *self.direction) if axes is None else axes
         letters = [c for c in axes if c is not None]
         done = [self.settled(term, set(letters), end=True) for term in linear.terms]
-        parts = [t.scalar * self.product(t.factors, letters, t.deltas) for t in self.merged(done)]
+        parts = [t.scalar * self.product(t.factors, letters, t.deltas) for t in self.merged(done, set(letters))]
         full = tuple(self.sizes[c] for c in letters)
         total = sp.Add(*parts)
         if total == 0 or shape_of(total) != full:
@@ -280,11 +275,6 @@ def _renaming(old: Axes, new: Axes) -> dict[int, int]:
     """Index of a smaller tensor → that of the tensor to which it is broadcast."""
     pairs = zip(old, new[len(new) - len(old) :], strict=True)
     return {a: b for a, b in pairs if a is not None and b is not None}
-
-
-def _aligned(part: Linear, axes: Axes) -> list[Term]:
-    table = _renaming(part.axes, axes)
-    return [term.renamed(table) for term in part.terms]
 
 
 def _without_repetition(x: sp.Expr, axes: Axes) -> tuple[sp.Expr, tuple[int, ...]]:

@@ -38,7 +38,8 @@ class _DerivativeModule(Module):
         self.printer = Printer()
         self.required = collect(blocks.blocks.values())
         self.equations = [Equation(t, t.definition) for t in self.required if t.definition is not None]
-        self.taken |= {t.name for t in self.required}
+        self.diagonal = Namer(self.taken | {t.name for t in self.required})("diagonal")
+        self.taken |= {self.diagonal, *(t.name for t in self.required)}
 
     def source(self) -> str:
         parts = [self.header(), self.derivative(), *([self.arrays()] if self.system.data else [])]
@@ -107,8 +108,9 @@ class _DerivativeModule(Module):
             start = plain(dense) if is_new_array(dense) else f"np.array({plain(dense)})"
         lines = [f"{symbol.name} = {start}"]
         for i, (whole, kept, value) in enumerate(placed.values()):
-            operation = "=" if dense == 0 and i == 0 else "+="
-            lines.append(f'np.einsum("{whole}->{kept}", {symbol.name})[...] {operation} {plain(value)}  # on a diagonal')
+            operation = "[...] =" if dense == 0 and i == 0 else " +="
+            lines.append(f'{self.diagonal} = np.einsum("{whole}->{kept}", {symbol.name})  # a view')
+            lines.append(f"{self.diagonal}{operation} {plain(value)}")
         return "\n    ".join(lines)
 
 
