@@ -67,6 +67,7 @@ def test_random_networks_against_torch(close, case):
 
     found = {
         "H": net.hessian()(weights, X=X, T=T),
+        "one": net.hessian("W_1")(weights, X=X, T=T),  # of a relu network all curvature stands at the loss, and the way back is not taken
         "Hv": net.hessian_vector_product()(weights, v, X=X, T=T),
         "J": net.jacobian(node)(weights, X=X),
         "G": net.gauss_newton()(weights, X=X, T=T),
@@ -78,6 +79,7 @@ def test_random_networks_against_torch(close, case):
         bent = np.tensordot(curvature, jacobian[q], ((2, 3), (0, 1)))
         close(found["G"][p, q], np.tensordot(jacobian[p], bent, ((0, 1), (0, 1))), what=f"G[{p}, {q}]")
         close(found["F"][p, q], np.tensordot(each[p], each[q], (0, 0)) / n, what=f"F[{p}, {q}]")
+    close(found["one"]["W_1", "W_1"], hessian["W_1"]["W_1"], what="the Hessian of W_1 alone")
     for p in weights:
         close(found["Hv"][p], product[p], what=f"Hv[{p}]")
         close(found["J"][p], jacobian[p], what=f"J[{p}]")

@@ -195,6 +195,21 @@ class Space:
             return Linear(axes, tuple(terms))
         return Linear(axes, self.merged((self.settled(term, kept) for term in terms), kept))
 
+    def inner(self, a: Linear, b: Linear) -> tuple[Term, ...]:
+        """The terms of the inner product of two maps of one shape, each with directions of its own."""
+        table = _renaming(b.axes, a.axes)
+        terms = []
+        for left in a.terms:
+            for right in (t.renamed(table) for t in b.terms):
+                both = Term(left.scalar * right.scalar, left.factors + right.factors, left.deltas + right.deltas)
+                found = both.letters.union(*both.deltas)
+                terms.append(replace(both, scalar=both.scalar * self.free(a.axes, found)))
+        return tuple(terms)
+
+    def free(self, axes: Iterable[int | None], found: set[int]) -> sp.Expr:
+        """What a sum over indices that nothing carries multiplies by."""
+        return sp.Mul(*(self.sizes[c] for c in axes if c is not None and c not in found))
+
     def expression(self, linear: Linear, axes: Axes | None = None) -> sp.Expr:
         """The map as an expression. Its axes: the tensor's own, then those of the direction, unless given."""
         axes = (*linear.axes, *self.direction) if axes is None else axes
@@ -349,8 +364,7 @@ def _(operator: Einsum, operands: list[Linear], space: Space) -> Linear:
         for term in linear.terms:
             term = term.renamed(table)
             found = {*term.letters, *(c for d in term.deltas for c in d), *(c for own, _ in others for c in own), *axes}
-            free = sp.Mul(*(space.sizes[c] for c in letters.values() if c is not None and c not in found))  # a sum over what nothing depends on
-            terms.append(replace(term, scalar=term.scalar * scalar * free, factors=(*term.factors, *others)))
+            terms.append(replace(term, scalar=term.scalar * scalar * space.free(letters.values(), found), factors=(*term.factors, *others)))
     return space.summed(axes, terms)
 
 
@@ -457,4 +471,4 @@ def _(operator: Pad, operands: list[Linear], space: Space) -> Linear:
     return linear if linear.terms else Linear(space.axes(operator.shape), ())
 
 
-__all__ = ["Linear", "Space", "Term", "apply_operator"]
+__all__ = ["Axes", "Linear", "Space", "Term", "apply_operator"]

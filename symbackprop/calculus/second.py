@@ -14,7 +14,7 @@ import sympy as sp
 
 from symbackprop.calculus.batch import Lifter, batch_dimension
 from symbackprop.calculus.differentiate import Adjoints, adjoints, differentiate
-from symbackprop.calculus.linear import Linear, Space, Term
+from symbackprop.calculus.linear import Axes, Linear, Space
 from symbackprop.calculus.units import squeezed
 from symbackprop.errors import NetworkError, UnsupportedError
 from symbackprop.graph.equations import System, collect, depends_on, tensors_in
@@ -78,6 +78,26 @@ class Transposed:
         return {w: table[t] if isinstance(t := self.adjoints.of[w], Tensor) else zero[w] for w in wrt}
 
 
+    def bends(self, direction: Tensor, start: Linear) -> tuple[dict[Tensor, Linear], dict[Tensor, Linear]]:
+        """Of the gradient's derivative along `direction`: how each node of the network moves, and where the network is curved, that is what
+        the equations of a node's users add to the derivative of its adjoint besides handing on their own."""
+        table: dict[Tensor, Linear] = {v: Linear(self.space.axes(v.shape), ()) for v in self.directions}
+        table[direction] = start
+        moves: dict[Tensor, Linear] = {}
+        curved: dict[Tensor, Linear] = {}
+        for symbol, expr in self.adjoints.equations:
+            assert symbol.adjoint_of is not None
+            x = symbol.adjoint_of[1]
+            if x.adjoint_of is not None:  # what multiplies the adjoint of a node is the node's own motion
+                moves[x.adjoint_of[1]] = table[symbol] = self.space.apply(expr, table)
+            else:
+                added = self.space.apply(expr, table)
+                table[symbol] = Linear(self.space.axes(x.shape), ())
+                if added.terms:
+                    curved[x] = added
+        return moves, curved
+
+
 def _vectors(tensors: Iterable[Tensor], name: Namer) -> dict[Tensor, Tensor]:
     return {t: Tensor(name(f"v_{t.name}"), t.shape, "data") for t in tensors}
 
@@ -113,11 +133,45 @@ def hessian(system: System, wrt: Sequence[Tensor]) -> Blocks:
     space = Space(name)
     vectors = _vectors(wrt, name)
     product = Transposed(system, [(adjoints(system).of[q], vectors[q]) for q in wrt], wrt, space)
+    found = _curved_once(product, vectors, wrt, space)
+    if found is None:
+        found = {}
+        for k, q in enumerate(wrt):
+            rows = product.at(vectors[q], space.identity(q.shape), wrt[k:])
+            found |= {(p, q): space.expression(rows[p]) for p in wrt[k:]}
+    return Blocks(system, _symmetric(name, "H", found, wrt), {})
+
+
+def _curved_once(product: Transposed, vectors: Mapping[Tensor, Tensor], wrt: Sequence[Tensor], space: Space) -> dict[Pair, sp.Expr] | None:
+    """The blocks as J_p^T B J_q, if all the curvature B of the loss stands at one node; None otherwise. The Jacobians are found on the way
+    forwards, so that the way back need not be taken."""
+    moves: dict[Tensor, Linear] = {}
+    curved: dict[Tensor, Linear] = {}
+    directions: dict[Tensor, Axes] = {}
+    places: set[Tensor] = set()
+    for q in wrt:
+        moved, added = product.bends(vectors[q], space.identity(q.shape))
+        places |= added.keys()
+        if len(places) != 1:
+            return None
+        (x,) = places
+        if x in wrt or x not in moved or x not in added:
+            return None
+        moves[q], curved[q], directions[q] = moved[x], added[x], space.direction
     found: dict[Pair, sp.Expr] = {}
     for k, q in enumerate(wrt):
-        rows = product.at(vectors[q], space.identity(q.shape), wrt[k:])
-        found |= {(p, q): space.expression(rows[p]) for p in wrt[k:]}
-    return Blocks(system, _symmetric(name, "H", found, wrt), {})
+        for p in wrt[k:]:
+            rows = space.axes(p.shape)
+            left = _with_axes(moves[p], directions[p], rows)
+            space.direction = directions[q]
+            found[p, q] = space.expression(Linear(rows, space.inner(left, curved[q])))
+    return found
+
+
+def _with_axes(x: Linear, old: Axes, new: Axes) -> Linear:
+    """A map with other indices for some of its axes or directions."""
+    table = {a: b for a, b in zip(old, new, strict=True) if a is not None and b is not None}
+    return Linear(tuple(table.get(c, c) if c is not None else None for c in x.axes), tuple(t.renamed(table) for t in x.terms))
 
 
 def hessian_vector_product(system: System, wrt: Sequence[Tensor]) -> Blocks:
@@ -159,22 +213,13 @@ def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
     curvature = Transposed(system, [(first.of[node], vector)], [node], space)
     found: dict[Pair, sp.Expr] = {}
     for k, q in enumerate(wrt):
-        columns = space.axes(q.shape)  # each map is used with many; its columns need indices of their own
-        table = {a: b for a, b in zip(maps[q].axes, columns, strict=True) if a is not None and b is not None}
-        space.direction = columns
-        bent = curvature.at(vector, Linear(rows, tuple(t.renamed(table) for t in maps[q].terms)), [node])[node]
-        into = {a: b for a, b in zip(bent.axes, rows, strict=True) if a is not None and b is not None}
+        space.direction = space.axes(q.shape)  # each map is used with many; its columns need indices of their own
+        columns = _with_axes(maps[q], maps[q].axes, space.direction)
+        bent = curvature.at(vector, Linear(rows, columns.terms), [node])[node]
         for p in wrt[k:]:
-            pairs = [(left, right.renamed(into)) for left in maps[p].terms for right in bent.terms]
-            terms = tuple(Term(a.scalar * b.scalar, a.factors + b.factors, a.deltas + b.deltas) for a, b in pairs)
-            missing = [sp.Mul(*(space.sizes[c] for c in rows if c is not None and not _mentions(t, c))) for t in terms]
-            terms = tuple(Term(t.scalar * m, t.factors, t.deltas) for t, m in zip(terms, missing, strict=True))
-            found[p, q] = space.expression(Linear(maps[p].axes, terms))
+            left = Linear(rows, maps[p].terms)
+            found[p, q] = space.expression(Linear(maps[p].axes, space.inner(left, bent)))
     return Blocks(system, _symmetric(name, "G", found, wrt), {}, node)
-
-
-def _mentions(term: Term, c: int) -> bool:
-    return c in term.letters or any(c in d for d in term.deltas)
 
 
 # --- single samples ------------------------------------------------------------------------------------------------------

@@ -140,10 +140,14 @@ def _best(operands: Sequence[tuple[str, sp.Expr]], out: set[str], sizes: dict[st
 
 
 def _join(a: Any, b: Any, others: Sequence[Any], out: set[str]) -> Any:
+    """The product of two, its axes in the order of the larger one, so that no entry is moved; where nothing is summed a matrix product of
+    many small matrices has its common axes first."""
     needed = out.union(*(x[0] for x in others))
-    shared = [c for c in a[0] if c in b[0] and c in needed]
-    letters = [*shared, *(c for c in a[0] if c in needed and c not in shared), *(c for c in b[0] if c in needed and c not in shared)]
-    return "".join(letters), (a, b)
+    wide, narrow = (a, b) if len(a[0]) >= len(b[0]) else (b, a)
+    shared = set(wide[0]) & set(narrow[0])
+    common = [c for c in wide[0] if c in shared and c in needed] if shared - needed else []
+    letters = [*common, *(c for c in wide[0] if c in needed and c not in common), *(c for c in narrow[0] if c in needed and c not in wide[0])]
+    return "".join(letters), (wide, narrow)
 
 
 def _cost(a: str, b: str, out: str, sizes: dict[str, float]) -> float:
