@@ -163,7 +163,8 @@ def test_a_network_of_one_sample_is_averaged_over_a_batch(close):
     net = sbp.Network(sbp.node("C", (sp.tanh(w * x + b) - t) ** 2))
     xs, ts = np.array([0.5, -1.0, 2.0]), np.array([0.1, 0.2, 0.3])
     x, t, point = torch.tensor(xs), torch.tensor(ts), {"w": 0.3, "b": -0.2}
-    hessian = second(lambda w: ((torch.tanh(w["w"] * x + w["b"]) - t) ** 2).mean())({name: torch.tensor(value, dtype=torch.float64) for name, value in point.items()})
+    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in point.items()}
+    hessian = second(lambda w: ((torch.tanh(w["w"] * x + w["b"]) - t) ** 2).mean())(tensors)
     found = net.hessian()(point, x=xs, t=ts)
     for p, q in found:
         close(found[p, q], hessian[p][q])
@@ -339,7 +340,7 @@ def unscaled(self, e, scalar, old=contractions._Planner.product):
         (contractions._Planner, "product", unscaled),
         (contractions, "_permuted", lambda x, letters, wanted, p: p.atom(x)),
     ],
-    ids=["deltas are lost", "scalars are lost", "terms are lost", "terms of different sums are merged", "the planner drops a scalar", "axes stay in their order"],
+    ids=["deltas lost", "scalars lost", "terms lost", "terms of different sums merged", "the planner drops a scalar", "axes stay in their order"],
 )
 def test_a_wrong_rule_is_found(owner, name, wrong, monkeypatch, close, draw):
     def compare():

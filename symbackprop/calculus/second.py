@@ -15,6 +15,7 @@ import sympy as sp
 from symbackprop.calculus.batch import Lifter, batch_dimension
 from symbackprop.calculus.differentiate import Adjoints, adjoints, differentiate
 from symbackprop.calculus.linear import Axes, Linear, Space
+from symbackprop.calculus.linear_rules import apply
 from symbackprop.calculus.units import squeezed
 from symbackprop.errors import NetworkError, UnsupportedError
 from symbackprop.graph.equations import System, collect, depends_on, tensors_in
@@ -73,7 +74,7 @@ class Transposed:
         inner = set().union(*(t.inputs for t in needed))
         for symbol, expr in self.adjoints.equations:
             if symbol in needed:
-                table[symbol] = self.space.apply(expr, table, end=symbol not in inner)
+                table[symbol] = apply(expr, table, self.space, end=symbol not in inner)
         zero = {w: Linear(self.space.axes(w.shape), ()) for w in wrt}
         return {w: table[t] if isinstance(t := self.adjoints.of[w], Tensor) else zero[w] for w in wrt}
 
@@ -89,9 +90,9 @@ class Transposed:
             assert symbol.adjoint_of is not None
             x = symbol.adjoint_of[1]
             if x.adjoint_of is not None:  # what multiplies the adjoint of a node is the node's own motion
-                moves[x.adjoint_of[1]] = table[symbol] = self.space.apply(expr, table)
+                moves[x.adjoint_of[1]] = table[symbol] = apply(expr, table, self.space)
             else:
-                added = self.space.apply(expr, table)
+                added = apply(expr, table, self.space)
                 table[symbol] = Linear(self.space.axes(x.shape), ())
                 if added.terms:
                     curved[x] = added

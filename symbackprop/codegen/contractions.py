@@ -64,8 +64,10 @@ class _Planner:
         rest = [o for o in operands if o not in eyes]
         kept = {c for letters, _ in rest for c in letters} & set(out) if eyes else set(out)
         kept |= {c for letters, _ in rest for c in letters for eye, _ in eyes if c in eye}
+        # What stands on a diagonal has its axes in the order in which the diagonal has them.
+        place = {c: out.index(c) for c in out} | {c: min(map(out.index, eye)) for eye, _ in eyes for c in eye}
+        inner = "".join(sorted(kept, key=lambda c: place[c]))
         if len(rest) > 1:
-            inner = "".join(c for c in out if c in kept)
             rest = [self._alone(letters, x, kept.union(*(s for s, _ in rest[:k] + rest[k + 1 :]))) for k, (letters, x) in enumerate(rest)]
             smallest = min(range(len(rest)), key=lambda k: math.prod(sizes[c] for c in rest[k][0]))
             if scalar not in (1, -1) and math.prod(sizes[c] for c in rest[smallest][0]) < math.prod(sizes[c] for c in inner):
