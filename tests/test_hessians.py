@@ -401,3 +401,51 @@ def test_errors_say_what_to_do():
     assert both.gauss_newton(output="a").node is a
     with pytest.raises(IndexError, match="out of range"):
         net.hessian()["b_1", "b_1"][0, 5]
+
+
+# --- operators -----------------------------------------------------------------------------------------------------------
+
+
+def batch_norm(X, W):
+    Z = sbp.node("Z", X @ W)
+    variance = sbp.node("s", sbp.mean((Z - sbp.mean(Z, axis=0)) ** 2, axis=0))
+    return sbp.mean(sp.sin((Z - sbp.mean(Z, axis=0)) / sp.sqrt(variance + sp.Rational(1, 10))))
+
+
+def attention(X, W):
+    A = sbp.node("A", sbp.softmax(sbp.matmul(X @ W, sbp.matmul(X, sbp.weight("K", (3, 4))).T)))
+    return sbp.mean(sp.tanh(sbp.matmul(A, X @ W)) ** 2)
+
+
+def embedding(X, W):
+    return sbp.mean(sp.tanh(sbp.take(sbp.weight("E", (5, 3)), sbp.data("words", ("n",))) * X @ W) ** 2)
+
+
+def slices_and_maxima(X, W):
+    Z = sbp.node("Z", sp.sin(X @ W))
+    both = sbp.concatenate([Z[:, 1:3], Z[:, ::3] * sbp.weight("c", (2,))], axis=1)
+    return sbp.mean(sbp.max(both, axis=1) * sbp.logsumexp(sbp.reshape(Z, ("n", 2, 2)), axis=1)[:, 0])
+
+
+def columns(X, W):
+    return sbp.sum(sp.exp(W.T @ X.T)[1:]) / 3
+
+
+@pytest.mark.parametrize("loss", [batch_norm, attention, embedding, slices_and_maxima, columns])
+def test_gradients_of_samples_are_those_of_each_sample_alone(loss, close, draw):
+    net = sbp.Network(sbp.node("C", loss(sbp.data("X", ("n", 3)), sbp.weight("W", (3, 4)))))
+    weights = draw({name: w.shape for name, w in net.weights.items()}, -1, 1)
+    data = draw({"X": (4, 3)}, seed=1)
+    if "words" in net.data:
+        data["words"] = np.array([4, 0, 0, 2])
+    found = net.per_sample_gradients()(weights, **data)
+    for i in range(4):
+        _, alone = net.value_and_gradients(weights, **{name: a[i : i + 1] for name, a in data.items()})
+        for name, g in alone.items():
+            close(found[name][i], g, what=f"sample {i}, {name}")
+    # Each block of the whole Hessian is what is found for its weight alone, and what the product with random vectors says.
+    v = draw({name: w.shape for name, w in net.weights.items()}, seed=2)
+    hessian, product = net.hessian()(weights, **data), net.hessian_vector_product()(weights, v, **data)
+    for p in weights:
+        close(sum(np.tensordot(hessian[p, q], v[q], v[q].ndim) for q in v), product[p], what=f"H v, {p}")
+        close(net.hessian(p)(weights, **data)[p, p], hessian[p, p], what=f"the Hessian of {p} alone")

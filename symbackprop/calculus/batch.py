@@ -12,7 +12,7 @@ from symbackprop.graph.equations import System, once
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
-from symbackprop.graph.operators.gather import OneHot, Take
+from symbackprop.graph.operators.gather import OneHot, Scatter, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, expand_axes, reshape
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
@@ -166,6 +166,20 @@ def _(operator: Take, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     at = operator.axis + rank_of(operator.operands[0])  # the batch axis of the indices stands here: bring it to the front
     order = [at, *(a for a in range(rank_of(result)) if a != at)]
     return transpose(result, order)
+
+
+@lift_operator.register
+def _(operator: Scatter, new: list[sp.Expr], n: Dimension) -> sp.Expr:
+    g_moved, indices_moved = _changed(operator, new)
+    if not indices_moved:
+        return Scatter(*operator.parameters, *new)
+    g, indices = new  # each sample has positions of its own: a product with their one-hot rows
+    rank, count = operator.rank, rank_of(operator.operands[1])
+    at = operator.axis + rank
+    letters = LETTERS[: rank + count + 1]
+    own, picked, target, sample = letters[: rank - 1], letters[rank - 1 : rank - 1 + count], letters[-2], letters[-1]
+    entries = (sample if g_moved else "") + own[:at] + picked + own[at:]
+    return contract([entries, sample + picked + target], sample + own[:at] + target + own[at:], [g, OneHot(operator.args[1], indices)])
 
 
 __all__ = ["Lifter", "batch_dimension", "is_single_sample", "lift", "lift_operator"]
