@@ -204,11 +204,10 @@ class Derivatives(Mapping[Any, Derivative]):
             starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
             total = np.empty((sum(sizes.values()),) * 2)
             for (p, q), block in found.items():
-                # A view with the block's own axes, so that a block that is not contiguous is copied once.
-                place = total[starts[p] : starts[p] + sizes[p], starts[q] : starts[q] + sizes[q]]
-                place[...] = block.reshape(sizes[p], sizes[q])
+                total[starts[p] : starts[p] + sizes[p], starts[q] : starts[q] + sizes[q]] = block.reshape(sizes[p], sizes[q])
             return total
-        return np.concatenate([np.reshape(block, (-1, sizes[name]))[() if self.kind != _PRODUCT else 0] for name, block in found.items()], axis=-1)
+        rows = np.concatenate([block.reshape(-1, sizes[name]) for name, block in found.items()], axis=1)
+        return rows[0] if self._computed.vectors else rows
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.values()))
@@ -217,10 +216,9 @@ class Derivatives(Mapping[Any, Derivative]):
         return "$$" + self._latex(list(self._written.blocks), "matrix", "aligned") + "$$"
 
 
-_PRODUCT = "hessian vector product"
 _TITLES = {
     "hessian": "The Hessian",
-    _PRODUCT: "The product of the Hessian with a vector",
+    "hessian vector product": "The product of the Hessian with a vector",
     "jacobian": "The Jacobian",
     "gauss newton": "The Gauss-Newton matrix",
     "fisher": "The empirical Fisher matrix",

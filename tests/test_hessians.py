@@ -170,6 +170,13 @@ def test_a_network_of_one_sample_is_averaged_over_a_batch(close):
         close(found[p, q], hessian[p][q])
 
 
+def test_constants_are_arrays_too():
+    w, b = sbp.weight("w b")
+    net = sbp.Network(sbp.node("C", 3 * w**2 + w * b))
+    np.testing.assert_array_equal(net.hessian().matrix({"w": 0.5, "b": 2.0}), [[6.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(net.hessian_vector_product().matrix({"w": 0.5, "b": 2.0}, {"w": 1.0, "b": 10.0}), [16.0, 1.0])
+
+
 def test_a_generated_module_stands_alone(close, draw, run_module):
     net = sbp.mlp([3, 4, 2], "sigmoid", loss="cross_entropy")
     weights, data = draw({name: w.shape for name, w in net.weights.items()}), draw({"X": (5, 3), "T": (5, 2)}, seed=1)
@@ -428,7 +435,7 @@ def slices_and_maxima(X, W):
 
 
 def columns(X, W):
-    return sbp.sum(sp.exp(W.T @ X.T)[1:]) / 3
+    return sbp.sum(sbp.node("Z", sp.exp(W.T @ X.T))[1:]) / 3
 
 
 @pytest.mark.parametrize("loss", [batch_norm, attention, embedding, slices_and_maxima, columns])

@@ -74,7 +74,8 @@ class _DerivativeModule(Module):
             used = used or [next(d for d in data if dims[0] in d.shape)]
             lines.append(f"{', '.join([*(d.name for d in used), self.sizes if dims else '_'])} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
         lines += [f'{d.name} = {self.sizes}["{d.name}"]' for d in dims]
-        returned = [f"        {self.key(key)}: {block.name}," for key, block in self.blocks.blocks.items()]
+        value = {block: block.name if block.shape else f"np.asarray({block.name}, DTYPE)" for block in self.blocks.blocks.values()}
+        returned = [f"        {self.key(key)}: {value[block]}," for key, block in self.blocks.blocks.items()]
         arguments = self.signature([d.name for d in used], [d.name for d in data if d not in used])
         if vectors:
             arguments = arguments.replace("weights", "weights, vectors", 1)
