@@ -129,7 +129,10 @@ class Derivatives(Mapping[Any, Derivative]):
     # --- printed and generated ------------------------------------------------------------------------------------------
 
     def latex(self, form: str = "matrix") -> str:
-        """One align* of all blocks (of a symmetric matrix those on and below the diagonal), in the form "matrix" or "index"."""
+        """One align* of all blocks (of a symmetric matrix those on and below the diagonal), in the form "matrix" or "index".
+
+        In matrix form `vec` of a matrix is its entries in C order, row by row; a block that no matrices can say is written with indices.
+        """
         return self._latex(list(self._written.blocks), form, "align*")
 
     @deep
