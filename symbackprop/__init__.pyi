@@ -4,9 +4,9 @@ from symbackprop.audit.report import Audit, Finding
 from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
+from symbackprop.curvature import Derivative, Derivatives
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivative import derivative
-from symbackprop.derivatives import Derivative, Derivatives
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (

@@ -15,7 +15,7 @@ from symbackprop.latex.equations import align, equation_lines
 
 if TYPE_CHECKING:
     from symbackprop.audit.report import Audit
-    from symbackprop.derivatives import Derivatives
+    from symbackprop.curvature import Derivatives
     from symbackprop.display.diagram.diagram import Diagram
     from symbackprop.display.document import Derivation
     from symbackprop.training.evaluator import Evaluator
@@ -167,7 +167,7 @@ class Network:
         Source: Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, sections 2 and 3.
         """
         from symbackprop.calculus.second import hessian
-        from symbackprop.derivatives import Derivatives
+        from symbackprop.curvature import Derivatives
 
         return Derivatives("hessian", hessian, self.system, wrt)
 
@@ -178,13 +178,13 @@ class Network:
         `product(weights, {"W": ..., "b": ...}, X=..., T=...)`. Source: Pearlmutter, "Fast Exact Multiplication by the Hessian", 1994.
         """
         from symbackprop.calculus.second import hessian_vector_product
-        from symbackprop.derivatives import Derivatives
+        from symbackprop.curvature import Derivatives
 
         return Derivatives("hessian vector product", hessian_vector_product, self.system, wrt)
 
     def jacobian(self, node: Any, wrt: Any = None) -> "Derivatives":
         """The derivative of every entry of a node in every weight: shape (*node, *weight). Raises `NetworkError` for an unknown node."""
-        from symbackprop.derivatives import jacobian
+        from symbackprop.curvature import jacobian
 
         return jacobian(self.system, node, wrt)
 
@@ -197,7 +197,7 @@ class Network:
 
         Source: Schraudolph, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent", 2002, section 3.1.
         """
-        from symbackprop.derivatives import gauss_newton
+        from symbackprop.curvature import gauss_newton
 
         return gauss_newton(self.system, wrt, output)
 
@@ -208,14 +208,14 @@ class Network:
         Gradient Method", JMLR 2020, section 11. Raises `NetworkError` where the data have no such dimension.
         """
         from symbackprop.calculus.second import fisher
-        from symbackprop.derivatives import Derivatives
+        from symbackprop.curvature import Derivatives
 
         return Derivatives("fisher", fisher, self.system, wrt)
 
     def per_sample_gradients(self, wrt: Any = None) -> "Derivatives":
         """The gradients of the losses of single samples, each as if it were the whole batch: shape (n, *weight)."""
         from symbackprop.calculus.second import per_sample_gradients
-        from symbackprop.derivatives import Derivatives
+        from symbackprop.curvature import Derivatives
 
         return Derivatives("per sample gradients", per_sample_gradients, self.system, wrt)
 
