@@ -7,7 +7,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from benchmarks import depth, derivation, digits, imports, memory, plot, steps, summary
+from benchmarks import depth, derivation, digits, hessians, imports, memory, plot, steps, summary
 from benchmarks.report import figures
 
 MEASUREMENTS = {
@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "digits": digits.measure,
     "derivation": derivation.measure,
     "depth": depth.measure,
+    "hessians": hessians.measure,
     "imports": imports.measure,
     "memory": memory.measure,
 }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from benchmarks import hessians
 from benchmarks.candidates import AUTO, BY_HAND, CANDIDATES, NUMBA, NUMPY, OURS, PRODUCTS
 from benchmarks.networks import LARGE, LINEAR, RELU, TANH
 from benchmarks.report import Section, Table, digits, duration, figures, ratio
@@ -86,6 +87,11 @@ def of_depth(times: Times) -> Iterator[Row]:
     yield Row("depth 50 → 200", "seconds at 200", times["200"], 2, shown=duration)
 
 
+def of_hessians(found: dict[str, Times]) -> Iterator[Row]:
+    for title, times in found.items():
+        yield Row(f"Hessian, {title}", f"{hessians.OURS}: time over {hessians.HAND}", times[hessians.OURS] / times[hessians.HAND], 1.5)
+
+
 def of_imports(times: Times) -> Iterator[Row]:
     # SymPy is imported when it is first needed, so the import alone is not all that a user waits for.
     for what in ("import symbackprop", "import sympy, symbackprop"):
@@ -103,6 +109,7 @@ ROWS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "digits": of_digits,
     "derivation": of_derivation,
     "depth": of_depth,
+    "hessians": of_hessians,
     "imports": of_imports,
     "memory": of_memory,
 }

@@ -4,6 +4,7 @@ from symbackprop.audit.report import Audit, Finding
 from symbackprop.calculus.evaluate import evaluate
 from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
+from symbackprop.curvature import Derivative, Derivatives
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.derivative import derivative
 from symbackprop.display.diagram.diagram import Diagram
@@ -52,6 +53,8 @@ __all__ = [
     "Bernoulli",
     "DataError",
     "Derivation",
+    "Derivative",
+    "Derivatives",
     "Diagram",
     "Dim",
     "Equation",

@@ -15,6 +15,7 @@ from symbackprop.latex.equations import align, equation_lines
 
 if TYPE_CHECKING:
     from symbackprop.audit.report import Audit
+    from symbackprop.curvature import Derivatives
     from symbackprop.display.diagram.diagram import Diagram
     from symbackprop.display.document import Derivation
     from symbackprop.training.evaluator import Evaluator
@@ -160,6 +161,68 @@ class Network:
 
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_update(case, self.gradients, update, tolerance)
+
+    def hessian(self, wrt: Any = None) -> "Derivatives":
+        """The second derivatives of the loss, for every pair of weights: `net.hessian()["W", "b"]`, shape (*W, *b).
+
+        `wrt`: a weight, or several, by name or as tensors; all unless given. The result prints (`.latex("matrix")`, `.latex("index")`), is
+        generated (`.generate("numpy")`), and computes: `hessian(weights, **data)` gives the blocks, `.matrix(...)` one matrix of them.
+        Kinks as for gradients: relu'' is 0. Raises `UnknownWeightError` for a weight that is not in the network.
+
+        Source: Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, sections 2 and 3.
+        """
+        from symbackprop.calculus.second import hessian
+        from symbackprop.curvature import Derivatives
+
+        return Derivatives("hessian", hessian, self.system, wrt)
+
+    def hessian_vector_product(self, wrt: Any = None) -> "Derivatives":
+        """H v, for every weight: the gradient of <gradient, v>, which takes about twice the time of a gradient, whatever the number of weights.
+
+        The result is called with the weights, the direction (name → array of the weight's shape) and the data:
+        `product(weights, {"W": ..., "b": ...}, X=..., T=...)`. Source: Pearlmutter, "Fast Exact Multiplication by the Hessian", 1994.
+        """
+        from symbackprop.calculus.second import hessian_vector_product
+        from symbackprop.curvature import Derivatives
+
+        return Derivatives("hessian vector product", hessian_vector_product, self.system, wrt)
+
+    def jacobian(self, node: Any, wrt: Any = None) -> "Derivatives":
+        """The derivative of every entry of a node in every weight: shape (*node, *weight). Raises `NetworkError` for an unknown node."""
+        from symbackprop.curvature import jacobian
+
+        return jacobian(self.system, node, wrt)
+
+    def gauss_newton(self, wrt: Any = None, output: Any = None) -> "Derivatives":
+        """J^T (d²C/dy²) J for every pair of weights, where J is the Jacobian of y, and y is the node through which the loss is seen.
+
+        That is `output`, or unless given the network's output where the loss is computed from it, else the one node that both the loss reads
+        and the weights reach (the logits of a cross-entropy whose softmax is the output); `.node` of the result says which. What the
+        loss has of the weights beside y, such as a penalty, is no part of it. Raises `NetworkError` where there are several such nodes.
+
+        Source: Schraudolph, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent", 2002, section 3.1.
+        """
+        from symbackprop.curvature import gauss_newton
+
+        return gauss_newton(self.system, wrt, output)
+
+    def fisher(self, wrt: Any = None) -> "Derivatives":
+        """The empirical Fisher matrix: the mean over the samples of g gᵀ, where g is the gradient of one sample's loss.
+
+        Samples are counted along the first named dimension of the data. Source: Martens, "New Insights and Perspectives on the Natural
+        Gradient Method", JMLR 2020, section 11. Raises `NetworkError` where the data have no such dimension.
+        """
+        from symbackprop.calculus.second import fisher
+        from symbackprop.curvature import Derivatives
+
+        return Derivatives("fisher", fisher, self.system, wrt)
+
+    def per_sample_gradients(self, wrt: Any = None) -> "Derivatives":
+        """The gradients of the losses of single samples, each as if it were the whole batch: shape (n, *weight)."""
+        from symbackprop.calculus.second import per_sample_gradients
+        from symbackprop.curvature import Derivatives
+
+        return Derivatives("per sample gradients", per_sample_gradients, self.system, wrt)
 
     def diagram(self, backward: bool = True, width: float | None = 1000, legend: bool = True) -> "Diagram":
         """The graph of the named nodes: `.svg()`, `.dot()`, `.mermaid()`, `.save(path)`; it shows itself in Jupyter.

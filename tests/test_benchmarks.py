@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are not installed with the package
 
-from benchmarks import depth, derivation, digits, memory, networks, plot, report, steps, summary, timing
+from benchmarks import depth, derivation, digits, hessians, memory, networks, plot, report, steps, summary, timing
 from benchmarks.candidates import AUTO, BY_HAND, CANDIDATES, NUMBA, NUMPY, OURS, PRODUCTS, base, present
 from benchmarks.networks import CASES, LARGE, LINEAR, RELU, TANH
 from benchmarks.report import Section, Table, duration
@@ -31,7 +31,7 @@ def test_the_short_setting_measures_whatever_is_installed_and_writes_nothing():
     for note in notes:
         assert note in run.stdout
     titles = re.findall("^# (.*)", run.stdout, re.MULTILINE)
-    assert titles == ["Training steps", "Digits to 97 %", "Derive and generate", "Derive and generate, by depth", "Import", "Memory"]
+    assert titles == ["Training steps", "Digits to 97 %", "Derive and generate", "Derive and generate, by depth", "Hessians", "Import", "Memory"]
     assert {path: path.stat().st_mtime_ns for path in report.RESULTS.iterdir()} == written
 
 
@@ -39,6 +39,18 @@ def test_a_name_that_is_no_measurement_is_refused():
     run = subprocess.run([sys.executable, "-m", "benchmarks", "stepz"], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 2
     assert "unknown: stepz; expected some of steps, digits" in run.stderr
+
+
+# --- equal matrices ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", hessians.SIZES)
+def test_hessians_of_this_project_are_those_by_hand(kind):
+    problem = hessians.Problem(kind, 4)
+    found = {name: hessians.CANDIDATES[name][0](problem)() for name in (hessians.OURS, hessians.CALLED, hessians.HAND)}
+    hessians.check_equal(problem, found)
+    with pytest.raises(AssertionError, match="against NumPy by hand"):
+        hessians.check_equal(problem, found | {hessians.OURS: found[hessians.OURS] * (1 + 1e-6)})
 
 
 # --- equal weights and losses --------------------------------------------------------------------------------------------

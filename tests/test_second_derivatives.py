@@ -134,6 +134,15 @@ def test_hessian_vector_product(describe, reference, close, draw):
     assert set(found) == set(wanted)
     for name in wanted:
         close(found[name], wanted[name], what=f"H v, the part of {name}")
+    # The same by name, and as the whole Hessian: a wrong entry anywhere in it would show in its product with a random vector.
+    direct = net.hessian_vector_product()(weights, v, **data)
+    hessian = net.hessian()(weights, **data)
+    for p in wanted:
+        close(direct[p], wanted[p], what=f"H v by name, the part of {p}")
+        total = sum(np.tensordot(hessian[p, q], v[q], v[q].ndim) for q in v)
+        close(total, wanted[p], what=f"the whole Hessian times v, the part of {p}")
+        for q in v:
+            assert hessian[p, q].shape == weights[p].shape + weights[q].shape
     # The same through the training step.
     trainer = product.trainer(sbp.SGD(lr=0.5), weights=weights)
     trainer.step(**data_of_s)

@@ -12,7 +12,7 @@ from symbackprop.graph.equations import System, once
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
-from symbackprop.graph.operators.gather import OneHot, Take
+from symbackprop.graph.operators.gather import OneHot, Scatter, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, expand_axes, reshape
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
@@ -41,7 +41,7 @@ def lift(system: System) -> System:
     name = Namer(taken | {d.name for d in system.dims})
     n = Dim(name("n"))
     lifted: dict[Tensor, Tensor] = {t: declare(t.name, (n, *t.shape), "data", t.init) for t in system.data}
-    lifter = _Lifter(lifted, n)
+    lifter = Lifter(lifted, n)
     for symbol, expr in system.equations:
         over = lifter(expr)
         if over is expr:
@@ -60,9 +60,11 @@ def lift(system: System) -> System:
     return System(loss if loss is not None else system.loss, output, extra, listed, updates)
 
 
-class _Lifter:
-    def __init__(self, lifted: dict[Tensor, Tensor], n: Dim) -> None:
-        self.lifted = lifted
+class Lifter:
+    """Writes expressions over a batch, given the tensors that have a leading dimension `n` there."""
+
+    def __init__(self, lifted: dict[Tensor, Any], n: Dim) -> None:
+        self.lifted = lifted  # grows as the equations are lifted one after the other
         self.n = n
 
     def __call__(self, expr: sp.Expr) -> sp.Expr:
@@ -171,4 +173,18 @@ def _(operator: Take, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return transpose(result, order)
 
 
-__all__ = ["batch_dimension", "is_single_sample", "lift"]
+@lift_operator.register
+def _(operator: Scatter, new: list[sp.Expr], n: Dimension) -> sp.Expr:
+    g_moved, indices_moved = _changed(operator, new)
+    if not indices_moved:
+        return Scatter(*operator.parameters, *new)
+    g, indices = new  # each sample has positions of its own: a product with their one-hot rows
+    rank, count = operator.rank, rank_of(operator.operands[1])
+    at = operator.axis + rank
+    letters = LETTERS[: rank + count + 1]
+    own, picked, target, sample = letters[: rank - 1], letters[rank - 1 : rank - 1 + count], letters[-2], letters[-1]
+    entries = (sample if g_moved else "") + own[:at] + picked + own[at:]
+    return contract([entries, sample + picked + target], sample + own[:at] + target + own[at:], [g, OneHot(operator.args[1], indices)])
+
+
+__all__ = ["Lifter", "batch_dimension", "is_single_sample", "lift", "lift_operator"]

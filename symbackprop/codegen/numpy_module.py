@@ -27,10 +27,12 @@ from symbackprop.graph.tensor import Equation, Tensor
 
 def numpy_module(system: System, rule: Rule | None, dtype: str, version: str) -> str:
     """The source of the module for a network and, with a rule, its updates."""
-    return _Module(system, rule, dtype, version).source()
+    return Module(system, rule, dtype, version).source()
 
 
-class _Module:
+class Module:
+    """The parts of a generated module, written as they are asked for."""
+
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
@@ -41,7 +43,7 @@ class _Module:
         self.rule = rule
         self.dtype = dtype
         self.version = version
-        self.printer = _ModulePrinter()
+        self.printer = ModulePrinter()
         self.lines: dict[Equation, _Line] = {}
         self.labels = index_data(system)
         self.drawn = {t: t.init for t in system.data if isinstance(t.init, Draw)}
@@ -70,23 +72,23 @@ class _Module:
     def header(self) -> str:
         system = self.system
         written = self.written
-        lines = [f"    {e.symbol} = {_formula(e.expr)}" for e in self.written.equations]
-        lines += [f"    {state} <- {_formula(expr, state)}, with every update" for state, expr in reversed(self.written.updates)]
-        lines += [f"    {t} = {_formula(t.inference)}, at inference" for t, _ in self.written.equations if t.inference is not None]
+        lines = [f"    {e.symbol} = {formula(e.expr)}" for e in self.written.equations]
+        lines += [f"    {state} <- {formula(expr, state)}, with every update" for state, expr in reversed(self.written.updates)]
+        lines += [f"    {t} = {formula(t.inference)}, at inference" for t, _ in self.written.equations if t.inference is not None]
         if self.single:
             lines += ["", "The loss of a batch is the mean of its samples' losses."]
-        gradients = [f"    {_derivative(e.symbol)} = {_formula(e.expr)}" for e in adjoints(written).equations]
+        gradients = [f"    {_derivative(e.symbol)} = {formula(e.expr)}" for e in adjoints(written).equations]
         title = f"Update code of a network with loss {system.loss}, written by symbackprop {self.version}. It needs NumPy and nothing else."
         text = [f'"""{title}', "", "The network:", "", *lines]
         if gradients:
             text += ["", "Its derivatives, from the loss backwards:", "", *gradients]
         text += ['"""', "", "import numpy as np", "", f"DTYPE = np.{self.dtype}"]
-        text += [f"WEIGHTS = {_shapes({t.name: t.shape for t in system.weights})}"]
+        text += [f"WEIGHTS = {shapes_text({t.name: t.shape for t in system.weights})}"]
         if system.states:
-            text += ["# What is kept among the weights without being learnt.", f"STATES = {_shapes({t.name: t.shape for t in system.states})}"]
-        text += [f"DATA = {_shapes({t.name: t.shape for t in system.data})}"]
+            text += ["# What is kept among the weights without being learnt.", f"STATES = {shapes_text({t.name: t.shape for t in system.states})}"]
+        text += [f"DATA = {shapes_text({t.name: t.shape for t in system.data})}"]
         if self.labels:
-            text += ["# Data that are integers, from 0 to this number - 1.", f"LABELS = {_shapes({t.name: size for t, size in self.labels.items()})}"]
+            text += ["# Data that are integers, from 0 to this number - 1.", f"LABELS = {shapes_text({t.name: size for t, size in self.labels.items()})}"]
         return "\n".join(text)
 
     def initialize(self) -> str:
@@ -103,7 +105,7 @@ class _Module:
         required = collect([output])
         equations = [Equation(t, t.definition) for t in required if t.definition is not None]
         batched = self.single and output is not self.trained.output and output.shape
-        doc = f"The output {output.name}, shape {_shape(output.shape)}" + (f"; {_shape(output.shape[1:])} for one sample." if batched else ".")
+        doc = f"The output {output.name}, shape {shape_text(output.shape)}" + (f"; {shape_text(output.shape[1:])} for one sample." if batched else ".")
         before, result = [], output.name
         if batched:
             first = next(d for d in self.system.data if d in required)
@@ -123,7 +125,7 @@ class _Module:
         returned = []
         for w in self.system.weights:
             adjoint = self.adjoints.of[w]
-            value = self.printer.plain(adjoint) if isinstance(adjoint, Tensor) else f"np.zeros({_shape(w.shape)}, DTYPE)"
+            value = self.printer.plain(adjoint) if isinstance(adjoint, Tensor) else f"np.zeros({shape_text(w.shape)}, DTYPE)"
             if isinstance(adjoint, Tensor) and not w.shape and adjoint.definition is not None and not tensors_in(adjoint.definition):
                 value = f"np.asarray({value}, DTYPE)"  # a number, or a size
             # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
@@ -216,7 +218,7 @@ class _Module:
             *([f"for {name} in {new}:", f"    weights[{name}][...] = {new}[{name}]"] if updates else []),
             f"return {value}",
         ]
-        formulas = "".join(f"        {e.symbol} <- {_formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
+        formulas = "".join(f"        {e.symbol} <- {formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
         formulas += f"\n    States are changed too: {', '.join(t.name for t, _ in reversed(updates))}.\n" if updates else ""
         doc = f"One step of the optimizer, in place; returns the loss before it.\n\n    For every weight w with gradient g:\n\n{formulas}    "
         signature = self.signature(names, optional).replace("weights", "weights, state", 1)
@@ -249,7 +251,7 @@ class _Module:
         """The function that draws what training draws for every update."""
         dims = list(dict.fromkeys(size for t in self.drawn for size in t.shape if isinstance(size, Dim)))
         rng, arguments = Namer({d.name for d in dims})("rng"), "".join(f", {d.name}" for d in dims)
-        rows = [f'        "{t.name}": np.asarray({draw.source(rng, _shape(t.shape))}, DTYPE),' for t, draw in self.drawn.items()]
+        rows = [f'        "{t.name}": np.asarray({draw.source(rng, shape_text(t.shape))}, DTYPE),' for t, draw in self.drawn.items()]
         names = ", ".join(t.name for t in self.drawn)
         return "\n".join([
             f"def draw({rng}{', *' * bool(dims)}{arguments}):",
@@ -292,11 +294,11 @@ def _size(size: Any, sizes: dict[str, int]) -> str:
     return str(sizes.get(str(size), size))
 
 
-def _shape(shape: Any) -> str:
+def shape_text(shape: Any) -> str:
     return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
-def _shapes(shapes: dict[str, Any]) -> str:
+def shapes_text(shapes: dict[str, Any]) -> str:
     def one(shape: Any) -> str:
         sizes = [s if isinstance(s, int) else str(s) for s in shape] if isinstance(shape, tuple) else shape
         return repr(tuple(sizes)).replace("'", '"') if isinstance(sizes, list) else (repr(sizes) if isinstance(sizes, int) else f'"{sizes}"')
@@ -315,7 +317,7 @@ class _Line(NamedTuple):
     mentioned: set[sp.Symbol]
 
 
-class _ModulePrinter(PythonPrinter):
+class ModulePrinter(PythonPrinter):
     """Notes which symbols the code mentions; the size of a batch is often no part of it, although it is part of the mathematics."""
 
     def __init__(self) -> None:
@@ -340,7 +342,7 @@ class _Formula(PythonPrinter):
         return (_derivative(expr), 21) if isinstance(expr, Tensor) and expr.adjoint_of else (expr.name, 100)
 
 
-def _formula(expr: Any, lead: Tensor | None = None) -> str:
+def formula(expr: Any, lead: Tensor | None = None) -> str:
     printer = _Formula()
     printer.lead = lead
     return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "").replace(".astype(DTYPE)", "")
@@ -416,4 +418,4 @@ if __name__ == "__main__":
     raise SystemExit(0 if error < 1e-5 else 1)
 '''
 
-__all__ = ["numpy_module", "share_rule"]
+__all__ = ["Module", "ModulePrinter", "formula", "numpy_module", "shape_text", "shapes_text", "share_rule"]

@@ -7,11 +7,10 @@ import numpy as np
 
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
-from symbackprop.errors import DataError
 from symbackprop.graph.equations import System
 from symbackprop.graph.shapes import Dim
 from symbackprop.training.feed import Array, Checker
-from symbackprop.training.weights import Weights
+from symbackprop.training.weights import complete
 from symbackprop.version import __version__
 
 
@@ -30,15 +29,8 @@ class Evaluator:
     def weights(self, given: Mapping[Any, Any]) -> dict[str, Array]:
         """Weights as arrays of their own, and states, which start as they would in training where they are not given. Raises `DataError`
         for missing, unknown or ill-shaped ones."""
-        names = {w.name for w in self.system.weights}
-        missing = names - {getattr(k, "name", k) for k in given}
-        if missing:
-            raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
-        start = self.module.initialize() if self.system.states else {}
-        result = Weights({t.name: np.array(start.get(t.name, np.empty(t.shape))) for t in self.system.kept})
-        for name, value in given.items():
-            result[name] = value
-        return {name: result[name] for name in result}
+        initial = self.module.initialize() if self.system.states else {}
+        return complete(self.system.kept, given, {s.name: initial[s.name] for s in self.system.states})
 
     def data(self, given: Mapping[Any, Any]) -> dict[str, Array]:
         feed = self.check(given)

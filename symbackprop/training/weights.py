@@ -1,12 +1,13 @@
 """Weights as users hold them: a mapping from names to arrays that checks what is assigned to it."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from symbackprop.errors import DataError
 from symbackprop.graph.shapes import show
+from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
 
 
@@ -61,3 +62,17 @@ def assign(weights: Weights, values: Mapping[Any, Any]) -> None:
     """Assign several weights: all of them, or none where one cannot be."""
     for name, array in [weights.checked(name, value) for name, value in values.items()]:
         weights[name] = array
+
+
+def complete(tensors: Sequence[Tensor], given: Mapping[Any, Any], start: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    """An array of its own for each of the weights (and states), from `start` where it is not given. Raises `DataError` for missing,
+    unknown or ill-shaped ones."""
+    start = start or {}
+    names = {t.name for t in tensors}
+    missing = names - {getattr(k, "name", k) for k in given} - start.keys()
+    if missing:
+        raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
+    result = Weights({t.name: np.array(start.get(t.name, np.empty(t.shape))) for t in tensors})
+    for name, value in given.items():
+        result[name] = value
+    return {name: result[name] for name in result}

@@ -16,6 +16,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
+from symbackprop.graph.operators.chains import chain_latex, is_chain
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
@@ -126,11 +127,12 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return len(out) < len(ins[0]) < 3 and not _is_norm(self)
-        return matrix_product(self) is not None or is_outer(self)
+        return matrix_product(self) is not None or is_outer(self) or is_chain(list(zip(ins, self.operands, strict=True)), self.spec[1])
 
     def latex_form(self, p: LatexPrinter) -> str:
         spec = self.args[0].name.replace("->", r" \to ")
-        return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
+        chain = _matrix_form(self, p, _LATEX) or chain_latex(list(zip(self.spec[0], self.operands, strict=True)), self.spec[1], p)
+        return chain or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
         matrix = _matrix_form(self, p, _NUMPY)

@@ -1,0 +1,273 @@
+"""Second derivatives and Jacobians as users meet them: a mapping from weights, or pairs of weights, to equations that can be printed,
+generated and computed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+
+from symbackprop.calculus import second
+from symbackprop.calculus.batch import is_single_sample, lift
+from symbackprop.calculus.deep import deep
+from symbackprop.calculus.forms import shape_index
+from symbackprop.calculus.index import IndexForm, free_indices, hoisted
+from symbackprop.calculus.second import Blocks
+from symbackprop.calculus.stabilise import stabilise
+from symbackprop.errors import NetworkError, UnknownWeightError, UnsupportedError
+from symbackprop.graph.equations import System, collect
+from symbackprop.graph.tensor import Tensor
+from symbackprop.latex import second as tex
+from symbackprop.version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from symbackprop.training.feed import Array, Checker
+
+
+class Derivative:
+    """One block. `.symbol`: it as a node, which further networks may use; `.shape`; `.local`: its definition, in the network's named values;
+    `.closed`: one entry in weights and data only, a `Lambda` of its indices; `[i, j, k]`: that entry."""
+
+    def __init__(self, derivatives: "Derivatives", key: tuple[Tensor, ...], symbol: Tensor) -> None:
+        self._derivatives = derivatives
+        self._key = key
+        self.symbol = symbol
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Its axes: those of the node (or the samples) or of the first weight, then those of the last weight."""
+        return self.symbol.shape
+
+    @property
+    def local(self) -> sp.Expr:
+        assert self.symbol.definition is not None
+        return self.symbol.definition
+
+    @property
+    def closed(self) -> sp.Expr:
+        index = free_indices(self.shape, (t.name for t in collect([self.symbol])))
+        entry = self._entry(index)
+        return sp.Lambda(index, entry) if index else entry
+
+    def __getitem__(self, key: Any) -> sp.Expr:
+        """One entry in weights and data only. Raises `IndexError` for an index outside the shape."""
+        return self._entry(shape_index(self.shape, key, self.symbol.name))
+
+    __iter__ = None
+
+    @deep
+    def _entry(self, index: tuple[Any, ...]) -> sp.Expr:
+        taken = {t.name for t in collect([self.symbol])} | {i.name for i in index if isinstance(i, sp.Symbol)}
+        return hoisted(IndexForm(lambda t: t.definition, taken).entry(self.symbol, index))
+
+    @deep
+    def latex(self, form: str = "matrix") -> str:
+        """The block in the form "matrix" or "index", after the products that it needs."""
+        return self._derivatives._latex([self._key], form, "aligned")
+
+    def __repr__(self) -> str:
+        return f"{self.symbol} = {self.symbol.definition}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+
+class Derivatives(Mapping[Any, Derivative]):
+    """Weight name, or a pair of weight names, → `Derivative`. Weights themselves are keys too.
+
+    Called with weights and data it computes all of them: a dictionary with the same keys. `.matrix` computes one array of them, all
+    weights flattened (in C order) and one after the other.
+    """
+
+    def __init__(self, kind: str, derive: Callable[[System, Sequence[Tensor]], Blocks], system: System, wrt: Any = None) -> None:
+        self.kind = kind
+        self._derive = derive
+        self._system = system
+        self._wrt = _chosen(system, wrt)
+
+    @cached_property
+    def _written(self) -> Blocks:
+        """Of the network as it was written; the code computes a batch of it."""
+        return self._derived(stabilise(self._system))
+
+    @cached_property
+    def _computed(self) -> Blocks:
+        return self._derived(stabilise(lift(self._system))) if self._single else self._written
+
+    @property
+    def _single(self) -> bool:
+        return is_single_sample(self._system)
+
+    @deep
+    def _derived(self, system: System) -> Blocks:
+        names = {w.name for w in self._wrt}
+        return self._derive(system, [w for w in system.weights if w.name in names])
+
+    @property
+    def node(self) -> Tensor | None:
+        """The node whose Jacobian this is, or through which the loss is seen (Gauss-Newton)."""
+        return self._written.node
+
+    # --- a mapping ------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Derivative:
+        parts = key if isinstance(key, tuple) else (key,)
+        names = tuple(getattr(part, "name", part) for part in parts)
+        for found, symbol in self._written.blocks.items():
+            if tuple(t.name for t in found) == names:
+                return Derivative(self, found, symbol)
+        raise UnknownWeightError(f"the {self.kind} has no block {key!r}; it has {', '.join(map(repr, self))}")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_key(found) for found in self._written.blocks)
+
+    def __len__(self) -> int:
+        return len(self._written.blocks)
+
+    # --- printed and generated ------------------------------------------------------------------------------------------
+
+    def latex(self, form: str = "matrix") -> str:
+        """One align* of all blocks (of a symmetric matrix those on and below the diagonal), in the form "matrix" or "index".
+
+        In matrix form `vec` of a matrix is its entries in C order, row by row; a block that no matrices can say is written with indices.
+        """
+        return self._latex(list(self._written.blocks), form, "align*")
+
+    @deep
+    def _latex(self, keys: Sequence[tuple[Tensor, ...]], form: str, environment: str) -> str:
+        if form not in tex.FORMS:
+            raise UnsupportedError(f"the form {form!r} of a {self.kind} is unknown; expected one of {', '.join(tex.FORMS)}")
+        return tex.align(tex.block_lines(self._written, self.kind, keys, form), environment)
+
+    def generate(self, target: str = "numpy", dtype: str = "float64") -> str:
+        """The source of a standalone module with one function, named like the method that made this."""
+        from symbackprop.codegen.derivative_module import derivative_module
+
+        if target != "numpy":
+            raise UnsupportedError(f"the target {target!r} of a {self.kind} is unknown; expected 'numpy'")
+        if dtype not in ("float64", "float32"):
+            raise UnsupportedError(f"the dtype {dtype!r} is unknown; expected 'float64' or 'float32'")
+        source: str = derivative_module(self._computed, self._function, _TITLES[self.kind], self._single, dtype, __version__)
+        return source
+
+    @property
+    def _function(self) -> str:
+        return self.kind.replace(" ", "_").replace("-", "_")
+
+    # --- computed -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _module(self) -> "ModuleType":
+        from symbackprop.codegen.load import load_source
+
+        return load_source(self.generate(), self._function)
+
+    @cached_property
+    def _check(self) -> "Checker":
+        from symbackprop.training.feed import Checker
+
+        return Checker(self._system, "float64")
+
+    @cached_property
+    def _needed(self) -> list[str]:
+        vectors = set(self._computed.vectors.values())
+        return [t.name for t in collect(self._computed.blocks.values()) if t.role == "data" and t not in vectors]
+
+    def __call__(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "dict[Any, Array]":
+        """The blocks as arrays, at the given weights and data. `vectors`: of a Hessian-vector product, the direction, as one array for each
+        weight. Raises `DataError` for what is missing, unknown, ill-shaped or not finite."""
+        from symbackprop.training.weights import complete
+
+        point = complete(self._system.weights, weights)
+        feed = self._check(data, self._needed)
+        function = getattr(self._module, self._function)
+        arguments = [point]
+        if self._computed.vectors:
+            if vectors is None:
+                raise NetworkError(f"a {self.kind} needs a direction: pass an array for each of {', '.join(w.name for w in self._wrt)}")
+            arguments.append(complete(self._wrt, vectors))
+        elif vectors is not None:
+            raise NetworkError(f"a {self.kind} has no direction; pass weights and data alone")
+        found: dict[Any, Array] = function(*arguments, **feed.arrays)
+        return found
+
+    def matrix(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "Array":
+        """All blocks in one array: each weight flattened in C order, in the network's order. Of a Hessian it is the square matrix over all
+        weights; of a Jacobian or of the gradients of samples the weights lie along the columns; of a product it is a vector."""
+        import numpy as np
+
+        found = self(weights, vectors, **data)
+        sizes = {w.name: int(np.prod(w.shape, dtype=int)) for w in self._wrt}
+        if len(next(iter(self._computed.blocks))) == 2:
+            if len(sizes) == 1:
+                (name,) = sizes
+                return found[name, name].reshape(sizes[name], sizes[name])
+            starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+            total = np.empty((sum(sizes.values()),) * 2)
+            for (p, q), block in found.items():
+                total[starts[p] : starts[p] + sizes[p], starts[q] : starts[q] + sizes[q]] = block.reshape(sizes[p], sizes[q])
+            return total
+        rows = np.concatenate([block.reshape(-1, sizes[name]) for name, block in found.items()], axis=1)
+        return rows[0] if self._computed.vectors else rows
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values()))
+
+    def _repr_latex_(self) -> str:
+        return "$$" + self._latex(list(self._written.blocks), "matrix", "aligned") + "$$"
+
+
+_TITLES = {
+    "hessian": "The Hessian",
+    "hessian vector product": "The product of the Hessian with a vector",
+    "jacobian": "The Jacobian",
+    "gauss newton": "The Gauss-Newton matrix",
+    "fisher": "The empirical Fisher matrix",
+    "per sample gradients": "The gradients of single samples",
+}
+
+
+def _key(found: tuple[Tensor, ...]) -> Any:
+    names = tuple(t.name for t in found)
+    return names[0] if len(names) == 1 else names
+
+
+def _chosen(system: System, wrt: Any) -> list[Tensor]:
+    """The weights that are meant: all, one, or several, by name or as tensors; in the network's order."""
+    if wrt is None:
+        chosen = set(system.weights)
+    else:
+        by_name = {w.name: w for w in system.weights}
+        names = [getattr(w, "name", w) for w in ([wrt] if isinstance(wrt, (str, Tensor)) else wrt)]
+        for name in names:
+            if name not in by_name:
+                raise UnknownWeightError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, by_name)) or 'no weights'}")
+        chosen = {by_name[name] for name in names}
+    if not chosen:
+        raise NetworkError("there are no weights to derive by; declare some with weight(...), or name them")
+    return [w for w in system.weights if w in chosen]
+
+
+def jacobian(system: System, node: Any, wrt: Any) -> Derivatives:
+    """The Jacobian of a node of the network, given as the tensor or by its name."""
+    name = _named(system, node)
+    return Derivatives("jacobian", lambda s, w: second.jacobian(s, s.by_name[name], w), system, wrt)
+
+
+def gauss_newton(system: System, wrt: Any, output: Any) -> Derivatives:
+    """The Gauss-Newton matrix through the node `output`, or through the one that suits the loss."""
+    name = None if output is None else _named(system, output)
+    return Derivatives("gauss newton", lambda s, w: second.gauss_newton(s, s.by_name[name] if name else second.loss_input(s), w), system, wrt)
+
+
+def _named(system: System, node: Any) -> str:
+    name: str = getattr(node, "name", node)
+    nodes = {t.name for t in system.tensors if t.definition is not None}
+    if name not in nodes:
+        raise NetworkError(f"the node {name!r} is not in the network; it has {', '.join(sorted(nodes))}")
+    return name
+
+
+__all__ = ["Derivative", "Derivatives", "gauss_newton", "jacobian"]
