@@ -3,11 +3,11 @@
 from typing import Any
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.equations import collect
 from symbackprop.graph.operators.products import matmul
 from symbackprop.graph.shapes import rank_of, shape_of, show
 from symbackprop.graph.tensor import Tensor, as_expression, node, weight
 from symbackprop.layers.activations import ACTIVATIONS, choose
+from symbackprop.layers.naming import layer_name
 
 
 def dense(x: Any, units: int, activation: Any = None, name: str | None = None, bias: bool = True) -> Tensor:
@@ -23,9 +23,7 @@ def dense(x: Any, units: int, activation: Any = None, name: str | None = None, b
     if isinstance(units, bool) or not isinstance(units, int) or units < 1:
         raise ShapeError(f"dense({x}, {units!r}): the number of units must be a positive integer")
     apply = choose(activation, ACTIVATIONS, "activation")
-    if name is None:
-        before = collect([s for s in x.free_symbols if isinstance(s, Tensor)])
-        name = str(1 + sum(t.role == "weight" and t.name.startswith("W_") and t.name[2:].isdigit() for t in before))
+    name = layer_name(x) if name is None else name
     W = weight(f"W_{name}", (shape_of(x)[-1], units))
     product = matmul(x, W)
     z = node(f"Z_{name}", product + weight(f"b_{name}", (units,)) if bias else product)

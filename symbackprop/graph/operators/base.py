@@ -103,6 +103,10 @@ class Operator(TensorMethods, Shaped, sp.Expr):
         """The entry at `index` as a scalar expression of the operands' entries."""
         raise NotImplementedError
 
+    def within(self, contraction: Any) -> tuple[str, str, tuple[sp.Expr, ...]] | None:
+        """Where a contraction with this operator has a name and a sign of its own: both, and what stands left and right of the sign."""
+        return None
+
     def latex_form(self, p: LatexPrinter) -> str:
         raise NotImplementedError
 

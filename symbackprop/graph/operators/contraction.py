@@ -72,7 +72,12 @@ class Einsum(Operator):
             return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
         if matrix_product(self) is not None:
             return "the inner product" if not out else "the matrix product"
-        return "the outer product" if is_outer(self) else "the contraction"
+        return self.named[0] if self.named else "the outer product" if is_outer(self) else "the contraction"
+
+    @cached_property
+    def named(self) -> tuple[str, str, tuple[sp.Expr, ...]] | None:
+        """The name, sign and operands that an operator inside gives the contraction: those of a convolution."""
+        return next((found for x in self.operands if isinstance(x, Operator) and (found := x.within(self))), None)
 
     @property
     def precedence(self) -> int:
@@ -126,9 +131,12 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return len(out) < len(ins[0]) < 3 and not _is_norm(self)
-        return matrix_product(self) is not None or is_outer(self)
+        return matrix_product(self) is not None or is_outer(self) or self.named is not None
 
     def latex_form(self, p: LatexPrinter) -> str:
+        if self.named:
+            _, sign, operands = self.named
+            return f" {sign} ".join(map(p.factor, operands))
         spec = self.args[0].name.replace("->", r" \to ")
         return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
