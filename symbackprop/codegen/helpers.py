@@ -244,12 +244,13 @@ HELPERS: dict[str, Helper] = {
     ),
     "_fold": _helper(
         '''
-        def _fold(w, lengths, strides=None, dilations=None):
+        def _fold(w, lengths, strides=None, dilations=None, out=None):
             """What stands in windows, added back to where it came from: the transpose of _windows."""
             n = len(lengths)
             lead, sizes, counts = w.shape[: -2 * n], w.shape[-2 * n : -n], w.shape[-n:]
             strides, dilations = strides or (1,) * n, dilations or (1,) * n
-            result = np.zeros((*lead, *lengths), w.dtype)
+            result = np.empty((*lead, *lengths), w.dtype) if out is None else out
+            result.fill(0)
             for offset in np.ndindex(sizes):
                 places = [slice(d * p, d * p + s * (m - 1) + 1, s) for p, m, s, d in zip(offset, counts, strides, dilations)]
                 result[(..., *places)] += w[(..., *offset, *[slice(None)] * n)]

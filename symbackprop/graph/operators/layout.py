@@ -80,7 +80,7 @@ class Reshape(Operator):
         for cut, size, length in zip(x.args[0], shape_of(x.operands[0]), x.shape, strict=True):
             if left and left[0] == length:
                 left.pop(0)
-                texts.append(_cuts([cut], (size,), p))
+                texts.append(cuts_code([cut], (size,), p))
             elif length == 1:
                 texts.append(p.plain(cut[0]))
             else:
@@ -247,7 +247,7 @@ class Slice(Operator):
         return context.entry(self.operands[0], tuple(a + i * step for i, (a, _, step) in zip(index, self.args[0], strict=True)))
 
     def _text(self, p: Printer) -> str:
-        return _cuts(self.args[0], shape_of(self.operands[0]), p)
+        return cuts_code(self.args[0], shape_of(self.operands[0]), p)
 
     def latex_form(self, p: LatexPrinter) -> str:
         return rf"\left[{p.plain(self.operands[0])}\right]_{{{self._text(p)}}}"
@@ -261,7 +261,7 @@ def _length(start: Any, stop: Any, step: Any) -> Dimension:
     return int(length) if length.is_Integer else length
 
 
-def _cuts(cuts: Any, shape: Shape, p: Printer) -> str:
+def cuts_code(cuts: Any, shape: Shape, p: Printer) -> str:
     """Slices as code writes them: a bound that is the axis's own end is left out."""
     texts = []
     for (start, stop, step), size in zip(cuts, shape, strict=True):
@@ -297,11 +297,11 @@ class Pad(Operator):
 
     def latex_form(self, p: LatexPrinter) -> str:
         value = f"^{{{p.plain(self.args[2])}}}" if self.args[2] != 0 else ""
-        return p.call(rf"\operatorname{{pad}}{value}_{{{_cuts(self.args[0], self.shape, p)}}}", *self.operands)
+        return p.call(rf"\operatorname{{pad}}{value}_{{{cuts_code(self.args[0], self.shape, p)}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
         value = f", {p.plain(self.args[2])}" if self.args[2] != 0 else ""
-        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{_cuts(self.args[0], self.shape, p)}]{value})"
+        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{cuts_code(self.args[0], self.shape, p)}]{value})"
 
 
 def pad(x: Any, widths: Any, value: Any = 0) -> sp.Expr:
