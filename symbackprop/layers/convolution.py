@@ -42,11 +42,11 @@ def correlate(x: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: 
     x = _padded(x, shape[2:], steps, gaps, padding, 0, where)
     offsets, places = "uvw"[:n], "yxz"[:n]
     if groups == 1:
-        return einsum(f"...c{offsets}{places},oc{offsets}->...o{places}", window(x, shape[2:], steps, gaps), kernel)
+        return einsum(f"oc{offsets},...c{offsets}{places}->...o{places}", kernel, window(x, shape[2:], steps, gaps))
     lead, lengths = shape_of(x)[: -n - 1], shape_of(x)[-n:]
     windows = window(reshape(x, (*lead, groups, shape[1], *lengths)), shape[2:], steps, gaps)
     kernels = reshape(kernel, (groups, shape[0] // groups, *shape[1:]))
-    z = einsum(f"...gc{offsets}{places},goc{offsets}->...go{places}", windows, kernels)
+    z = einsum(f"goc{offsets},...gc{offsets}{places}->...go{places}", kernels, windows)
     return reshape(z, (*lead, shape[0], *shape_of(z)[-n:]))
 
 

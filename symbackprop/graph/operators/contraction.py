@@ -144,7 +144,8 @@ class Einsum(Operator):
         matrix = _matrix_form(self, p, _NUMPY)
         if matrix is not None:
             return matrix
-        arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if len(self.operands) > 2 else [])]
+        by_products = len(self.operands) > 2 or (len(self.operands) == 2 and min(map(rank_of, self.operands)) > 2)
+        arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if by_products else [])]
         return f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:
