@@ -80,7 +80,8 @@ def test_padding_by_a_word(padding, agrees, draw):
     x, k = sbp.weight("x", (2, 2, 5, 6)), sbp.weight("k", (3, 2, 2, 3))
     f = sbp.node("f", sbp.correlate(x, k, padding=padding, dilation=(1, 2)))
     values = draw({"x": x.shape, "k": k.shape, "c": f.shape})
-    agrees(weighted(f), lambda x, k, c: (c * functional.conv2d(x, k, padding=padding, dilation=(1, 2))).sum(), values)
+    around = (2, 2, 0, 1) if padding == "same" else (0, 0)
+    agrees(weighted(f), lambda x, k, c: (c * functional.conv2d(functional.pad(x, around), k, dilation=(1, 2))).sum(), values)
 
 
 @pytest.mark.parametrize("value", [0, -3])
@@ -306,8 +307,8 @@ def test_formulas():
     adjoint with the kernel (Goodfellow, Bengio & Courville, section 9.5)."""
     net = small(stride=1)
     text = net.latex("equations") + net.latex("matrix")
-    assert r"Z_{1} &= \operatorname{pad}_{1}(X) \star K_{1} + b_{1}" in text
-    assert r"\frac{\partial C}{\partial K_{1}} &= \operatorname{pad}_{1}(X) \star \Delta_{1}" in text
+    assert r"Z_{1} &= \operatorname{pad}_{1 \times 1}(X) \star K_{1} + b_{1}" in text
+    assert r"\frac{\partial C}{\partial K_{1}} &= \operatorname{pad}_{1 \times 1}(X) \star \Delta_{1}" in text
     assert r"\frac{\partial C}{\partial K_{2}} &= A_{1} \star \Delta_{2}" in text
     assert r"\Delta_{1} &= (\Delta_{2} \ast K_{2}) \odot (1 - A_{1} \odot A_{1})" in text
     assert r"\frac{\partial C}{\partial K^{(2)}_{i j k l}} &= \sum_{n, p, q} \delta^{(2)}_{n i p q} A^{(1)}_{n,j,k + p,l + q}" in net.latex("index")
@@ -377,7 +378,7 @@ IMAGES, KERNEL = sbp.data("X", ("n", 4, 6, 5)), sbp.weight("K", (6, 2, 3, 3))
         (lambda: sbp.max_pool2d(IMAGES, 2, padding=2), "more than half of a window"),
         (lambda: sbp.max_pool2d(sbp.data("x", (5,)), 2), "expected at least 2 axes"),
         (lambda: sbp.window(IMAGES, (2, 2, 2, 2, 2)), "5 sizes for X of shape"),
-        (lambda: sbp.pad(IMAGES, [1, 1]), "for each of the 4 axes"),
+        (lambda: sbp.pad(IMAGES, [1, 1, 1]), "for each of the 4 axes"),
         (lambda: sbp.pad(IMAGES, 1, IMAGES), "the value must be a number"),
     ],
 )

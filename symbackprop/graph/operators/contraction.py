@@ -15,7 +15,7 @@ from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
+from symbackprop.graph.operators.base import CodePrinter, Convolution, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
@@ -72,12 +72,12 @@ class Einsum(Operator):
             return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
         if matrix_product(self) is not None:
             return "the inner product" if not out else "the matrix product"
-        return self.named[0] if self.named else "the outer product" if is_outer(self) else "the contraction"
+        return self.convolved.title if self.convolved else "the outer product" if is_outer(self) else "the contraction"
 
     @cached_property
-    def named(self) -> tuple[str, str, tuple[sp.Expr, ...]] | None:
-        """The name, sign and operands that an operator inside gives the contraction: those of a convolution."""
-        return next((found for x in self.operands if isinstance(x, Operator) and (found := x.within(self))), None)
+    def convolved(self) -> Convolution | None:  # type: ignore[override]
+        """A sum over windows is a convolution: the windows know which."""
+        return next((found for x in self.operands if hasattr(x, "contracted") and (found := x.contracted(self))), None)
 
     @property
     def precedence(self) -> int:
@@ -131,12 +131,11 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return len(out) < len(ins[0]) < 3 and not _is_norm(self)
-        return matrix_product(self) is not None or is_outer(self) or self.named is not None
+        return matrix_product(self) is not None or is_outer(self) or self.convolved is not None
 
     def latex_form(self, p: LatexPrinter) -> str:
-        if self.named:
-            _, sign, operands = self.named
-            return f" {sign} ".join(map(p.factor, operands))
+        if self.convolved:
+            return f" {self.convolved.sign} ".join(map(p.factor, self.convolved.operands))
         spec = self.args[0].name.replace("->", r" \to ")
         return _matrix_form(self, p, _LATEX) or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 

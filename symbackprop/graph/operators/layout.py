@@ -297,7 +297,13 @@ class Pad(Operator):
 
     def latex_form(self, p: LatexPrinter) -> str:
         value = f"^{{{p.plain(self.args[2])}}}" if self.args[2] != 0 else ""
-        return p.call(rf"\operatorname{{pad}}{value}_{{{cuts_code(self.args[0], self.shape, p)}}}", *self.operands)
+        return p.call(rf"\operatorname{{pad}}{value}_{{{self._widths() or cuts_code(self.args[0], self.shape, p)}}}", *self.operands)
+
+    def _widths(self) -> str:
+        """By how much the last axes are padded on both sides, `1 × 1`; empty where one number an axis does not say it."""
+        each = [(start, size - stop, step) for (start, stop, step), size in zip(self.args[0], self.shape, strict=True)]
+        padded = list(itertools.dropwhile(lambda width: width == (0, 0, 1), each))
+        return r" \times ".join(str(a) for a, _, _ in padded) if all(a == b and step == 1 for a, b, step in padded) else ""
 
     def numpy_form(self, p: CodePrinter) -> str:
         value = f", {p.plain(self.args[2])}" if self.args[2] != 0 else ""

@@ -16,6 +16,7 @@ import sympy as sp
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import (
     CodePrinter,
+    Convolution,
     Index,
     IndexContext,
     IndexSum,
@@ -107,7 +108,7 @@ class Window(Sliding):
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_windows')}({p.plain(self.operands[0])}, {shape_code(self.args[0], p)}{self._numbers(p)})"
 
-    def within(self, contraction: Any) -> tuple[str, str, tuple[sp.Expr, ...]] | None:
+    def contracted(self, contraction: Einsum) -> Convolution | None:
         """A sum over the offsets of x's windows, weighted by a kernel, is the cross-correlation x ⋆ k; over the positions, weighted by an image,
         it is that of x with the image, whose entries then lie a stride apart."""
         if len(contraction.operands) != 2:
@@ -118,9 +119,9 @@ class Window(Sliding):
         offsets, places = set(own[-2 * n : -n]), set(own[-n:])
         operands = (self.operands[0], contraction.operands[1 - at])
         if offsets <= set(other) - set(out) and places <= set(out) - set(other):
-            return "the cross-correlation", _sign(r"\star", self.strides, self.dilations), operands
+            return Convolution("the cross-correlation", _sign(r"\star", self.strides, self.dilations), operands)
         if places <= set(other) - set(out) and offsets <= set(out) - set(other):
-            return "the cross-correlation", _sign(r"\star", self.dilations, self.strides), operands
+            return Convolution("the cross-correlation", _sign(r"\star", self.dilations, self.strides), operands)
         return None
 
 
@@ -138,7 +139,7 @@ class Fold(Sliding):
 
     @property
     def title(self) -> str:  # type: ignore[override]
-        return "the full convolution" if self._convolved() else "the sum of overlapping windows"
+        return self.convolved.title if self.convolved else "the sum of overlapping windows"
 
     def infer_shape(self) -> Shape:
         shape = shape_of(self.operands[0])
@@ -163,8 +164,9 @@ class Fold(Sliding):
         body = sp.Piecewise((entry, sp.And(*conditions)), (0, True))
         return IndexSum(body, *limits) if limits else body
 
-    def _convolved(self) -> tuple[sp.Expr, sp.Expr] | None:
-        """(image, kernel), if what is folded is made of a product of the two: the full convolution."""
+    @cached_property
+    def convolved(self) -> Convolution | None:  # type: ignore[override]
+        """Every entry of an image times every one of a kernel, folded, is the full convolution of the image with the kernel."""
         (w,) = self.operands
         if not isinstance(w, Einsum) or len(w.operands) != 2:
             return None
@@ -172,20 +174,18 @@ class Fold(Sliding):
         offsets, places = set(out[-2 * n : -n]), set(out[-n:])
         for image, kernel in ((0, 1), (1, 0)):
             if places <= set(ins[image]) - set(ins[kernel]) and offsets <= set(ins[kernel]) - set(ins[image]):
-                return w.operands[image], w.operands[kernel]
+                operands = (w.operands[image], w.operands[kernel])
+                return Convolution("the full convolution", _sign(r"\ast", self.strides, self.dilations), operands)
         return None
 
     @property
     def is_juxtaposed(self) -> bool:  # type: ignore[override]
-        return self._convolved() is not None
+        return self.convolved is not None
 
     def latex_form(self, p: LatexPrinter) -> str:
-        convolved = self._convolved()
-        if convolved is None:
-            return p.call(rf"\operatorname{{fold}}_{{{times(self.lengths)}}}", *self.operands)
-        image, kernel = convolved
-        sign = _sign(r"\ast", self.strides, self.dilations)
-        return f"{p.factor(image)} {sign} {p.factor(kernel)}"
+        if self.convolved:
+            return f" {self.convolved.sign} ".join(map(p.factor, self.convolved.operands))
+        return p.call(rf"\operatorname{{fold}}_{{{times(self.lengths)}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.helper('_fold')}({p.plain(self.operands[0])}, {shape_code(self.lengths, p)}{self._numbers(p)})"
