@@ -1,4 +1,4 @@
-"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses, and `dense`."""
+"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses, and layers."""
 
 import os
 import sys
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from symbackprop.errors import ParseError
+from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
 from symbackprop.layers.dense import dense
 from symbackprop.layers.mlp import LOSSES
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
 
-VOCABULARY: Mapping[str, Function] = {**FUNCTIONS, **{name: function(loss) for name, loss in LOSSES.items()}, "dense": function(dense)}
+LAYERS = (dense, correlate, conv1d, conv2d, max_pool1d, max_pool2d, avg_pool1d, avg_pool2d)
+VOCABULARY: Mapping[str, Function] = {**FUNCTIONS, **{name: function(loss) for name, loss in LOSSES.items()}, **{f.__name__: function(f) for f in LAYERS}}
 
 
 class UnreadableFileError(ParseError, OSError):

@@ -50,27 +50,27 @@ def correlate(x: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: 
     return reshape(z, (*lead, shape[0], *shape_of(z)[-n:]))
 
 
-def max_pool1d(x: Any, size: int, stride: int | None = None, padding: Any = 0, dilation: int = 1) -> sp.Expr:
+def max_pool1d(x: Any, kernel_size: int, stride: int | None = None, padding: Any = 0, dilation: int = 1) -> sp.Expr:
     """The largest entry of each window over the last axis, as PyTorch's `max_pool1d`: (.., length) → (.., positions). Windows lie side by side
     unless there is a `stride`. Padding is never the largest; of equal entries the first takes the derivative."""
-    return _max_pool(x, size, stride, padding, dilation, 1)
+    return _max_pool(x, kernel_size, stride, padding, dilation, 1)
 
 
-def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> sp.Expr:
+def max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> sp.Expr:
     """The largest entry of each window over the last two axes, as PyTorch's `max_pool2d`: (.., height, width) → (.., positions). Numbers are
     integers, or pairs for height and width. Windows lie side by side unless there is a `stride`. Padding is never the largest; of equal
     entries the first, row by row, takes the derivative."""
-    return _max_pool(x, size, stride, padding, dilation, 2)
+    return _max_pool(x, kernel_size, stride, padding, dilation, 2)
 
 
-def avg_pool1d(x: Any, size: int, stride: int | None = None, padding: Any = 0) -> sp.Expr:
+def avg_pool1d(x: Any, kernel_size: int, stride: int | None = None, padding: Any = 0) -> sp.Expr:
     """The mean of each window over the last axis, as PyTorch's `avg_pool1d`; zeros of the padding count."""
-    return _avg_pool(x, size, stride, padding, 1)
+    return _avg_pool(x, kernel_size, stride, padding, 1)
 
 
-def avg_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0) -> sp.Expr:
+def avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> sp.Expr:
     """The mean of each window over the last two axes, as PyTorch's `avg_pool2d`; zeros of the padding count."""
-    return _avg_pool(x, size, stride, padding, 2)
+    return _avg_pool(x, kernel_size, stride, padding, 2)
 
 
 # --- layers --------------------------------------------------------------------------------------------------------------

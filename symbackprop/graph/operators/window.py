@@ -206,14 +206,14 @@ def _sign(sign: str, strides: Sizes, dilations: Sizes) -> str:
 # --- construction --------------------------------------------------------------------------------------------------------
 
 
-def window(x: Any, size: Any, stride: Any = 1, dilation: Any = 1) -> sp.Expr:
-    """Sliding windows over the last axes of `x`, as many as `size` has numbers: (.., lengths..) → (.., sizes.., positions..), where entry
+def window(x: Any, sizes: Any, stride: Any = 1, dilation: Any = 1) -> sp.Expr:
+    """Sliding windows over the last axes of `x`, as many as there are `sizes`: (.., lengths..) → (.., sizes.., positions..), where entry
     [.., p.., i..] is x[.., stride i + dilation p..]. An axis of `length` has (length - dilation (size - 1) - 1) // stride + 1 positions.
 
-    `size`, `stride` and `dilation` are positive integers or tuples of them. Raises `ShapeError` where they are not, or where no window fits.
+    `sizes`, `stride` and `dilation` are positive integers or tuples of them. Raises `ShapeError` where they are not, or where no window fits.
     """
     x = operand(x, "window")
-    sizes = (size,) if isinstance(size, int) else tuple(size)
+    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
     where = f"window({x}, {show(sizes)})"
     if not 0 < len(sizes) <= rank_of(x):
         raise ShapeError(f"{where}: {len(sizes)} sizes for {x} of shape {show(shape_of(x))}; give one for each axis that the window slides over")
