@@ -328,7 +328,7 @@ def test_derivation(form):
     assert [step.title for step in checked if not step.verification.ok] == []
     rules = " ".join(step.rule for step in derivation.steps)
     assert "cross-correlation" in rules
-    assert "windows" not in [step for step in derivation.steps if step.left == "Z_{1}"][0].rule
+    assert "windows" not in next(step for step in derivation.steps if step.left == "Z_{1}").rule
     assert r"\star_{2 \times 1}" in derivation.latex()
 
 

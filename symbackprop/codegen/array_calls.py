@@ -161,7 +161,8 @@ class Calls:
                 self.lines += [f"{out}.fill({self.text(expr.args[2])})", f"{cuts} = {x}"]
         elif isinstance(expr, Fold):
             with self.argument(expr.operands[0]) as w:
-                self.lines.append(f"{expr.func(*expr.parameters, Tensor(w, shape_of(expr.operands[0]), 'node')).numpy_form(self.printer)[:-1]}, out={out})")
+                call = self.text(Fold(*expr.parameters, Tensor(w, shape_of(expr.operands[0]), "node")))
+                self.lines.append(f"{call.removesuffix(')')}, out={out})")
         elif isinstance(expr, AxisMax):
             with self.argument(expr.operands[0]) as x:
                 self.lines.append(f"{x}.max({expr.axis}, out={out})")
@@ -305,7 +306,7 @@ class Calls:
     def stack(self, name: str, stack: Stack) -> str:
         """An array under the shape of a stack; made once, except of data, which change from step to step."""
         view = f"np.reshape({name}, {shape_code(stack.shape, self.printer)})" + (".swapaxes(-1, -2)" if stack.transposed else "")
-        if any(name == t.name or f"({t.name}," in name for t in self.program.data):
+        if not name.isidentifier() or any(name == t.name for t in self.program.data):
             return view
         made = self.constant(view, f"{name}_stack")
         if name in self.memory.of:

@@ -102,7 +102,8 @@ def _convolution_pullback(operator: Operator, operand: sp.Expr) -> str:
     table = {x: Tensor(letter, shape_of(x), "data") for letter, x in zip("UV", operator.convolved.operands, strict=True)}
     generic: Any = operator.xreplace(table)
     y, adjoint = Tensor("Y", generic.shape, "data"), Tensor("Ybar", generic.shape, "data")
-    back, wanted = adjoint, operand.xreplace(table)
+    back: Any = adjoint
+    wanted: Any = operand.xreplace(table)
     for part in (generic, wanted):
         if isinstance(part, Operator):
             place = part.operands.index(wanted) if part is generic else 0

@@ -71,7 +71,7 @@ def _reshaped_weights(expr: sp.Expr, system: System) -> dict[sp.Basic, Tensor]:
 
 def kernels(system: System) -> set[Tensor]:
     """The weights that are contracted with sliding windows."""
-    found = set()
+    found: set[Tensor] = set()
     for _, expr in system.equations:
         weight_of = _reshaped_weights(expr, system)
         for part in expr.atoms(Einsum):

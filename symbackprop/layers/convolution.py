@@ -164,8 +164,8 @@ def _widths(padding: Any, sizes: Sequence[int], steps: Sequence[int], gaps: Sequ
         totals = [d * (k - 1) for k, d in zip(sizes, gaps, strict=True)]
         return [(t // 2, t - t // 2) for t in totals]
     each = [0 if padding == "valid" else padding] * n if isinstance(padding, (int, str)) else padding
-    pairs = [(w, w) if isinstance(w, int) else w for w in each] if isinstance(each, Sequence) else []
-    if len(pairs) != n or not all(isinstance(w, Sequence) and len(w) == 2 and all(isinstance(k, int) and k >= 0 for k in w) for w in pairs):
+    pairs: list[Any] = [(w, w) if isinstance(w, int) else w for w in each] if isinstance(each, Sequence) else []
+    if len(pairs) != n or not all(isinstance(w, (tuple, list)) and len(w) == 2 and all(isinstance(k, int) and k >= 0 for k in w) for w in pairs):
         raise ShapeError(
             f'{where}: the padding is {padding!r}; expected an integer, a sequence of {n} integers or pairs (before, after), "same" or "valid"'
         )

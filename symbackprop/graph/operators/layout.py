@@ -128,7 +128,8 @@ def _unravelled(flat: Any, shape: Shape) -> list[Any]:
     sizes = [s for s in shape if s != 1]
     places = []
     for k, s in enumerate(sizes):
-        whole = sp.floor(flat / size_of(tuple(sizes[k + 1 :])))
+        behind = size_of(tuple(sizes[k + 1 :]))
+        whole = sp.floor(flat / behind) if behind != 1 else flat
         places.append(sp.Mod(whole, s) if k else whole)
     rest = iter(places)
     return [sp.S.Zero if s == 1 else next(rest) for s in shape]

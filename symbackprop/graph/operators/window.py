@@ -150,18 +150,24 @@ class Fold(Sliding):
         return [window(adjoint, shape_of(self.operands[0])[-2 * n : -n], self.strides, self.dilations)]
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
-        """The sum over the offsets p; the position follows, where there is one."""
+        """The sum over the offsets p; the position follows, where there is one. Where windows do not overlap, both follow."""
         (w,) = self.operands
         n, shape = self.axes, shape_of(w)
         offsets, places, limits, conditions = [], [], [], []
-        for j, size, count, s, d in zip(index[-n:], shape[-2 * n : -n], shape[-n:], self.strides, self.dilations, strict=True):
-            p = sp.S.Zero if size == 1 else context.fresh(size)
+        for axis in range(-n, 0):
+            j, size, count, s, d = index[axis], shape[axis - n], shape[axis], self.strides[axis], self.dilations[axis]
+            if size == 1 or (size <= s and d == 1):
+                p, i = sp.Mod(j, s), sp.floor(j / s)
+                conditions += [p < size] * (size < s) + [i < count] * (s * count != self.lengths[axis])
+            else:
+                p = context.fresh(size)
+                i = (j - d * p) / s
+                limits.append((p, 0, size - 1))
+                conditions += [j - d * p >= 0, j - d * p < s * count] + [sp.Eq(sp.Mod(j - d * p, s), 0)] * (s != 1)
             offsets.append(p)
-            places.append((j - d * p) / s)
-            limits += [(p, 0, size - 1)] * (size != 1)
-            conditions += [j - d * p >= 0] * (size != 1) + [j - d * p < s * count] + [sp.Eq(sp.Mod(j - d * p, s), 0)] * (s != 1)
+            places.append(i)
         entry = context.entry(w, (*index[: self.rank - n], *offsets, *places))
-        body = sp.Piecewise((entry, sp.And(*conditions)), (0, True))
+        body = sp.Piecewise((entry, sp.And(*conditions)), (0, True)) if conditions else entry
         return IndexSum(body, *limits) if limits else body
 
     @cached_property
@@ -196,7 +202,7 @@ def times(sizes: Sequence[Any]) -> str:
 
 
 def _sign(sign: str, strides: Sizes, dilations: Sizes) -> str:
-    r"""⋆ or ∗, with what is not 1 below it: the stride first, then, after a bar, how far the kernel's entries lie apart."""
+    """The sign, with what is not 1 below it: the stride first, then, after a bar, how far the kernel's entries lie apart."""
     below = times(strides[:1] if len(set(strides)) == 1 else strides) if set(strides) != {1} else ""
     apart = times(dilations[:1] if len(set(dilations)) == 1 else dilations) if set(dilations) != {1} else ""
     below = f"{below or 1} | {apart}" if apart else below
