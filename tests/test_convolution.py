@@ -230,6 +230,22 @@ def test_second_derivatives(close, point):
         close(found[name], value.numpy(), what=f"H v, the part of {name}")
 
 
+def test_derivative_forwards(close, draw):
+    """The change of a network's value along a change of its input, against PyTorch's."""
+    X, V, K = sbp.data("X", ("n", 2, 6, 5)), sbp.data("V", ("n", 2, 6, 5)), sbp.weight("K", (3, 2, 3, 2))
+    f = sbp.node("f", sbp.max_pool2d(sp.tanh(sbp.node("Z", sbp.correlate(X, K, padding=1, stride=2))), 2, 1, 1))
+    net = sbp.Network(sbp.node("s", sbp.sum(sbp.derivative(f, X, V) ** 2)))
+    values = draw({"X": (2, 2, 6, 5), "V": (2, 2, 6, 5), "K": K.shape})
+    x, v, k = map(torch.tensor, values.values())
+    k.requires_grad_()
+    _, along = torch.autograd.functional.jvp(lambda x: functional.max_pool2d(torch.tanh(functional.conv2d(x, k, None, 2, 1)), 2, 1, 1), x, v, create_graph=True)
+    s = (along**2).sum()
+    s.backward()
+    found, gradients = net.value_and_gradients({"K": values["K"]}, X=values["X"], V=values["V"])
+    close(found, s.item())
+    close(gradients["K"], k.grad)
+
+
 def test_closed_form(point):
     """The closed form of an entry, by mpmath at 30 digits, against PyTorch."""
     net = small()
