@@ -23,15 +23,17 @@ from symbackprop.gradients import Gradient, Gradients
 from symbackprop.graph.draw import Bernoulli, Normal
 from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
 from symbackprop.graph.operators.gather import one_hot, take
-from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.layout import concatenate, pad, reshape
 from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
 from symbackprop.graph.operators.products import reduce_sum as sum
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
 from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
+from symbackprop.graph.operators.window import window
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
+from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
 from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import mlp
@@ -79,11 +81,16 @@ __all__ = [
     "UnsupportedError",
     "ZeroGradientWarning",
     "__version__",
+    "avg_pool1d",
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "check_gradients",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "correlate",
     "cross_entropy",
     "data",
     "dense",
@@ -103,12 +110,15 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
     "mean",
     "min",
     "mlp",
     "mse",
     "node",
     "one_hot",
+    "pad",
     "parse",
     "relu",
     "reshape",
@@ -125,4 +135,5 @@ __all__ = [
     "targets",
     "transpose",
     "weight",
+    "window",
 ]

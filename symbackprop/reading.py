@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from symbackprop.errors import ParseError
+from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
 from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import LOSSES
@@ -14,7 +15,10 @@ from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
 
-LAYERS = (dense, dropout, layer_norm, rms_norm, batch_norm)
+LAYERS = (
+    dense, dropout, layer_norm, rms_norm, batch_norm,
+    correlate, conv1d, conv2d, max_pool1d, max_pool2d, avg_pool1d, avg_pool2d,
+)
 VOCABULARY: Mapping[str, Function] = {
     **FUNCTIONS,
     **{name: function(loss) for name, loss in LOSSES.items()},

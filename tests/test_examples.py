@@ -552,3 +552,38 @@ def test_physics_informed_updates_are_those_of_torch(example, close):
     trainer.fit({"x": points}, epochs=20)
     weights, _ = torch_train(start, loss, [{"x": points}], 20, torch.optim.Adam, lr=1e-3)
     assert_same(close, trainer.weights, weights, 1e-8)
+
+
+# --- LeNet --------------------------------------------------------------------------------------------------------------------
+
+
+def torch_lenet(w, X, labels=None):
+    """The logits, or with labels the loss, in PyTorch's own words."""
+    w = {name: torch.as_tensor(value) for name, value in w.items()}
+    functional = torch.nn.functional
+    h = torch.tanh(functional.conv2d(torch.as_tensor(X).reshape(-1, 1, 8, 8), w["K_1"], w["b_1"], padding="same"))
+    h = torch.tanh(functional.conv2d(functional.max_pool2d(h, 2), w["K_2"], w["b_2"]))
+    logits = torch.tanh(h.flatten(1) @ w["W_3"] + w["b_3"]) @ w["W_4"] + w["b_4"]
+    return logits if labels is None else functional.cross_entropy(logits, labels.long())
+
+
+def test_lenet_reaches_97_percent_on_a_held_out_fifth(example):
+    """Counted with PyTorch's convolutions; the digits are those of `digits.py`."""
+    trainer, _ = example("lenet").train(backend="numpy")
+    _, (unseen, unseen_labels) = example("digits").split()
+    right = float(np.mean(torch_lenet(trainer.weights, unseen).argmax(1).numpy() == unseen_labels))
+    assert right >= 0.97
+    assert example("digits").accuracy(trainer, unseen, unseen_labels) == right
+
+
+def test_lenet_trains_as_torch_does(example, close):
+    """The first epoch, and the text form beside the script."""
+    (images, labels), _ = example("digits").split()
+    images, labels = images[:256], labels[:256]
+    trainers = [net.trainer(sbp.SGD(lr=0.05, momentum=0.9), seed=0, backend="numpy") for net in (example("lenet").network(), sbp.load(EXAMPLES / "lenet.net"))]
+    start = {name: np.array(w) for name, w in trainers[0].weights.items()}
+    batches = [{"X": images[i : i + 32], "labels": labels[i : i + 32]} for i in range(0, len(images), 32)]
+    weights, _ = torch_train(start, torch_lenet, batches, 1, torch.optim.SGD, lr=0.05, momentum=0.9)
+    for trainer in trainers:
+        trainer.fit({"X": images, "labels": labels}, epochs=1, batch_size=32)
+        assert_same(close, trainer.weights, weights)

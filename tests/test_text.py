@@ -206,6 +206,23 @@ CALLS = {
     "rms_norm(X, gain=false)": lambda X, **_: sbp.rms_norm(X, gain=False),
     "batch_norm(X, axis=1, momentum=1/4)": lambda X, **_: sbp.batch_norm(X, 1, momentum=0.25),
     'dropout(X, 0.3, name="d")': lambda X, **_: sbp.dropout(X, 0.3, "d"),
+    "pad(X, 1)": lambda X, **_: sbp.pad(X, 1),
+    "pad(W, ((1, 0), 2), value=-1)": lambda W, **_: sbp.pad(W, ((1, 0), 2), value=-1),
+    "window(X, 2)": lambda X, **_: sbp.window(X, 2),
+    "window(W, (2, 1), stride=(1, 2))": lambda W, **_: sbp.window(W, (2, 1), stride=(1, 2)),
+    "correlate(reshape(X, (n, 1, 3)), reshape(W, (3, 1, 3)), padding=1)": lambda X, W, **_: sbp.correlate(
+        sbp.reshape(X, ("n", 1, 3)), sbp.reshape(W, (3, 1, 3)), padding=1
+    ),
+    "conv1d(reshape(X, (n, 1, 3)), 2, 3, padding=same, activation=relu)": lambda X, **_: sbp.conv1d(
+        sbp.reshape(X, ("n", 1, 3)), 2, 3, padding="same", activation="relu"
+    ),
+    'conv2d(reshape(X, (n, 1, 3, 1)), 2, (3, 1), padding=(2, 0), dilation=2, name="first")': lambda X, **_: sbp.conv2d(
+        sbp.reshape(X, ("n", 1, 3, 1)), 2, (3, 1), padding=(2, 0), dilation=2, name="first"
+    ),
+    "max_pool1d(X, 2)": lambda X, **_: sbp.max_pool1d(X, 2),
+    "avg_pool1d(X, 2, stride=1, padding=1)": lambda X, **_: sbp.avg_pool1d(X, 2, stride=1, padding=1),
+    "max_pool2d(W, (2, 3))": lambda W, **_: sbp.max_pool2d(W, (2, 3)),
+    "avg_pool2d(W, 2)": lambda W, **_: sbp.avg_pool2d(W, 2),
     "X[:, 0]": lambda X, **_: X[:, 0],
     "X[..., 1:]": lambda X, **_: X[..., 1:],
     "X[1:-1, ::2]": lambda X, **_: X[1:-1, ::2],

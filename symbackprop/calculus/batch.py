@@ -17,6 +17,7 @@ from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice,
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.operators.solve import Solve
+from symbackprop.graph.operators.window import Sliding
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor, declare
 
@@ -124,7 +125,7 @@ def _(operator: Slice, new: list[sp.Expr], n: Dimension) -> sp.Expr:
 
 @lift_operator.register
 def _(operator: Pad, new: list[sp.Expr], n: Dimension) -> sp.Expr:
-    return Pad(ints((ints((0, n, 1)), *operator.args[0])), ints((n, *operator.shape)), new[0])
+    return Pad(ints((ints((0, n, 1)), *operator.args[0])), ints((n, *operator.shape)), operator.args[2], new[0])
 
 
 @lift_operator.register
@@ -136,9 +137,10 @@ def _(operator: Concatenate, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return Concatenate(operator.args[0], *wide)
 
 
-@lift_operator.register
-def _(operator: AlongAxis, new: list[sp.Expr], n: Dimension) -> sp.Expr:
-    return operator.func(*operator.parameters, *new)
+@lift_operator.register(AlongAxis)
+@lift_operator.register(Sliding)
+def _(operator: Operator, new: list[sp.Expr], n: Dimension) -> sp.Expr:
+    return operator.func(*operator.parameters, *new)  # their axes are counted from the end
 
 
 @lift_operator.register

@@ -97,6 +97,8 @@ def collapsed(expr: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
     if not expr.has(sp.KroneckerDelta):
         return expr
     args = [collapsed(a, sizes) if isinstance(a, sp.Expr) else a for a in expr.args]
+    if isinstance(expr, sp.Piecewise):
+        return sp.Piecewise(*((collapsed(value, sizes), condition) for value, condition in expr.args))
     if not isinstance(expr, sp.Sum):
         return expr.func(*args) if expr.args and not isinstance(expr, (sp.Indexed, sp.KroneckerDelta)) else expr
     terms = sp.Add.make_args(sp.expand_mul(args[0]))
@@ -104,6 +106,8 @@ def collapsed(expr: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
 
 
 def _picked(term: sp.Expr, limits: list[Any], sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
+    if isinstance(term, sp.Piecewise) and len(term.args) == 2 and term.args[1] == (0, True):
+        return _located(term, limits, sizes)
     for delta in [f for f in sp.Mul.make_args(term) if isinstance(f, sp.KroneckerDelta)]:
         for limit in limits:
             k = limit[0]
@@ -114,6 +118,35 @@ def _picked(term: sp.Expr, limits: list[Any], sizes: Mapping[sp.Expr, Any]) -> s
                 rest = [x for x in limits if x is not limit]
                 return _picked((term / delta).xreplace({k: other}), rest, sizes)
     return summed(term, limits) if limits else term
+
+
+def _located(term: sp.Piecewise, limits: list[Any], sizes: Mapping[sp.Expr, Any]) -> sp.Expr:
+    """The same where the delta holds a sum of indices and its terms count under a condition: Σ_p [q = i - p] f(p) is f(i - q), if 0 <= i - q < size."""
+    (body, condition), _ = term.args
+    for delta in [f for f in sp.Mul.make_args(body) if isinstance(f, sp.KroneckerDelta)]:
+        difference = sp.expand(delta.args[0] - delta.args[1])
+        for limit in limits:
+            k, _, high = limit
+            slope = difference.coeff(k)
+            if not slope.is_Rational or slope == 0 or k in (difference - slope * k).free_symbols:
+                continue
+            place = sp.expand(k - difference / slope)
+            above, below = sp.fraction(sp.together(place))
+            wanted = [*sp.And.make_args(condition.xreplace({k: place})), place >= 0, place <= high, sp.Eq(sp.Mod(above, below), 0)]
+            found = sp.And(*(c for c in wanted if not _always(c, sizes)))
+            rest = [x for x in limits if x is not limit]
+            return _picked(sp.Piecewise(((body / delta).xreplace({k: place}), found), (0, True)), rest, sizes)
+    return summed(term, limits) if limits else term
+
+
+def _always(condition: sp.Basic, sizes: Mapping[sp.Expr, Any]) -> bool:
+    """Whether an inequality between sums of indices holds as far as they run."""
+    if not isinstance(condition, (sp.Ge, sp.Gt, sp.Le, sp.Lt)):
+        return condition == True  # noqa: E712  (SymPy's own true)
+    least = sp.expand(condition.gts - condition.lts)
+    for k in [k for k in least.free_symbols if k in sizes]:
+        least = least.subs(k, 0 if least.coeff(k).is_nonnegative else sizes[k] - 1)
+    return bool(least.is_positive if isinstance(condition, (sp.Gt, sp.Lt)) else least.is_nonnegative)
 
 
 def _within(index: sp.Expr, size: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> bool:

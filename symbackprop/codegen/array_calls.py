@@ -10,12 +10,15 @@ from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter
 from symbackprop.codegen.memory import Memory
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.stacks import Stack, Stacked, stacked
 from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.labels import index_data
+from symbackprop.graph.operators.base import shape_code
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
-from symbackprop.graph.operators.layout import Reshape
+from symbackprop.graph.operators.layout import Pad, Reshape, cuts_code
 from symbackprop.graph.operators.reduction import AxisMax
+from symbackprop.graph.operators.window import Fold
 from symbackprop.graph.shapes import Dimension, Shape, Shaped, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -152,6 +155,14 @@ class Calls:
             self.emit_pow(expr, out, shape)
         elif isinstance(expr, Einsum):
             self.emit_einsum(expr, out)
+        elif isinstance(expr, Pad):
+            with self.argument(expr.operands[0]) as x:
+                cuts = f"{out}[{cuts_code(expr.args[0], expr.shape, self.printer)}]"
+                self.lines += [f"{out}.fill({self.text(expr.args[2])})", f"{cuts} = {x}"]
+        elif isinstance(expr, Fold):
+            with self.argument(expr.operands[0]) as w:
+                call = self.text(Fold(*expr.parameters, Tensor(w, shape_of(expr.operands[0]), "node")))
+                self.lines.append(f"{call.removesuffix(')')}, out={out})")
         elif isinstance(expr, AxisMax):
             with self.argument(expr.operands[0]) as x:
                 self.lines.append(f"{x}.max({expr.axis}, out={out})")
@@ -272,9 +283,35 @@ class Calls:
                 call = f"np.add.reduce({arguments}, axis={axes[0] if len(axes) == 1 else axes}"
             elif len(ins) == 2 and outs == ins[0] + ins[1]:
                 call = f"np.multiply.outer({arguments}"
+            elif (stacks := stacked(expr)) is not None and self.labels.isdisjoint(expr.operands):
+                self.emit_stacked(stacks, [names[x] for x in expr.operands], out)
+                return
             else:
                 call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'
             self.lines.append(f"{call}, out={out})")
+
+    def emit_stacked(self, stacks: Stacked, names: list[str], out: str) -> None:
+        """A product of stacks of matrices, each an array under another shape; a sum along the stack is taken after it."""
+        left, right = (self.stack(names[i], s) for i, s in zip(stacks.operands, (stacks.left, stacks.right), strict=True))
+        if not stacks.sums:
+            self.lines.append(f"np.matmul({left}, {right}, out={self.stack(out, stacks.out)})")
+            return
+        whole = tuple(max(a, b, key=lambda n: n != 1) for a, b in zip(stacks.left.shape[:2], stacks.right.shape[:2], strict=True))
+        kept = Stack(tuple(size for i, size in enumerate(stacks.out.shape) if i not in stacks.sums))
+        with self.buffer((*whole, *stacks.out.shape[2:])) as products:
+            self.lines.append(f"np.matmul({left}, {right}, out={products})")
+            axes = stacks.sums[0] if len(stacks.sums) == 1 else stacks.sums
+            self.lines.append(f"np.add.reduce({products}, axis={axes}, out={self.stack(out, kept)})")
+
+    def stack(self, name: str, stack: Stack) -> str:
+        """An array under the shape of a stack; made once, except of data, which change from step to step."""
+        view = f"np.reshape({name}, {shape_code(stack.shape, self.printer)})" + (".swapaxes(-1, -2)" if stack.transposed else "")
+        if not name.isidentifier() or any(name == t.name for t in self.program.data):
+            return view
+        made = self.constant(view, f"{name}_stack")
+        if name in self.memory.of:
+            self.memory.of[made] = self.memory.of[name]
+        return made
 
     def emit_other(self, expr: sp.Expr, out: str) -> None:
         """Anything without an in-place form: its arguments into buffers, then the expression itself."""

@@ -215,9 +215,9 @@ HELPERS: dict[str, Helper] = {
     ),
     "_pad": _helper(
         '''
-        def _pad(x, shape, cuts):
-            """Zeros of the given shape, with x at the places that the slices name."""
-            result = np.zeros(shape, DTYPE)
+        def _pad(x, shape, cuts, value=0):
+            """A constant array of the given shape, with x at the places that the slices name."""
+            result = np.full(shape, value, DTYPE)
             result[cuts] = x
             return result
         '''
@@ -228,6 +228,33 @@ HELPERS: dict[str, Helper] = {
             """The arrays in blocks of so many rows, each block with the buffers, cut to its length."""
             starts = range(0, len(arrays[0]), rows)
             return [(*(a[i : i + rows] for a in arrays), *(b[: len(arrays[0]) - i] for b in buffers)) for i in starts]
+        '''
+    ),
+    "_windows": _helper(
+        '''
+        def _windows(x, sizes, strides=None, dilations=None):
+            """Windows over the last axes, as a view: entry [.., p.., i..] is x[.., stride * i + dilation * p..]."""
+            lead = x.ndim - len(sizes)
+            strides, dilations = strides or (1,) * len(sizes), dilations or (1,) * len(sizes)
+            counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[lead:], sizes, strides, dilations)]
+            steps = [*np.multiply(x.strides[lead:], dilations), *np.multiply(x.strides[lead:], strides)]
+            shape, steps = (*x.shape[:lead], *sizes, *counts), (*x.strides[:lead], *map(int, steps))
+            return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+        '''
+    ),
+    "_fold": _helper(
+        '''
+        def _fold(w, lengths, strides=None, dilations=None, out=None):
+            """What stands in windows, added back to where it came from: the transpose of _windows."""
+            n = len(lengths)
+            lead, sizes, counts = w.shape[: -2 * n], w.shape[-2 * n : -n], w.shape[-n:]
+            strides, dilations = strides or (1,) * n, dilations or (1,) * n
+            result = np.empty((*lead, *lengths), w.dtype) if out is None else out
+            result.fill(0)
+            for offset in np.ndindex(sizes):
+                places = [slice(d * p, d * p + s * (m - 1) + 1, s) for p, m, s, d in zip(offset, counts, strides, dilations)]
+                result[(..., *places)] += w[(..., *offset, *[slice(None)] * n)]
+            return result
         '''
     ),
     "_scatter": _helper(

@@ -147,6 +147,18 @@ def product(out: Any, a: Any, a_transposed: bool, b: Any, b_transposed: bool, al
     _gemm(tb, ta, columns, rows, inner, alpha, b.ctypes.data, b.shape[1], a.ctypes.data, a.shape[1], beta, out.ctypes.data, columns)
 
 
+@njit(**COMPILED)
+def products(out: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool) -> None:
+    """out = op(a) @ op(b) for each pair of matrices in stacks (outer, inner, rows, columns). An operand of size one along the stack stands
+    for all; where `out` is of size one, the products are added."""
+    for i in range(max(out.shape[0], a.shape[0], b.shape[0])):
+        for j in range(max(out.shape[1], a.shape[1], b.shape[1])):
+            first = i < out.shape[0] and j < out.shape[1]
+            left, right = a[i % a.shape[0], j % a.shape[1]], b[i % b.shape[0], j % b.shape[1]]
+            one = out.dtype.type(1)
+            product(out[i % out.shape[0], j % out.shape[1]], left, a_transposed, right, b_transposed, one, out.dtype.type(0 if first else 1))
+
+
 # --- reductions along an axis: of arrays cut into (before, along, after) ---------------------------------------------------
 
 

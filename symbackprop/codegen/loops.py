@@ -18,12 +18,14 @@ from symbackprop.calculus.index import IndexForm, index_symbol, split
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.stacks import stacked
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
+from symbackprop.graph.operators.window import Fold, Window
 from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -74,12 +76,13 @@ class Product:
 
 @dataclass
 class Call:
-    """A kernel on arrays that are cut into three: `shapes` are those under which it sees the symbol and each operand."""
+    """A kernel on arrays under other shapes: `shapes` are those under which it sees the symbol and each operand; `options` follow."""
 
     symbol: Tensor
     kernel: str
     operands: tuple[Tensor, ...]
     shapes: tuple[Shape, ...]
+    options: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -135,7 +138,7 @@ class _Lowering:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.name = program.name
-        self.letters = [index_symbol(self.name(c)) for c in "ijklpqrs"]
+        self.letters = [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
         self.result = Lowered()
         self.statements = self.result.statements
         self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
@@ -214,6 +217,8 @@ class _Lowering:
             if number is not None:
                 return Broadcast(ints(operator.shape), ints(()), sp.Integer(number))
             return reshape(self.flat(operator.operands[0]), operator.shape)
+        if isinstance(operator, Window):  # each entry of its operand is read many times, and so computed before
+            return Window(*operator.parameters, self.array(operator.operands[0]))
         rebuilt: sp.Expr = operator.func(*operator.parameters, *map(self.flat, operator.operands))
         return rebuilt
 
@@ -277,14 +282,20 @@ class _Lowering:
             return any(size != 1 for letter, size in sizes.items() if letter not in out)
         if isinstance(operator, AlongAxis):
             return shape_of(operator.operands[0])[operator.axis] != 1
-        return isinstance(operator, Scatter)
+        return isinstance(operator, (Scatter, Fold))
 
     def operator(self, symbol: Tensor, operator: Any) -> None:
         if isinstance(operator, Einsum):
             if self.is_product(operator):
                 self.product(symbol, operator)
+            elif (stacks := stacked(operator)) is not None:
+                left, right = (self.array(operator.operands[i]) for i in stacks.operands)
+                shapes = (stacks.out.shape, stacks.left.shape, stacks.right.shape)
+                self.add(Call(symbol, "products", (left, right), shapes, (stacks.left.transposed, stacks.right.transposed)))
             else:
                 self.contraction(symbol, operator)
+        elif isinstance(operator, Fold):
+            self.folded(symbol, operator)
         elif isinstance(operator, Scatter):
             g, indices = operator.operands
             at = operator.axis + operator.rank
@@ -312,6 +323,17 @@ class _Lowering:
         ]
         where = tuple(index[c] for c in out if sizes[c] != 1)
         self.line(tuple((index[c], sizes[c]) for c in order), Line(symbol, where, sp.Mul(*entries), adds=True))
+
+    def folded(self, symbol: Tensor, operator: Fold) -> None:
+        """Each entry of the windows added where it came from."""
+        (w,) = operator.operands
+        shape, n = shape_of(w), operator.axes
+        letters = iter(self.letters)
+        index = [sp.S.Zero if size == 1 else next(letters) for size in shape]
+        places = [s * i + d * p for p, i, s, d in zip(index[-2 * n : -n], index[-n:], operator.strides, operator.dilations, strict=True)]
+        used = [size for size in shape if size != 1]
+        value = IndexForm().entry(self.flat(w), tuple(index))
+        self.line(tuple(zip(self.letters, used, strict=False)), Line(symbol, squeezed((*index[: -2 * n], *places), symbol.shape), value, adds=True))
 
     # --- matrix products --------------------------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class _Native:
         if isinstance(statement, Call):
             names = [self.array(t) for t in (statement.symbol, *statement.operands)]
             cuts = [f"{n}.reshape({_row(map(self.extent, shape))})" for n, shape in zip(names, statement.shapes, strict=True)]
-            return [f"{self.kernels}.{statement.kernel}({', '.join(cuts)})"]
+            return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *map(str, statement.options)])})"]
         loss = self.spelled(statement.loss)
         finite, total = self.words["finite"], self.words["total"]
         return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]

@@ -96,7 +96,7 @@ def _matrix_block(context: Context, x: Tensor, title: str) -> list[Step]:
     loss, users = context.system.loss, context.users(x)
     prefix = derivative(loss, x) if alone and notation.named(x) else ""
     lines = Lines(context, x, None, title, notation.matrix_left(x), prefix)
-    rule = "in matrix notation"
+    rule = rules.whole_rule(context.expression(x))
     if alone and users != [loss]:
         value = context.checks.pulled(x, users, loss) if context.checks else None
         right = " + ".join(notation.pullback(y, x) for y in users)

@@ -13,6 +13,7 @@ from symbackprop.derivation.steps import Section, Step
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.labels import index_data
+from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
@@ -97,6 +98,11 @@ def _conventions(context: Context) -> str:
     if context.notation.scalar:
         return ""
     text = r"Functions, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a bias is added to every row."
+    if any(part.convolved for _, expr in system.equations for part in expr.atoms(Operator)):
+        text += (
+            r" $\star$ is the cross-correlation over the last axes, $\ast$ the full convolution, both summed over the channels that the two sides share; "
+            "below the sign stands a stride, and behind a bar how far the entries of the right side lie apart, where they are not 1."
+        )
     if context.form == "matrix":
         return text
     counted = [d for d in system.dims if isinstance(d, Dim) and len(d.name) == 1]

@@ -9,6 +9,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.index import IndexForm, at, free_indices, hoisted
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.layout import Pad
 from symbackprop.graph.shapes import rank_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative, error_names
@@ -80,8 +81,11 @@ class Notation:
         return rf"\left({partial}\right)^{{\top}} \left[{printer.plain(self.adjoint(y))}\right]"
 
     def has_matrix_form(self, expr: sp.Expr) -> bool:
-        """Whether matrix notation has signs for all of it: no operator has more than two axes."""
-        return all(rank_of(part) <= 2 and all(rank_of(x) <= 2 for x in part.operands) for part in expr.atoms(Operator)) and rank_of(expr) <= 2
+        """Whether matrix notation has signs for all of it: no operator has more than two axes, but for convolutions."""
+        operators = expr.atoms(Operator)
+        signs = {x for part in operators if part.convolved for x in (part, *part.operands)}
+        small = all(part in signs or isinstance(part, Pad) or max(map(rank_of, (part, *part.operands))) <= 2 for part in operators)
+        return small and (rank_of(expr) <= 2 or bool(signs))
 
 
 def factors_in(term: sp.Expr) -> int:

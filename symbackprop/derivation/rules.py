@@ -10,6 +10,7 @@ from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.simplify import tidy
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.shapes import postorder, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
@@ -22,13 +23,14 @@ def derivative_rules(expr: sp.Expr, x: Tensor, whole: bool = False) -> list[str]
     """The rules by which `expr` is differentiated in `x`, from the outside in, each once. `whole`: tensors at once, so that the
     pullbacks of operators are stated."""
     needed = {part for part in postorder(expr) if x in part.free_symbols}
+    unseen = _unseen(expr)
     found: list[str] = []
     stack: list[sp.Basic] = [expr]
     while stack:
         part = stack.pop()
         inner = [a for a in part.args if a in needed]
         rule = pullback_rule(part, inner[0]) if whole and isinstance(part, Operator) and len(inner) == 1 else _rule(part, x, inner)
-        if rule and rule not in found:
+        if rule and rule not in found and part not in unseen:
             found.append(rule)
         stack.extend(reversed(inner))
     if not found and expr == x:
@@ -54,9 +56,32 @@ def _rule(part: sp.Basic, x: Tensor, inner: list[Any]) -> str:
     return f"derivative of {type(part).__name__}" if isinstance(part, sp.Function) else ""
 
 
+def _unseen(expr: sp.Expr) -> set[sp.Basic]:
+    """The operators in an expression that its formula has no sign for: unit axes, and what is a convolution together with what it stands in."""
+    inside: set[sp.Basic] = {part for part in expr.atoms(Reshape) if part.moves_unit_axes() and part is not expr}
+    return inside.union(*(set(part.operands) - set(part.convolved.operands) for part in expr.atoms(Operator) if part.convolved))
+
+
+def whole_rule(expr: sp.Expr) -> str:
+    r"""How an expression is written for whole tensors: of a convolution the shapes, `$(n \times 1 \times 8 \times 8) \star ... \to ...$`."""
+    found = [part for part in postorder(expr) if isinstance(part, Operator) and part.convolved]
+    return f"for whole tensors: {join([f'{part.title}, ${_shapes(part)}$' for part in found])}" if found else "in matrix notation"
+
+
+def _shapes(operator: Operator) -> str:
+    assert operator.convolved is not None
+    printer = TensorLatex()
+    left, right, out = (
+        r" \times ".join(printer.plain(sp.sympify(size, strict=True)) for size in shape_of(x)) for x in (*operator.convolved.operands, operator)
+    )
+    return rf"({left}) {operator.convolved.sign} ({right}) \to {out}"
+
+
 def pullback_rule(operator: Operator, operand: sp.Expr) -> str:
     r"""`pullback of the matrix product: for $Y = U V$, $\bar{V} = U^{\top} \bar{Y}$`, from the operator's own pullback. A bar is the adjoint."""
     name = f"pullback of {operator.title}"
+    if operator.convolved:
+        return f"{name}: {_convolution_pullback(operator, operand)}"
     if max(map(rank_of, (operator, *operator.operands))) > 2 or len(operator.operands) > 3:
         return name
     letters = [Tensor(letter, shape_of(x), "data") for letter, x in zip("UVW", operator.operands, strict=False)]
@@ -69,6 +94,24 @@ def pullback_rule(operator: Operator, operand: sp.Expr) -> str:
     printer = TensorLatex()
     bar = printer.plain(Tensor(f"{letters[place].name}bar", letters[place].shape, "data"))
     return f"{name}: for $Y = {printer.plain(generic)}$, ${bar} = {printer.plain(tidy(back.xreplace({generic: y})))}$"
+
+
+def _convolution_pullback(operator: Operator, operand: sp.Expr) -> str:
+    r"""`for $Y = U \star V$, $\bar{V} = U \star \bar{Y}$`, with the operators' own pullbacks, one after the other where the operand stands inside."""
+    assert operator.convolved is not None
+    table = {x: Tensor(letter, shape_of(x), "data") for letter, x in zip("UV", operator.convolved.operands, strict=True)}
+    generic: Any = operator.xreplace(table)
+    y, adjoint = Tensor("Y", generic.shape, "data"), Tensor("Ybar", generic.shape, "data")
+    back: Any = adjoint
+    wanted: Any = operand.xreplace(table)
+    for part in (generic, wanted):
+        if isinstance(part, Operator):
+            place = part.operands.index(wanted) if part is generic else 0
+            back = part.pullback(back)[place]
+            wanted = part.operands[place]
+    printer = TensorLatex()
+    bar = printer.plain(Tensor(f"{wanted}bar", wanted.shape, "data"))
+    return f"for $Y = {printer.plain(generic)}$, ${bar} = {printer.plain(tidy(back.xreplace({generic: y})))}$"
 
 
 @lru_cache(maxsize=256)
@@ -89,7 +132,8 @@ def function_rule(function: Any) -> str:
 def forward_rule(t: Tensor) -> str:
     """What an equation of the network does, in words."""
     assert t.definition is not None
-    parts = [part for part in postorder(t.definition) if part.args]
+    unseen = _unseen(t.definition)
+    parts = [part for part in postorder(t.definition) if part.args and part not in unseen]
     words: list[str] = []
     for part in parts:
         word = part.title.removeprefix("the ") if isinstance(part, Operator) else part.func.__name__ if isinstance(part, sp.Function) else ""
@@ -146,4 +190,4 @@ def join(words: list[str]) -> str:
     return f"{comma.join(words[:-1])}{';' if comma == '; ' else ''} and {words[-1]}"
 
 
-__all__ = ["ORDERED", "broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "recognised", "simplification"]
+__all__ = ["ORDERED", "broadcast_rule", "derivative_rules", "forward_rule", "function_rule", "join", "recognised", "simplification", "whole_rule"]

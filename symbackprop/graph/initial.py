@@ -12,6 +12,8 @@ from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
 from symbackprop.graph.functions import relu
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.layout import Reshape
+from symbackprop.graph.operators.window import Window
 from symbackprop.graph.shapes import postorder
 from symbackprop.graph.tensor import Tensor
 
@@ -29,10 +31,14 @@ _VARIANCES: dict[str, tuple[str, Callable[[float, float], float]]] = {
 INITIALIZERS = ("zeros", "ones", *_VARIANCES)
 
 
-def fans(shape: Sequence[int]) -> tuple[float, float]:
-    """Inputs and outputs of one unit, for a weight used as `x @ W`: the last axis is the outputs, the one before it the inputs."""
+def fans(shape: Sequence[int], is_kernel: bool = False) -> tuple[float, float]:
+    """Inputs and outputs of one unit, for a weight used as `x @ W`: the last axis is the outputs, the one before it the inputs. A
+    convolution's kernel has them first, and each counts as often as its window has entries, as in PyTorch and Keras."""
     if len(shape) < 2:
         return (float(shape[0]) if shape else 1.0, 1.0)
+    if is_kernel:
+        outputs, inputs, *window = shape
+        return inputs * float(math.prod(window)), outputs * float(math.prod(window))
     field = float(math.prod(shape[:-2]))
     return shape[-2] * field, shape[-1] * field
 
@@ -42,15 +48,36 @@ def default_initializers(system: System) -> dict[Tensor, str]:
     uses: dict[Tensor, set[str]] = {w: set() for w in system.weights}
     before_relu: set[Tensor] = set()
     for symbol, expr in reversed(system.equations):  # a relu's argument stands before the relu
-        if expr in uses:
-            uses[expr].add("multiplied")
+        weight_of = _reshaped_weights(expr, system)
+        if expr in weight_of:
+            uses[weight_of[expr]].add("multiplied")
         for part in postorder(expr):
             if isinstance(part, (relu, sp.Max)):
                 before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
-            for w in uses.keys() & set(part.args):
+            for w in {weight_of[a] for a in part.args if a in weight_of and part not in weight_of}:
                 kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, Einsum) else "multiplied"
                 uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)
     return {w: _default(w, uses[w]) for w in uses}
+
+
+def _reshaped_weights(expr: sp.Expr, system: System) -> dict[sp.Basic, Tensor]:
+    """The weights in an expression, by themselves and under other shapes."""
+    found: dict[sp.Basic, Tensor] = {w: w for w in system.weights}
+    for part in postorder(expr):
+        if isinstance(part, Reshape) and part.operands[0] in found:
+            found[part] = found[part.operands[0]]
+    return found
+
+
+def kernels(system: System) -> set[Tensor]:
+    """The weights that are contracted with sliding windows."""
+    found: set[Tensor] = set()
+    for _, expr in system.equations:
+        weight_of = _reshaped_weights(expr, system)
+        for part in expr.atoms(Einsum):
+            if any(isinstance(x, Window) for x in part.operands):
+                found.update(weight_of[x] for x in part.operands if x in weight_of)
+    return found
 
 
 def _default(weight: Tensor, uses: set[str]) -> str:
@@ -61,7 +88,7 @@ def _default(weight: Tensor, uses: set[str]) -> str:
     return "zeros" if uses == {"added"} else "glorot_uniform"
 
 
-def draw_source(weight: str, name: str, shape: Sequence[int]) -> str:
+def draw_source(weight: str, name: str, shape: Sequence[int], is_kernel: bool = False) -> str:
     """The NumPy expression that draws a weight by the initializer called `name`, in terms of a generator called `rng`."""
     size = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if name in ("zeros", "ones"):
@@ -69,7 +96,7 @@ def draw_source(weight: str, name: str, shape: Sequence[int]) -> str:
     if name not in _VARIANCES:
         raise NetworkError(f"weight {weight!r}: the initializer {name!r} is unknown; expected a number, an array or one of {', '.join(INITIALIZERS)}")
     kind, variance = _VARIANCES[name]
-    v = variance(*fans(shape))
+    v = variance(*fans(shape, is_kernel))
     if kind == "normal":
         return f"rng.normal(0, {v**0.5:.6g}, {size}).astype(DTYPE)" if shape else f"np.array(rng.normal(0, {v**0.5:.6g}), DTYPE)"
     limit = (3 * v) ** 0.5
@@ -79,18 +106,18 @@ def draw_source(weight: str, name: str, shape: Sequence[int]) -> str:
 
 def initial_sources(system: System) -> dict[Tensor, str]:
     """Weight or state → the NumPy expression of its initial value."""
-    defaults = default_initializers(system)
-    return {t: _initial_source(t, defaults.get(t, "zeros")) for t in system.kept}
+    defaults, convolved = default_initializers(system), kernels(system)
+    return {t: _initial_source(t, defaults.get(t, "zeros"), t in convolved) for t in system.kept}
 
 
-def _initial_source(weight: Tensor, default: str) -> str:
+def _initial_source(weight: Tensor, default: str, is_kernel: bool) -> str:
     import numpy as np  # here, because whoever only reads the names of the initializers does without
 
     init = weight.init
     if init is None:
-        return draw_source(weight.name, default, weight.shape)
+        return draw_source(weight.name, default, weight.shape, is_kernel)
     if isinstance(init, str):
-        return draw_source(weight.name, init, weight.shape)
+        return draw_source(weight.name, init, weight.shape, is_kernel)
     try:
         value = np.asarray(init, dtype=float)
     except (TypeError, ValueError):

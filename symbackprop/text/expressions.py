@@ -1,7 +1,7 @@
 """From read expressions to SymPy ones. Every operation is made by the function that Python users call, and checked where it stands."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import sympy as sp
@@ -9,7 +9,7 @@ import sympy as sp
 from symbackprop.errors import SymbackpropError
 from symbackprop.graph.operators.layout import getitem
 from symbackprop.graph.operators.products import matmul, transpose
-from symbackprop.graph.shapes import Dim, shape_of
+from symbackprop.graph.shapes import Dim, Shaped, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.text import limits, syntax
 from symbackprop.text.grammar import DECIMAL
@@ -59,10 +59,22 @@ class Expressions:
         """The result of an operation, once its shape is known to fit."""
         try:
             made: sp.Expr = make(*arguments, **keywords)
-            limits.check_size("a tensor", shape_of(made))
+            for inner in self.fresh(made):
+                limits.check_size("a tensor" if inner is made else "a part of a layer", shape_of(inner))
         except SymbackpropError as error:
             raise self.page.located(error, at) from None
         return made
+
+    def fresh(self, made: sp.Expr) -> Iterator[sp.Expr]:
+        """What an operation made: its result, and the operators and tensors that are new inside."""
+        known, stack = set(self.tensors.values()), [made]
+        while stack:
+            part = stack.pop()
+            yield part
+            if isinstance(part, Tensor):
+                stack += [part.definition] if part.definition is not None and part not in known else []
+            else:
+                stack += [x for x in part.args if isinstance(x, Shaped) or (isinstance(x, sp.Expr) and x.args)]
 
     # --- numbers and names --------------------------------------------------------------------------------------------------
 
@@ -206,10 +218,18 @@ class Expressions:
                 if not value.is_number:
                     raise self.page.error(f"{where} is a number", at)
                 return float(value)
+            case "padding" if word is not None:
+                return word
+            case "numbers" | "padding":
+                return self.numbers(part)
         if word is None or (parameter.kind == "flag" and word not in _FLAGS) or (parameter.kind == "text" and not isinstance(part, syntax.Text)):
             expected = {"flag": "true or false", "text": 'a text in quotes, such as "ij,jk->ik"', "word": "a name"}[parameter.kind]
             raise self.page.error(f"{where} is {expected}", at)
         return _FLAGS[word] if parameter.kind == "flag" else word
+
+    def numbers(self, part: syntax.Part) -> Any:
+        """An integer, or a tuple of them, or of tuples."""
+        return tuple(map(self.numbers, part.items)) if isinstance(part, syntax.Group) else self.integer(part)
 
     def axis(self, part: syntax.Part, where: str, function: str) -> int:
         if isinstance(part, (syntax.Number, syntax.Negative)):

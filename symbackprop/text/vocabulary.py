@@ -9,9 +9,10 @@ import sympy as sp
 
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.gather import one_hot, take
-from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.layout import concatenate, pad, reshape
 from symbackprop.graph.operators.products import einsum, matmul, mean, reduce_sum, transpose
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, reduce_max, reduce_min, softmax
+from symbackprop.graph.operators.window import window
 
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi}
 
@@ -27,6 +28,10 @@ KINDS = {
     "tensors": "group",
     "size": "size",
     "units": "integer",
+    "channels": "integer",
+    "groups": "integer",
+    **dict.fromkeys(("kernel_size", "sizes", "stride", "dilation", "widths"), "numbers"),
+    "padding": "padding",
     "activation": "word",
     "name": "word",
 }
@@ -83,7 +88,7 @@ FUNCTIONS: Mapping[str, Function] = {
     **{name: elementwise(apply) for name, apply in _ELEMENTARY.items()},
     "maximum": elementwise(sp.Max, "a", "b"),
     "minimum": elementwise(sp.Min, "a", "b"),
-    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu, einsum, matmul, mean, transpose, reshape, concatenate, take, one_hot)},
+    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu, einsum, matmul, mean, transpose, reshape, concatenate, pad, window, take, one_hot)},
     **{a.__name__: function(a) for a in (logsumexp, softmax, log_softmax)},
     "sum": function(reduce_sum),
     "max": function(reduce_max),

@@ -177,6 +177,8 @@ class _Formula:
     def _einsum(self, expr: Einsum, depth: int) -> Printed:
         ins, out = expr.spec
         product = matrix_product(expr) if len(ins) == 2 else None
+        if expr.convolved:
+            return _join((self.bind(x, depth, _MATRIX) for x in expr.convolved.operands), " ⋆ "), _MATRIX
         if product is not None:
             return _join((self._turned(x, turned, depth) for x, turned in product), "\u2009"), _MATRIX
         if len(ins) == 2 and is_outer(expr):

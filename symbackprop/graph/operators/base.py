@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import sympy as sp
 
@@ -66,6 +66,14 @@ class CodePrinter(Printer, Protocol):
         ...
 
 
+class Convolution(NamedTuple):
+    """A product with a sign of its own: its name, as a sentence has it, the sign, and what stands left and right of it."""
+
+    title: str
+    sign: str
+    operands: tuple[sp.Expr, sp.Expr]
+
+
 class Operator(TensorMethods, Shaped, sp.Expr):
     """A structural operator: `parameters` (SymPy atoms and tuples) first, then `operands` (tensor expressions).
 
@@ -77,6 +85,7 @@ class Operator(TensorMethods, Shaped, sp.Expr):
     is_real = True
     n_parameters: int = 0
     title: str = "an operator"
+    convolved: "Convolution | None" = None  # what it is together with an operator inside it, where that has a sign of its own
     is_juxtaposed: bool = False  # whether its LaTeX is a product of symbols side by side, to be bracketed beside another operation
 
     @property

@@ -15,7 +15,7 @@ from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
+from symbackprop.graph.operators.base import CodePrinter, Convolution, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
 from symbackprop.graph.operators.chains import chain_latex, is_chain
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
@@ -73,7 +73,12 @@ class Einsum(Operator):
             return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
         if matrix_product(self) is not None:
             return "the inner product" if not out else "the matrix product"
-        return "the outer product" if is_outer(self) else "the contraction"
+        return self.convolved.title if self.convolved else "the outer product" if is_outer(self) else "the contraction"
+
+    @cached_property
+    def convolved(self) -> Convolution | None:  # type: ignore[override]
+        """A sum over windows is a convolution: the windows know which."""
+        return next((found for x in self.operands if hasattr(x, "contracted") and (found := x.contracted(self))), None)
 
     @property
     def precedence(self) -> int:
@@ -127,9 +132,12 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return len(out) < len(ins[0]) < 3 and not _is_norm(self)
-        return matrix_product(self) is not None or is_outer(self) or is_chain(list(zip(ins, self.operands, strict=True)), self.spec[1])
+        chain = is_chain(list(zip(ins, self.operands, strict=True)), self.spec[1])
+        return matrix_product(self) is not None or is_outer(self) or self.convolved is not None or chain
 
     def latex_form(self, p: LatexPrinter) -> str:
+        if self.convolved:
+            return f" {self.convolved.sign} ".join(map(p.factor, self.convolved.operands))
         spec = self.args[0].name.replace("->", r" \to ")
         chain = _matrix_form(self, p, _LATEX) or chain_latex(list(zip(self.spec[0], self.operands, strict=True)), self.spec[1], p)
         return chain or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
@@ -138,7 +146,8 @@ class Einsum(Operator):
         matrix = _matrix_form(self, p, _NUMPY)
         if matrix is not None:
             return matrix
-        arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if len(self.operands) > 2 else [])]
+        by_products = len(self.operands) > 2 or (len(self.operands) == 2 and min(map(rank_of, self.operands)) > 2)
+        arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if by_products else [])]
         return f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:

@@ -1,7 +1,7 @@
 """Operators that move entries without computing: reshape, concatenate, slice, and pad (the slice's pullback)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sympy as sp
@@ -48,18 +48,14 @@ class Reshape(Operator):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         (x,) = self.operands
-        old, new = shape_of(x), self.shape
-        if self.moves_unit_axes():
-            kept = iter([i for i, s in zip(index, new, strict=True) if s != 1])
-            return context.entry(x, tuple(sp.S.Zero if s == 1 else next(kept) for s in old))
-        flat: Any = sp.S.Zero
-        for i, s in zip(index, new, strict=True):
-            flat = flat * s + i
-        result = []
-        for s in reversed(old):
-            result.append(sp.Mod(flat, s))
-            flat = sp.floor(flat / s)
-        return context.entry(x, tuple(reversed(result)))
+        places = iter(index)
+        result: list[Any] = []
+        for old, new in _runs(shape_of(x), self.shape):
+            flat: Any = sp.S.Zero
+            for s, i in zip(new, places, strict=False):
+                flat = flat * s + i if s != 1 else flat
+            result += _unravelled(flat, old)
+        return context.entry(x, tuple(result))
 
     def moves_unit_axes(self) -> bool:
         """Whether only unit axes come or go."""
@@ -84,7 +80,7 @@ class Reshape(Operator):
         for cut, size, length in zip(x.args[0], shape_of(x.operands[0]), x.shape, strict=True):
             if left and left[0] == length:
                 left.pop(0)
-                texts.append(_cuts([cut], (size,), p))
+                texts.append(cuts_code([cut], (size,), p))
             elif length == 1:
                 texts.append(p.plain(cut[0]))
             else:
@@ -108,6 +104,35 @@ class Reshape(Operator):
         if isinstance(x, Slice) and (entry := self._indexed(x, p)):
             return entry
         return f"np.reshape({p.plain(x)}, {shape_code(self.shape, p)})"
+
+
+def _runs(old: Shape, new: Shape) -> Iterator[tuple[Shape, Shape]]:
+    """Two shapes of as many entries, cut into runs of axes that hold as many entries each: only within a run are entries counted through."""
+    i = j = 0
+    while i < len(old) or j < len(new):
+        start = i, j
+        i, j = min(i + 1, len(old)), min(j + 1, len(new))
+        while (ratio := sp.sympify(size_of(old[start[0] : i]), strict=True) / size_of(new[start[1] : j])) != 1:
+            if ratio.is_Rational and ratio > 1 and j < len(new):
+                j += 1
+            elif ratio.is_Rational and ratio < 1 and i < len(old):
+                i += 1
+            else:  # open sizes, which only the whole shapes are known to share
+                i, j = len(old), len(new)
+                break
+        yield old[start[0] : i], new[start[1] : j]
+
+
+def _unravelled(flat: Any, shape: Shape) -> list[Any]:
+    """The index of the entry number `flat` in C order."""
+    sizes = [s for s in shape if s != 1]
+    places = []
+    for k, s in enumerate(sizes):
+        behind = size_of(tuple(sizes[k + 1 :]))
+        whole = sp.floor(flat / behind) if behind != 1 else flat
+        places.append(sp.Mod(whole, s) if k else whole)
+    rest = iter(places)
+    return [sp.S.Zero if s == 1 else next(rest) for s in shape]
 
 
 def reshape(x: Any, shape: Any) -> sp.Expr:
@@ -217,13 +242,13 @@ class Slice(Operator):
         return tuple(_length(*cut) for cut in self.args[0])
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
-        return [Pad(self.args[0], ints(shape_of(self.operands[0])), adjoint)]
+        return [Pad(self.args[0], ints(shape_of(self.operands[0])), sp.S.Zero, adjoint)]
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         return context.entry(self.operands[0], tuple(a + i * step for i, (a, _, step) in zip(index, self.args[0], strict=True)))
 
     def _text(self, p: Printer) -> str:
-        return _cuts(self.args[0], shape_of(self.operands[0]), p)
+        return cuts_code(self.args[0], shape_of(self.operands[0]), p)
 
     def latex_form(self, p: LatexPrinter) -> str:
         return rf"\left[{p.plain(self.operands[0])}\right]_{{{self._text(p)}}}"
@@ -237,7 +262,7 @@ def _length(start: Any, stop: Any, step: Any) -> Dimension:
     return int(length) if length.is_Integer else length
 
 
-def _cuts(cuts: Any, shape: Shape, p: Printer) -> str:
+def cuts_code(cuts: Any, shape: Shape, p: Printer) -> str:
     """Slices as code writes them: a bound that is the axis's own end is left out."""
     texts = []
     for (start, stop, step), size in zip(cuts, shape, strict=True):
@@ -249,10 +274,10 @@ def _cuts(cuts: Any, shape: Shape, p: Printer) -> str:
 
 
 class Pad(Operator):
-    """Zeros of the given shape with `x` put at the places that a slice names: the pullback of `Slice`."""
+    """A constant of the given shape with `x` put at the places that a slice names. With zero it is the pullback of `Slice`."""
 
     title = "the padding"
-    n_parameters = 2  # cuts, shape
+    n_parameters = 3  # cuts, shape, constant
 
     def infer_shape(self) -> Shape:
         return plain_shape(self.args[1])
@@ -269,13 +294,45 @@ class Pad(Operator):
         for i, size, (start, stop, step) in zip(index, self.shape, self.args[0], strict=True):
             inside.append((i - start) / step)
             conditions += [i >= start] * (start != 0) + [i < stop] * (stop != size) + [sp.Eq(sp.Mod(i - start, step), 0)] * (step != 1)
-        return sp.Piecewise((context.entry(self.operands[0], tuple(inside)), sp.And(*conditions)), (0, True))
+        return sp.Piecewise((context.entry(self.operands[0], tuple(inside)), sp.And(*conditions)), (self.args[2], True))
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return p.call(rf"\operatorname{{pad}}_{{{_cuts(self.args[0], self.shape, p)}}}", *self.operands)
+        value = f"^{{{p.plain(self.args[2])}}}" if self.args[2] != 0 else ""
+        return p.call(rf"\operatorname{{pad}}{value}_{{{self._widths() or cuts_code(self.args[0], self.shape, p)}}}", *self.operands)
+
+    def _widths(self) -> str:
+        """By how much the last axes are padded on both sides, `1 × 1`; empty where one number an axis does not say it."""
+        each = [(start, size - stop, step) for (start, stop, step), size in zip(self.args[0], self.shape, strict=True)]
+        padded = list(itertools.dropwhile(lambda width: width == (0, 0, 1), each))
+        return r" \times ".join(str(a) for a, _, _ in padded) if all(a == b and step == 1 for a, b, step in padded) else ""
 
     def numpy_form(self, p: CodePrinter) -> str:
-        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{_cuts(self.args[0], self.shape, p)}])"
+        value = f", {p.plain(self.args[2])}" if self.args[2] != 0 else ""
+        return f"{p.helper('_pad')}({p.plain(self.operands[0])}, {shape_code(self.shape, p)}, np.s_[{cuts_code(self.args[0], self.shape, p)}]{value})"
+
+
+def pad(x: Any, widths: Any, value: Any = 0) -> sp.Expr:
+    """`x` with so many entries of the number `value` before and after it along each axis, as `numpy.pad` with a constant.
+
+    `widths` is an integer, a pair (before, after) for every axis, or one of these for each axis. Raises `ShapeError` for other widths,
+    or for a value that is no number.
+    """
+    x, value = operand(x, "pad"), operand(value, "pad")
+    rank, shape = rank_of(x), shape_of(x)
+    each = [widths] * rank if isinstance(widths, int) or _is_pair(widths) else widths
+    each = [(w, w) if isinstance(w, int) else w for w in each] if isinstance(each, Sequence) else []
+    if len(each) != rank or not all(map(_is_pair, each)) or min(map(min, each), default=0) < 0:
+        raise ShapeError(f"pad({x}, {widths!r}): expected an integer, or for each of the {rank} axes of {x} an integer or a pair (before, after), not negative")
+    if not value.is_number:
+        raise ShapeError(f"pad({x}, ..., {value}): the value must be a number")
+    if not any(map(any, each)):
+        return x
+    cuts = [ints((before, before + size, 1)) for (before, _), size in zip(each, shape, strict=True)]
+    return Pad(ints(cuts), ints(before + size + after for (before, after), size in zip(each, shape, strict=True)), value, x)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
 
 
 def _bound(value: Any, size: Dimension, default: Dimension, where: str) -> Any:
