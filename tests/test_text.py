@@ -89,6 +89,7 @@ TWINS = {
     "classification": lambda example: example("regression_and_classification").classification(),
     "three_layers": lambda example: example("two_hidden_layers").network(),
     "digits": lambda example: example("digits").network(),
+    "lenet": lambda example: example("lenet").network(),
 }
 
 
