@@ -22,6 +22,7 @@ from symbackprop.gradients import Gradient, Gradients
 from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
 from symbackprop.graph.operators.products import reduce_sum as sum
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
@@ -30,7 +31,10 @@ from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, weight
+from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
+from symbackprop.layers.bilinear import bilinear
 from symbackprop.layers.dense import dense
+from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import mlp
 from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
@@ -71,6 +75,8 @@ __all__ = [
     "UnsupportedError",
     "ZeroGradientWarning",
     "__version__",
+    "attention",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "check_gradients",
@@ -81,6 +87,7 @@ __all__ = [
     "derivative",
     "einsum",
     "elu",
+    "embedding",
     "evaluate",
     "expm1",
     "gelu",
@@ -96,9 +103,12 @@ __all__ = [
     "min",
     "mlp",
     "mse",
+    "multi_head_attention",
     "node",
     "one_hot",
     "parse",
+    "positional_encoding",
+    "positions",
     "relu",
     "reshape",
     "sigmoid",

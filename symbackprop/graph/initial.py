@@ -12,6 +12,7 @@ from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
 from symbackprop.graph.functions import relu
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.gather import Take
 from symbackprop.graph.shapes import postorder
 from symbackprop.graph.tensor import Tensor
 
@@ -48,7 +49,7 @@ def default_initializers(system: System) -> dict[Tensor, str]:
             if isinstance(part, (relu, sp.Max)):
                 before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
             for w in uses.keys() & set(part.args):
-                kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, Einsum) else "multiplied"
+                kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, (Einsum, Take)) else "multiplied"  # a lookup multiplies by one-hot rows
                 uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)
     return {w: _default(w, uses[w]) for w in uses}
 
