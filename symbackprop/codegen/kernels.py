@@ -147,6 +147,13 @@ def product(out: Any, a: Any, a_transposed: bool, b: Any, b_transposed: bool, al
     _gemm(tb, ta, columns, rows, inner, alpha, b.ctypes.data, b.shape[1], a.ctypes.data, a.shape[1], beta, out.ctypes.data, columns)
 
 
+@njit(**COMPILED)
+def products(out: Any, a: Any, a_transposed: bool, b: Any, b_transposed: bool, alpha: Any, beta: Any) -> None:
+    """The same for each of a stack of matrices."""
+    for i in range(out.shape[0]):
+        product(out[i], a[i], a_transposed, b[i], b_transposed, alpha, beta)
+
+
 # --- reductions along an axis: of arrays cut into (before, along, after) ---------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy as sp
 
@@ -34,6 +34,16 @@ KERNELS: dict[Any, tuple[str, int | None]] = {
     FirstMax: ("first_max", 1),
     LogSumExp: ("log_sum_exp", None),
 }
+
+class Plan(NamedTuple):
+    """How a contraction is a product: the number of the left operand, what is transposed, and the shapes of result, left and right, cut into
+    (stack, rows, columns), or (rows, columns) where there is no stack."""
+
+    first: int
+    a_transposed: bool
+    b_transposed: bool
+    shapes: tuple[Shape, ...]
+
 
 LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear
 
@@ -63,11 +73,13 @@ class Pass:
 
 @dataclass
 class Product:
-    """`symbol = alpha op(a) @ op(b) + beta symbol`; (a, b) as (tensor, transposed)."""
+    """`symbol = alpha op(a) @ op(b) + beta symbol`; (a, b) as (tensor, transposed). `shapes`: those under which the symbol, a and b are matrices,
+    or stacks of matrices."""
 
     symbol: Tensor
     a: tuple[Tensor, bool]
     b: tuple[Tensor, bool]
+    shapes: tuple[Shape, ...]
     alpha: sp.Expr = sp.S.One
     beta: sp.Expr = sp.S.Zero
 
@@ -318,25 +330,35 @@ class _Lowering:
     def is_product(self, expr: sp.Expr) -> bool:
         return isinstance(expr, Einsum) and self.plan(expr) is not None
 
-    def plan(self, operator: Einsum) -> tuple[tuple[int, bool], tuple[int, bool]] | None:
-        """(operand, transposed) of the left and the right factor, or None where it is no product of two matrices."""
+    def plan(self, operator: Einsum) -> Plan | None:
+        """The contraction as a product of matrices, or of as many matrices as there are in a stack; or None."""
         ins, out = operator.spec
         sizes = operator.sizes()
         if len(ins) != 2:
             return None
         a, b, c = ("".join(x for x in letters if sizes[x] != 1) for letters in (*ins, out))
-        if len(a) != 2 or len(b) != 2 or len(c) != 2 or len(set(a) & set(b)) != 1 or set(c) != set(a) ^ set(b):
+        if (set(a) ^ set(b)) - set(c):
             return None
-        (k,) = set(a) & set(b)
-        left, right = (0, 1) if c[0] in a else (1, 0)
-        return (left, (a, b)[left][0] == k), (right, (a, b)[right][1] == k)
+        batch = "".join(x for x in c if x in a and x in b)
+        inner = "".join(x for x in a if x in b and x not in c)
+        for first, (x, y) in enumerate(((a, b), (b, a))):
+            left, right = ("".join(i for i in letters if i not in batch + inner) for letters in (x, y))
+            x_forms, y_forms = ((batch + rows + columns for rows, columns in (pair, pair[::-1])) for pair in ((left, inner), (inner, right)))
+            transposed = [next((t for t, form in enumerate(forms) if form == z), None) for forms, z in ((x_forms, x), (y_forms, y))]
+            if inner and left and right and c == batch + left + right and None not in transposed:
+                groups = {"out": (left, right), "a": (left, inner), "b": (inner, right)}
+                cuts = []
+                for key, turned in zip(groups, (False, *transposed), strict=True):
+                    rows, columns = groups[key][:: -1 if turned else 1]
+                    cuts.append(tuple(sp.Mul(*(sizes[i] for i in g)) for g in ((batch, rows, columns) if batch else (rows, columns))))
+                return Plan(first, bool(transposed[0]), bool(transposed[1]), tuple(cuts))
+        return None
 
     def product(self, symbol: Tensor, operator: Any, alpha: sp.Expr = sp.S.One, beta: sp.Expr = sp.S.Zero) -> None:
         plan = self.plan(operator)
         assert plan is not None
-        (a, ta), (b, tb) = plan
-        x, y = self.array(operator.operands[a]), self.array(operator.operands[b])
-        self.add(Product(symbol, (x, ta), (y, tb), self.constants(alpha), self.constants(beta)))
+        x, y = (self.array(operator.operands[i]) for i in (plan.first, 1 - plan.first))
+        self.add(Product(symbol, (x, plan.a_transposed), (y, plan.b_transposed), plan.shapes, self.constants(alpha), self.constants(beta)))
 
     def may_wait(self, symbol: Tensor, expr: sp.Expr) -> bool:
         """Whether a product is best computed inside the one update that reads it: then nothing it is computed from may be overwritten before."""

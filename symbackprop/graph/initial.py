@@ -49,7 +49,8 @@ def default_initializers(system: System) -> dict[Tensor, str]:
             if isinstance(part, (relu, sp.Max)):
                 before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
             for w in uses.keys() & set(part.args):
-                kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, (Einsum, Take)) else "multiplied"  # a lookup multiplies by one-hot rows
+                contracted = isinstance(part, (Einsum, Take))  # a lookup is a product with one-hot rows
+                kind = "added" if isinstance(part, sp.Add) else "contracted" if contracted else "multiplied"
                 uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)
     return {w: _default(w, uses[w]) for w in uses}
 

@@ -13,6 +13,7 @@ from symbackprop.display.diagram.text import Span, Text, name_text, plain, text
 from symbackprop.graph.functions import absolute, maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, is_outer, matrix_product
+from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.operators.gather import OneHot
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp
@@ -176,7 +177,8 @@ class _Formula:
 
     def _einsum(self, expr: Einsum, depth: int) -> Printed:
         ins, out = expr.spec
-        product = matrix_product(expr) if len(ins) == 2 else None
+        stack = stacked_product(expr)
+        product = matrix_product(expr) if stack is None else stack.factors if not stack.summed else None
         if product is not None:
             return _join((self._turned(x, turned, depth) for x, turned in product), "\u2009"), _MATRIX
         if len(ins) == 2 and is_outer(expr):

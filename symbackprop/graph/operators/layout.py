@@ -52,14 +52,15 @@ class Reshape(Operator):
         if self.moves_unit_axes():
             kept = iter([i for i, s in zip(index, new, strict=True) if s != 1])
             return context.entry(x, tuple(sp.S.Zero if s == 1 else next(kept) for s in old))
+        lead = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))  # axes that stay
         flat: Any = sp.S.Zero
-        for i, s in zip(index, new, strict=True):
+        for i, s in zip(index[lead:], new[lead:], strict=True):
             flat = flat * s + i
-        result = []
-        for s in reversed(old):
-            result.append(sp.Mod(flat, s))
+        result: list[sp.Expr] = []
+        for s in reversed(old[lead + 1 :]):
+            result.insert(0, sp.Mod(flat, s))
             flat = sp.floor(flat / s)
-        return context.entry(x, tuple(reversed(result)))
+        return context.entry(x, (*index[:lead], *[flat] * (len(old) > lead), *result))
 
     def moves_unit_axes(self) -> bool:
         """Whether only unit axes come or go."""
