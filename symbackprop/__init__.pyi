@@ -19,7 +19,24 @@ from symbackprop.errors import (
     ZeroGradientWarning,
 )
 from symbackprop.gradients import Gradient, Gradients
-from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
+from symbackprop.graph.functions import (
+    elu,
+    expm1,
+    gelu,
+    gelu_tanh,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    log1p,
+    mish,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    step,
+)
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, reshape
 from symbackprop.graph.operators.positions import positions
@@ -36,7 +53,22 @@ from symbackprop.layers.bilinear import bilinear
 from symbackprop.layers.dense import dense
 from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import mlp
-from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
+from symbackprop.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_loss,
+    cosine_similarity,
+    cross_entropy,
+    half_squared_error,
+    hinge,
+    huber,
+    kl_divergence,
+    l1,
+    l2,
+    mse,
+    negative_log_likelihood,
+    smooth_l1,
+)
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
 from symbackprop.training.history import History
@@ -81,6 +113,8 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "check_gradients",
     "concatenate",
+    "cosine_loss",
+    "cosine_similarity",
     "cross_entropy",
     "data",
     "dense",
@@ -91,7 +125,15 @@ __all__ = [
     "evaluate",
     "expm1",
     "gelu",
+    "gelu_tanh",
     "half_squared_error",
+    "hard_sigmoid",
+    "hard_tanh",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "l1",
+    "l2",
     "leaky_relu",
     "load",
     "log1p",
@@ -101,9 +143,11 @@ __all__ = [
     "max",
     "mean",
     "min",
+    "mish",
     "mlp",
     "mse",
     "multi_head_attention",
+    "negative_log_likelihood",
     "node",
     "one_hot",
     "parse",
@@ -111,11 +155,14 @@ __all__ = [
     "positions",
     "relu",
     "reshape",
+    "selu",
     "sigmoid",
     "silu",
+    "smooth_l1",
     "softmax",
     "softplus",
     "solve",
+    "softsign",
     "step",
     "sum",
     "take",

@@ -1,4 +1,4 @@
-"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses, and `dense`."""
+"""`parse` and `load`: networks from their text form. What the text form may call is the language of `text`, the losses and the layers."""
 
 import os
 import sys
@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from symbackprop.errors import ParseError
+from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
+from symbackprop.layers.bilinear import bilinear
 from symbackprop.layers.dense import dense
+from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import LOSSES
+from symbackprop.losses import cosine_similarity, l1, l2
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
 
-VOCABULARY: Mapping[str, Function] = {**FUNCTIONS, **{name: function(loss) for name, loss in LOSSES.items()}, "dense": function(dense)}
+_LAYERS = (dense, bilinear, embedding, attention, multi_head_attention, positional_encoding)
+VOCABULARY: Mapping[str, Function] = {
+    **FUNCTIONS,
+    **{name: function(loss) for name, loss in LOSSES.items()},
+    **{f.__name__: function(f) for f in (cosine_similarity, l1, l2, *_LAYERS)},
+}
 
 
 class UnreadableFileError(ParseError, OSError):

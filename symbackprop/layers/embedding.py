@@ -7,7 +7,7 @@ from symbackprop.graph.operators.gather import take
 from symbackprop.graph.tensor import Tensor, node, weight
 
 
-def embedding(indices: Any, size: int, units: int, name: str | None = None, init: Any = None) -> Tensor:
+def embedding(indices: Any, size: int, units: int, name: str | None = None) -> Tensor:
     """Row indices[..] of a learnt table E of shape (size, units). Returns the node X of shape (.., units).
 
     `indices` is a data tensor of integers from 0 to size - 1. The gradient of a row of E is the sum over the places where its index stands.
@@ -17,4 +17,4 @@ def embedding(indices: Any, size: int, units: int, name: str | None = None, init
     for what, found in (("size", size), ("number of units", units)):
         if isinstance(found, bool) or not isinstance(found, int) or found < 1:
             raise ShapeError(f"embedding({indices}, {size!r}, {units!r}): the {what} must be a positive integer")
-    return node(f"X_{name or 1}", take(weight(f"E_{name or 1}", (size, units), init), indices))
+    return node(f"X_{name or 1}", take(weight(f"E_{name or 1}", (size, units)), indices))

@@ -10,6 +10,7 @@ import sympy as sp
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, reshape
+from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, reduce_sum, transpose
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, reduce_max, reduce_min, softmax
 
@@ -26,6 +27,8 @@ KINDS = {
     "tensors": "group",
     "size": "size",
     "units": "integer",
+    "heads": "integer",
+    "causal": "flag",
     "activation": "word",
     "name": "word",
 }
@@ -73,13 +76,13 @@ _ELEMENTARY: dict[str, Callable[..., Any]] = {
 }
 _ELEMENTARY |= {"ln": sp.log, "abs": sp.Abs, "arcsin": sp.asin, "arccos": sp.acos, "arctan": sp.atan}
 _ELEMENTARY |= {"sigmoid": f.sigmoid, "softplus": f.softplus, "relu": f.relu, "step": f.step, "expm1": f.expm1, "log1p": f.log1p}
-_ELEMENTARY |= {"gelu": f.gelu, "silu": f.silu}
+_ELEMENTARY |= {a.__name__: a for a in (f.gelu, f.gelu_tanh, f.silu, f.selu, f.mish, f.softsign, f.hard_tanh, f.hard_sigmoid)}
 
 FUNCTIONS: Mapping[str, Function] = {
     **{name: elementwise(apply) for name, apply in _ELEMENTARY.items()},
     "maximum": elementwise(sp.Max, "a", "b"),
     "minimum": elementwise(sp.Min, "a", "b"),
-    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu, einsum, matmul, mean, transpose, reshape, concatenate, take, one_hot)},
+    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu, einsum, matmul, mean, transpose, reshape, concatenate, take, one_hot, positions)},
     **{a.__name__: function(a) for a in (logsumexp, softmax, log_softmax)},
     "sum": function(reduce_sum),
     "max": function(reduce_max),

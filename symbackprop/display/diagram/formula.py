@@ -13,10 +13,10 @@ from symbackprop.display.diagram.text import Span, Text, name_text, plain, text
 from symbackprop.graph.functions import absolute, maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, is_outer, matrix_product
-from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.operators.gather import OneHot
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp
+from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.shapes import Dim, rank_of
 from symbackprop.graph.tensor import Tensor
 

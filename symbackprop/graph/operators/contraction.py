@@ -265,7 +265,7 @@ class _Numpy:
     def summed(self, p: CodePrinter, product: StackedProduct) -> str:
         (a, a_transposed), (b, b_transposed) = product.factors
         lead = [*range(product.summed)]
-        axes = [tuple([*lead, product.summed + (0 if first else 1)]) for first in (a_transposed, not b_transposed)]
+        axes = [(*lead, product.summed + (0 if first else 1)) for first in (a_transposed, not b_transposed)]
         return f"np.tensordot({p.plain(a)}, {p.plain(b)}, axes=({axes[0]}, {axes[1]}))"
 
     def permute(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
