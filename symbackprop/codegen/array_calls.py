@@ -265,8 +265,8 @@ class Calls:
                 (a, a_transposed), (b, b_transposed) = plan
                 left, right = names[a] + (".T" if a_transposed else ""), names[b] + (".T" if b_transposed else "")
                 call = f"{left}.dot({right}" if self.labels.isdisjoint(expr.operands) else f"np.matmul({left}, {right}"
-            elif (stack := stacked_product(expr)) is not None:
-                call = self.stacked(stack, names)
+            elif (products := stacked_product(expr)) is not None:
+                call = self.stacked(products, names)
             elif len(ins) == 1 and len(ins[0]) == 2 and len(outs) == 1 and self.labels.isdisjoint(expr.operands):
                 ones = self.row("ones", shape_of(expr.operands[0])[ins[0].index(outs) - 1])  # as many as the other axis is long
                 call = f"{ones}.dot({arguments}" if outs == ins[0][1] else f"{arguments}.dot({ones}"
@@ -279,15 +279,15 @@ class Calls:
                 call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'
             self.lines.append(f"{call}, out={out})")
 
-    def stacked(self, stack: StackedProduct, names: dict[sp.Expr, str]) -> str:
+    def stacked(self, products: StackedProduct, names: dict[sp.Expr, str]) -> str:
         """A product of stacks of matrices; summed over the stack, it is one product of all their rows."""
-        (a, a_transposed), (b, b_transposed) = stack.factors
-        if stack.summed and a_transposed and not b_transposed:
+        (a, a_transposed), (b, b_transposed) = products.factors
+        if products.summed and a_transposed and not b_transposed:
             left, right = (f"{names[x]}.reshape(-1, {self.text(sp.sympify(shape_of(x)[-1], strict=True))})" for x in (a, b))
             return f"np.matmul({left}.T, {right}"
-        turned = [names[x] + ((".swapaxes(-1, -2)" if rank_of(x) > 2 else ".T") if t else "") for x, t in stack.factors]
+        turned = [names[x] + ((".swapaxes(-1, -2)" if rank_of(x) > 2 else ".T") if t else "") for x, t in products.factors]
         product = f"np.matmul({', '.join(turned)}"
-        return f"np.add.reduce({product}), axis={tuple(range(stack.summed))}" if stack.summed else product
+        return f"np.add.reduce({product}), axis={tuple(range(products.summed))}" if products.summed else product
 
     def emit_other(self, expr: sp.Expr, out: str) -> None:
         """Anything without an in-place form: its arguments into buffers, then the expression itself."""

@@ -14,6 +14,7 @@ class Positions(Operator):
 
     title = "the positions"
     n_parameters = 1
+    is_number = False  # although it holds nothing but numbers: SymPy would try to tell its value
 
     def infer_shape(self) -> Shape:
         return (as_dimension(self.args[0]),)
