@@ -234,7 +234,10 @@ class _Latex:
         return rf"\operatorname{{sum}}_{{\text{{axis }} {axes}}}({_stacked_form(product, p, self)})"
 
     def permute(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        return None
+        rank = len(axes)
+        if axes == [*range(rank - 2), rank - 1, rank - 2]:
+            return self.transpose(p.atom(x))  # of each matrix in a stack
+        return p.call(rf"\operatorname{{transpose}}_{{{', '.join(map(str, axes))}}}", x)
 
     def product(self, a: str, b: str) -> str:
         return f"{a} {b}"

@@ -30,9 +30,7 @@ class Positions(Operator):
         return index[0]
 
     def latex_form(self, p: LatexPrinter) -> str:
-        size = self.args[0]
-        last = p.plain(size - 1)
-        return rf"[0, \dots, {last}]"
+        return rf"(0, \dots, {p.plain(self.args[0] - 1)})"
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"np.arange({p.plain(self.args[0])}, dtype=DTYPE)"
