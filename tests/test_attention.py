@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbackprop as sbp
+from symbackprop.calculus.differentiate import adjoints
+from symbackprop.graph.operators.reduction import Softmax
 
 few = settings(max_examples=4)
 
@@ -234,3 +236,146 @@ def test_a_residual_connection_needs_nothing(agrees):
         return ((y + torch.nn.functional.gelu(y @ W_1 + b_1)) ** 2).sum()
 
     agrees(net, reference, numbers({name: w.shape for name, w in net.weights.items()}), numbers({"X": (2, 3, 4)}, 1))
+
+
+# --- what else a layer must do -------------------------------------------------------------------------------------------------
+
+
+def block():
+    """A small transformer: letters looked up, places, causal heads, a residual, logits."""
+    letters, following = sbp.data("letters", ("n", "t")), sbp.data("following", ("n", "t"))
+    x = sbp.node("P", sbp.embedding(letters, 5, 4) + sbp.positional_encoding("t", 4))
+    y = sbp.node("Y", x + sbp.multi_head_attention(x, 2, causal=True))
+    logits = sbp.dense(y, 5)
+    return sbp.Network(sbp.node("C", sbp.cross_entropy(logits, following)), output=logits)
+
+
+LETTERS = np.random.default_rng(7).integers(0, 5, (2, 12, 3))
+TEXTS = {"letters": LETTERS[0], "following": LETTERS[1]}
+
+
+def test_a_transformer_equals_torch(agrees):
+    def reference(letters, following, E_1, W_1, b_1, **weights):
+        places = torch.arange(3)[:, None] / 10000 ** (torch.tensor([0, 0, 2, 2]) / 4)
+        x = E_1[letters] + torch.where(torch.tensor([True, False, True, False]), torch.sin(places.double()), torch.cos(places.double()))
+        future = torch.ones((3, 3), dtype=torch.bool).triu(1)
+        y = x + torch_heads(4, 4, 2, weights)(x, x, x, attn_mask=future)
+        return torch.nn.functional.cross_entropy((y @ W_1 + b_1).flatten(0, 1), following.flatten())
+
+    net = block()
+    agrees(net, reference, numbers({name: w.shape for name, w in net.weights.items()}, 2), TEXTS, tolerance=1e-7)
+
+
+def test_it_is_saved_and_read(tmp_path, close):
+    """Two epochs, saved and resumed, equal four."""
+    net = block()
+    first, whole = (net.trainer(sbp.SGD(0.1, momentum=0.9), seed=1, backend="numpy") for _ in range(2))
+    first.fit(TEXTS, epochs=2, batch_size=5)
+    first.save(tmp_path / "run.npz")
+    second = sbp.Trainer.load(tmp_path / "run.npz")
+    second.fit(TEXTS, epochs=2, batch_size=5)
+    whole.fit(TEXTS, epochs=4, batch_size=5)
+    for name in net.weights:
+        assert np.array_equal(second.weights[name], whole.weights[name]), name
+    assert np.array_equal(second.predict(letters=TEXTS["letters"]), whole.predict(letters=TEXTS["letters"]))
+
+
+def test_evaluate_knows_it(close):
+    """The gradient to 20 digits by the index form, which shares nothing with the code."""
+    q, k, v = sbp.weight("q", (3, 2)), sbp.weight("k", (3, 2)), sbp.weight("v", (3, 2))
+    y = sbp.attention(q + sbp.positional_encoding(3, 2), k, v, sbp.positions(3)[:, None] >= sbp.positions(3))
+    net = sbp.Network(sbp.node("C", sbp.sum(y**2)))
+    weights = numbers({name: w.shape for name, w in net.weights.items()}, 2)
+    _, gradients = net.value_and_gradients(weights)
+    close(sbp.evaluate(net.gradients["q"].local, weights, digits=20).astype(float), gradients["q"], 1e-12)
+
+
+def test_second_derivatives_are_torchs(close):
+    """The gradient of a product of the gradient of attention with a vector: Hessian times vector, with a mask that has an empty row."""
+    shapes = {"q": (3, 2), "k": (4, 2), "v": (4, 2)}
+    tensors = {name: sbp.weight(name, shape) for name, shape in shapes.items()}
+    mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1.0]])
+    M = sbp.weight("M", (3, 4))
+    y = sbp.attention(**tensors, mask=M > 0)
+    inner = sbp.Network(sbp.node("L", sbp.sum(y**3)))
+    along = numbers(shapes, 9)
+    equations = adjoints(inner.system)
+    product = sum(sbp.sum(sbp.weight(f"u_{name}", shape) * equations.of[tensors[name]]) for name, shape in shapes.items())
+    values = numbers(shapes, 8)
+    _, found = sbp.Network(sbp.node("C", product)).value_and_gradients(values | {"M": mask} | {f"u_{name}": u for name, u in along.items()})
+
+    def loss(q, k, v):
+        return (masked(q @ k.mT / 2**0.5, torch.tensor(mask)) @ v).pow(3).sum()
+
+    _, expected = torch.autograd.functional.hvp(loss, tuple(map(torch.tensor, values.values())), tuple(map(torch.tensor, along.values())))
+    for name, h in zip(shapes, expected, strict=True):
+        close(found[name], h.numpy(), 1e-10, name)
+
+
+# --- how it reads --------------------------------------------------------------------------------------------------------------
+
+
+def test_attention_reads_as_in_the_paper():
+    Q, K, V, T = sbp.weight("Q", (5, 4)), sbp.weight("K", (6, 4)), sbp.weight("V", (6, 3)), sbp.data("T", (5, 3))
+    net = sbp.Network(sbp.node("C", sbp.half_squared_error(sbp.attention(Q, K, V), T)))
+    equations = net.latex("equations")
+    for line in (r"R_{1} &= \frac{1}{2} Q K^{\top}", r"S_{1} &= \operatorname{softmax}(R_{1})", r"H_{1} &= S_{1} V"):
+        assert line in equations
+    gradient = net.gradients["Q"].latex("matrix")
+    pullback = r"S_{1} \odot (\Delta_{H_{1}} V^{\top} - ((\Delta_{H_{1}} V^{\top}) \odot S_{1}) \mathbf{1} \mathbf{1}^{\top})"
+    assert rf"\Delta_{{R_{{1}}}} &= {pullback} \\" in gradient
+    assert r"\frac{\partial C}{\partial Q} &= \frac{1}{2} \Delta_{R_{1}} K" in gradient
+
+
+def test_heads_read_as_a_stack_of_matrices_and_masks_by_their_entries():
+    equations = block().latex("equations")
+    assert r"R_{1} &= \frac{\sqrt{2}}{2} Q_{1} K_{1}^{\top} \\" in equations
+    assert r"\begin{cases} R_{1} & \text{for } j \leq i \\ -\infty & \text{otherwise} \end{cases}" in equations
+    assert r"H_{1} &= S_{1} V_{1} \\" in equations
+    assert "einsum" not in equations
+    assert "einsum" not in block().generate("numpy")
+
+
+def test_the_gradient_of_an_embedding_is_a_sum_over_places():
+    index = block().gradients["E_1"].latex("index")
+    assert r"\frac{\partial C}{\partial E^{(1)}_{i j}} &= \sum_{n, t} \delta^{(X_{1})}_{n t j} \left[i = \mathit{letters}_{n t}\right]" in index
+
+
+def test_the_checks_of_a_derivation_hold_and_find_a_planted_error(monkeypatch):
+    html = block().derivation().html()
+    assert "equations were checked by numbers" in html
+    assert "✗" not in html
+    pullback = Softmax.pullback
+    monkeypatch.setattr(Softmax, "pullback", lambda self, adjoint: [2 * pullback(self, adjoint)[0]])
+    wrong = block()
+    weights = numbers({name: w.shape for name, w in wrong.weights.items()}, 2)
+    assert not sbp.check_gradients(wrong, weights, TEXTS).ok
+
+
+# --- bad input -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, i: sbp.attention(x, x, x[0, 0]), "expected q (.., n, d), k (.., m, d) and v (.., m, e)"),
+        (lambda x, i: sbp.attention(x, x[..., :2], x), "found q (b, 3, 4), k (b, 3, 2), v (b, 3, 4)"),
+        (lambda x, i: sbp.attention(x, x, x, mask=np.ones((3, 3))), "the mask of attention, which is a condition such as M > 0"),
+        (lambda x, i: sbp.attention(x, x, x, mask=sbp.data("M", (3, 2)) > 0), "equation 'S_1'"),
+        (lambda x, i: sbp.multi_head_attention(x, 3), "3 heads for 4 units; the number of heads must be a positive divisor of the units"),
+        (lambda x, i: sbp.multi_head_attention(x, 0), "0 heads for 4 units"),
+        (lambda x, i: sbp.multi_head_attention(sbp.data("Z", ("b", "n", "d")), 1), "x has shape (b, n, d); expected (.., places, units)"),
+        (lambda x, i: sbp.multi_head_attention(x, 2, sbp.data("Z", (4,))), "the context has shape (4,)"),
+        (lambda x, i: sbp.embedding(x * 2, 3, 4), "expected a data tensor of integers"),
+        (lambda x, i: sbp.embedding(i, 0, 4), "the size must be a positive integer"),
+        (lambda x, i: sbp.embedding(i, 3, "n"), "the number of units must be a positive integer"),
+        (lambda x, i: sbp.bilinear(x, sbp.data("Z", ("b", "d")), 2), "Z has shape (b, d); its last size must be an integer"),
+        (lambda x, i: sbp.bilinear(x, x, 0), "the number of units must be a positive integer"),
+        (lambda x, i: sbp.positional_encoding("n", 0), "the number of units must be a positive integer"),
+        (lambda x, i: sbp.positions(1.5), "the dimension 1.5 is not usable"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(sbp.SymbackpropError) as error:
+        call(sbp.data("x", ("b", 3, 4)), sbp.data("i", ("b",)))
+    assert message in str(error.value)
