@@ -6,7 +6,7 @@ from symbackprop.check import GradientReport, check_gradients
 from symbackprop.codegen.targets import targets
 from symbackprop.curvature import Derivative, Derivatives
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.derivative import derivative
+from symbackprop.directional import derivative
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (
@@ -21,9 +21,27 @@ from symbackprop.errors import (
 )
 from symbackprop.gradients import Gradient, Gradients
 from symbackprop.graph.draw import Bernoulli, Normal
-from symbackprop.graph.functions import elu, expm1, gelu, leaky_relu, log1p, relu, sigmoid, silu, softplus, step
+from symbackprop.graph.functions import (
+    elu,
+    expm1,
+    gelu,
+    gelu_tanh,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    log1p,
+    mish,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    step,
+)
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, pad, reshape
+from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
 from symbackprop.graph.operators.products import reduce_sum as sum
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, softmax
@@ -33,12 +51,30 @@ from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.operators.window import window
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
+from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
+from symbackprop.layers.bilinear import bilinear
 from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
 from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
+from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import mlp
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
-from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
+from symbackprop.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_loss,
+    cosine_similarity,
+    cross_entropy,
+    half_squared_error,
+    hinge,
+    huber,
+    kl_divergence,
+    l1,
+    l2,
+    mse,
+    negative_log_likelihood,
+    smooth_l1,
+)
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
 from symbackprop.training.history import History
@@ -81,9 +117,11 @@ __all__ = [
     "UnsupportedError",
     "ZeroGradientWarning",
     "__version__",
+    "attention",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "check_gradients",
@@ -91,6 +129,8 @@ __all__ = [
     "conv1d",
     "conv2d",
     "correlate",
+    "cosine_loss",
+    "cosine_similarity",
     "cross_entropy",
     "data",
     "dense",
@@ -98,10 +138,19 @@ __all__ = [
     "dropout",
     "einsum",
     "elu",
+    "embedding",
     "evaluate",
     "expm1",
     "gelu",
+    "gelu_tanh",
     "half_squared_error",
+    "hard_sigmoid",
+    "hard_tanh",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "l1",
+    "l2",
     "layer_norm",
     "leaky_relu",
     "load",
@@ -114,19 +163,27 @@ __all__ = [
     "max_pool2d",
     "mean",
     "min",
+    "mish",
     "mlp",
     "mse",
+    "multi_head_attention",
+    "negative_log_likelihood",
     "node",
     "one_hot",
     "pad",
     "parse",
+    "positional_encoding",
+    "positions",
     "relu",
     "reshape",
     "rms_norm",
+    "selu",
     "sigmoid",
     "silu",
+    "smooth_l1",
     "softmax",
     "softplus",
+    "softsign",
     "solve",
     "state",
     "step",

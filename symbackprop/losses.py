@@ -1,18 +1,21 @@
 """Losses, built from the public operators and nothing else. Each returns a scalar expression; give it a name with `node`.
 
-Source: Goodfellow, Bengio & Courville, Deep Learning, section 6.2 (maximum likelihood and its costs).
+Sources: Goodfellow, Bengio & Courville, Deep Learning, sections 6.2 (maximum likelihood and its costs), 3.13 (the Kullback-Leibler divergence),
+7.1 (penalties on weights) and 7.5.1 (label smoothing); Huber 1964; Girshick 2015, section 2.3 (smooth l1); Weston & Watkins 1999, section 4
+(the hinge of several classes). Options mean what they mean in PyTorch.
 """
 
 from typing import Any
 
 import sympy as sp
 
-from symbackprop.errors import ShapeError
-from symbackprop.graph.functions import softplus
+from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.functions import relu, softplus
 from symbackprop.graph.operators.gather import one_hot
 from symbackprop.graph.operators.products import mean, reduce_sum
 from symbackprop.graph.operators.reduction import logsumexp
 from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
+from symbackprop.graph.tensor import as_expression
 
 
 def _same_shape(name: str, y: Any, t: Any) -> None:
@@ -42,37 +45,148 @@ def half_squared_error(y: Any, t: Any) -> sp.Expr:
     return reduce_sum(squared) / size_of(tuple(batch))
 
 
-def binary_cross_entropy(p: Any, t: Any) -> sp.Expr:
-    """-mean(t log p + (1 - t) log(1 - p)), for probabilities p strictly between 0 and 1."""
+def huber(y: Any, t: Any, delta: Any = 1) -> sp.Expr:
+    """Mean of d²/2 where |d| ≤ delta and delta (|d| - delta/2) elsewhere, with d = y - t: as gentle to outliers as |d|.
+
+    Raises `ShapeError` where the shapes differ, `NetworkError` where delta is not positive.
+    """
+    _same_shape("huber", y, t)
+    _positive("huber", "delta", delta)
+    d = y - t
+    return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - sp.sympify(delta) / 2), True)))
+
+
+def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
+    """Mean of d²/(2 beta) where |d| ≤ beta and |d| - beta/2 elsewhere, with d = y - t: `huber` divided by beta. Errors as there."""
+    _same_shape("smooth_l1", y, t)
+    _positive("smooth_l1", "beta", beta)
+    d = y - t
+    return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - sp.sympify(beta) / 2, True)))
+
+
+def hinge(y: Any, t: Any) -> sp.Expr:
+    """Mean of max(0, 1 - t y), for targets -1 and 1 of the shape of y.
+
+    Where t lacks y's last axis, it holds integer labels of classes: the mean over the batch of Σ max(0, 1 - y_t + y_k)/classes, the sum over the
+    classes k that are not t. Raises `ShapeError` where the shapes fit neither way.
+    """
+    if rank_of(t) != rank_of(y) - 1:
+        _same_shape("hinge", y, t)
+        return mean(relu(1 - t * y))
+    true, classes = _classes("hinge", y, t), shape_of(y)[-1]
+    margins = relu(1 - reduce_sum(true * y, axis=-1, keepdims=True) + y)
+    return mean(reduce_sum((1 - true) * margins, axis=-1)) / classes
+
+
+def cosine_similarity(x: Any, y: Any, axis: int = -1) -> sp.Expr:
+    """x·y/(|x||y|) along an axis, which is lost. A norm below 1e-8 counts as 1e-8, so that zero vectors have value 0 and finite derivatives."""
+    _same_shape("cosine_similarity", x, y)
+    smallest = sp.Float(1e-16)
+    norms = [sp.sqrt(sp.Max(reduce_sum(z**2, axis=axis), smallest)) for z in (x, y)]
+    return reduce_sum(x * y, axis=axis) / sp.Mul(*norms)
+
+
+def cosine_loss(y: Any, t: Any) -> sp.Expr:
+    """Mean of 1 - cos(y, t), the angle that of vectors along the last axis. Raises `ShapeError` where the shapes differ."""
+    return mean(1 - cosine_similarity(y, t))
+
+
+def binary_cross_entropy(p: Any, t: Any, pos_weight: Any = 1) -> sp.Expr:
+    """-mean(w t log p + (1 - t) log(1 - p)), for probabilities p strictly between 0 and 1. The positive class counts `pos_weight` w times."""
     _same_shape("binary_cross_entropy", p, t)
-    return -mean(t * sp.log(p) + (1 - t) * sp.log(1 - p))
+    return -mean(pos_weight * t * sp.log(p) + (1 - t) * sp.log(1 - p))
 
 
-def binary_cross_entropy_with_logits(z: Any, t: Any) -> sp.Expr:
-    """The binary cross-entropy of sigmoid(z), finite for every z: mean(softplus(z) - t z). Its gradient is (sigmoid(z) - t)/n."""
+def binary_cross_entropy_with_logits(z: Any, t: Any, pos_weight: Any = 1) -> sp.Expr:
+    """The binary cross-entropy of sigmoid(z), finite for every z: mean(softplus(z) - t z). Its gradient is (sigmoid(z) - t)/n.
+
+    The positive class counts `pos_weight` w times, which may be a tensor along the last axis: mean((1 + (w - 1) t) softplus(z) - w t z).
+    """
     _same_shape("binary_cross_entropy_with_logits", z, t)
-    return mean(softplus(z) - t * z)
+    return mean((1 + (pos_weight - 1) * t) * softplus(z) - pos_weight * t * z)
 
 
-def cross_entropy(logits: Any, t: Any) -> sp.Expr:
+def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothing: Any = 0) -> sp.Expr:
     """Mean over the batch of logsumexp(z) - Σ t z, the cross-entropy of softmax(z); its gradient is (softmax(z) - t)/n.
 
     `logits` has the classes on its last axis. `t` has the same shape (one-hot, or probabilities that sum to one in each row),
-    or lacks the last axis and holds integer labels.
+    or lacks the last axis and holds integer labels. With `label_smoothing` e, t is (1 - e) t + e/classes. With `class_weights` w, a tensor with
+    an entry for each class, the loss of a sample is Σ w t (logsumexp(z) - z); for labels, the mean is weighted: divided by the sum of the w_t.
+    Raises `ShapeError` where the shapes do not fit.
     """
     if rank_of(logits) > 1 and not isinstance(shape_of(logits)[-1], int):
         raise ShapeError(
             f"cross_entropy({logits}, {t}): the logits have shape {show(shape_of(logits))}; the classes belong on the last axis, "
             f"but {shape_of(logits)[-1]} is an open dimension: transpose both"
         )
-    if rank_of(t) == rank_of(logits) - 1:
-        expected = shape_of(logits)[:-1]
-        if shape_of(t) != expected:
-            raise ShapeError(
-                f"cross_entropy({logits}, {t}): the labels have shape {show(shape_of(t))}, "
-                f"expected {show(expected)} or, one-hot, {show(shape_of(logits))}"
-            )
-        t = one_hot(t, shape_of(logits)[-1])
-    else:
-        _same_shape("cross_entropy", logits, t)
-    return mean(logsumexp(logits, axis=-1) - reduce_sum(t * logits, axis=-1))
+    labels = rank_of(t) == rank_of(logits) - 1
+    t = _classes("cross_entropy", logits, t)
+    if label_smoothing == 0 and class_weights is None:
+        return mean(logsumexp(logits, axis=-1) - reduce_sum(t * logits, axis=-1))
+    smooth = (1 - label_smoothing) * t + label_smoothing / sp.sympify(shape_of(logits)[-1])
+    if class_weights is None:
+        return mean(logsumexp(logits, axis=-1) - reduce_sum(smooth * logits, axis=-1))
+    _check_weights("cross_entropy", logits, class_weights)
+    share = class_weights * smooth
+    each = reduce_sum(share, axis=-1) * logsumexp(logits, axis=-1) - reduce_sum(share * logits, axis=-1)
+    return reduce_sum(each) / reduce_sum(class_weights * t) if labels else mean(each)
+
+
+def negative_log_likelihood(log_p: Any, t: Any, class_weights: Any = None) -> sp.Expr:
+    """-mean of log p at the true class: of `log_p`, log-probabilities with the classes on the last axis. `t` and `class_weights` are as in
+    `cross_entropy`, which is the same of log_softmax(z). Raises `ShapeError` where the shapes do not fit."""
+    labels = rank_of(t) == rank_of(log_p) - 1
+    t = _classes("negative_log_likelihood", log_p, t)
+    if class_weights is None:
+        return -mean(reduce_sum(t * log_p, axis=-1))
+    _check_weights("negative_log_likelihood", log_p, class_weights)
+    total = -reduce_sum(class_weights * t * log_p)
+    return total / (reduce_sum(class_weights * t) if labels else size_of(shape_of(log_p)[:-1]))
+
+
+def kl_divergence(log_q: Any, t: Any) -> sp.Expr:
+    """Mean over the batch of Σ t (log t - log q), for probabilities t, which may be 0, and log-probabilities `log_q` of the same shape, with the
+    classes on the last axis. Raises `ShapeError` where the shapes differ."""
+    _same_shape("kl_divergence", log_q, t)
+    positive = sp.Piecewise((t, t > 0), (1, True))  # 0 log 0 is 0
+    return mean(reduce_sum(t * (sp.log(positive) - log_q), axis=-1))
+
+
+def l1(*weights: Any) -> sp.Expr:
+    """The sum of |w| over all entries of the weights: a penalty that makes weights zero, to be added to a loss."""
+    return sp.Add(*(reduce_sum(sp.Abs(w)) for w in _penalised("l1", weights)))
+
+
+def l2(*weights: Any) -> sp.Expr:
+    """The sum of w² over all entries of the weights: a penalty that makes weights small, to be added to a loss."""
+    return sp.Add(*(reduce_sum(w**2) for w in _penalised("l2", weights)))
+
+
+def _penalised(name: str, weights: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not weights:
+        raise NetworkError(f"{name}(): there is nothing to penalise; give it at least one weight, such as {name}(W_1, W_2)")
+    return tuple(as_expression(w, name) for w in weights)
+
+
+def _positive(name: str, option: str, value: Any) -> None:
+    if as_expression(value, f"{option} of {name}").is_positive is False:
+        raise NetworkError(f"{name}: {option} is {value}; expected a positive number")
+
+
+def _classes(name: str, y: Any, t: Any) -> sp.Expr:
+    """The target as one row of weights for each sample: one-hot where it holds labels."""
+    if rank_of(t) != rank_of(y) - 1:
+        _same_shape(name, y, t)
+        return as_expression(t, name)
+    expected = shape_of(y)[:-1]
+    if shape_of(t) != expected:
+        raise ShapeError(
+            f"{name}({y}, {t}): the labels have shape {show(shape_of(t))}, expected {show(expected)} or, one-hot, {show(shape_of(y))}"
+        )
+    return one_hot(t, shape_of(y)[-1])
+
+
+def _check_weights(name: str, y: Any, weights: Any) -> None:
+    expected = shape_of(y)[-1:]
+    if shape_of(as_expression(weights, f"class_weights of {name}")) != expected:
+        raise ShapeError(f"{name}: the class_weights {weights} have shape {show(shape_of(weights))}; expected one for each class, {show(expected)}")

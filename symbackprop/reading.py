@@ -5,24 +5,30 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from symbackprop.directional import derivative
 from symbackprop.errors import ParseError
+from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
+from symbackprop.layers.bilinear import bilinear
 from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
 from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
+from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import LOSSES
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.losses import cosine_similarity, l1, l2
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
 
 LAYERS = (
-    dense, dropout, layer_norm, rms_norm, batch_norm,
-    correlate, conv1d, conv2d, max_pool1d, max_pool2d, avg_pool1d, avg_pool2d,
+    *(dense, bilinear, embedding, dropout, layer_norm, rms_norm, batch_norm),
+    *(attention, multi_head_attention, positional_encoding),
+    *(correlate, conv1d, conv2d, max_pool1d, max_pool2d, avg_pool1d, avg_pool2d),
 )
 VOCABULARY: Mapping[str, Function] = {
     **FUNCTIONS,
     **{name: function(loss) for name, loss in LOSSES.items()},
-    **{layer.__name__: function(layer) for layer in LAYERS},
+    **{layer.__name__: function(layer) for layer in (cosine_similarity, l1, l2, derivative, *LAYERS)},
 }
 
 

@@ -587,3 +587,27 @@ def test_lenet_trains_as_torch_does(example, close):
     for trainer in trainers:
         trainer.fit({"X": images, "labels": labels}, epochs=1, batch_size=32)
         assert_same(close, trainer.weights, weights)
+
+
+# --- the transformer ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_entropy_of_the_toy_language_is_that_of_its_sentences(example):
+    """108 sentences, equally likely: the surprises of the letters of one add up to log 108, but for the first letter, a or t, each one half."""
+    language = example("transformer")
+    assert len(set(language.sentences())) == 108
+    for sentence in language.sentences()[::13]:
+        found = language.surprises([language.NUMBER[letter] for letter in sentence])
+        assert sum(found) == pytest.approx(np.log(108) - np.log(2), rel=1e-12)
+
+
+def test_the_transformer_learns_the_toy_language(example):
+    """After four epochs its loss on new texts is near the entropy, and not below by more than chance; letters alone, without order, are far off."""
+    language = example("transformer")
+    trainer, history, loss, bound = language.train(epochs=4)
+    counts = np.bincount(language.texts(200, seed=2)[:, 1:].ravel())
+    shares = counts[counts > 0] / counts.sum()
+    assert -(shares * np.log(shares)).sum() > 2.4
+    assert history.loss[0] < 2.4
+    assert 0.98 * bound < loss < 1.3 * bound
+    assert len(language.speak(trainer, 5)) == 5

@@ -17,6 +17,7 @@ from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import shape_code
 from symbackprop.graph.operators.contraction import Einsum, matrix_product
 from symbackprop.graph.operators.layout import Pad, Reshape, cuts_code
+from symbackprop.graph.operators.positions import Positions
 from symbackprop.graph.operators.reduction import AxisMax
 from symbackprop.graph.operators.window import Fold
 from symbackprop.graph.shapes import Dimension, Shape, Shaped, rank_of, shape_of
@@ -92,6 +93,8 @@ class Calls:
             yield self.number(expr)
         elif isinstance(expr, Tensor):
             yield self.text(expr)
+        elif _is_of_places(expr):
+            yield self.constant(self.text(expr), "places")
         elif isinstance(expr, Reshape) and isinstance(expr.operands[0], Tensor) and expr.operands[0].rank:
             yield self.reshaped(expr)
         elif (dying := self.dying_factor(expr)) is not None:
@@ -147,6 +150,8 @@ class Calls:
         elif isinstance(expr, Tensor):
             if self.text(expr) != out:
                 self.lines.append(f"np.copyto({out}, {self.text(expr)})")
+        elif _is_of_places(expr):
+            self.lines.append(f"np.copyto({out}, {self.constant(self.text(expr), 'places')})")
         elif isinstance(expr, sp.Add):
             self.emit_add(expr, out, shape)
         elif isinstance(expr, sp.Mul):
@@ -317,13 +322,23 @@ class Calls:
         """Anything without an in-place form: its arguments into buffers, then the expression itself."""
         if isinstance(expr, sp.Piecewise):  # numbers alone would be float64
             numbers = {v: Tensor(self.number(v), (), "node") for v, _ in expr.args if not v.free_symbols}
-            expr = sp.Piecewise(*((numbers.get(v, v), condition) for v, condition in expr.args), evaluate=False)
+            expr = sp.Piecewise(*((numbers.get(v, v), self.condition(c)) for v, c in expr.args), evaluate=False)
         with ExitStack() as stack:
             table: dict[sp.Basic, sp.Basic] = {}
             for x in expr.args:
                 if isinstance(x, (Shaped, sp.Add, sp.Mul, sp.Pow)) and rank_of(x) and not isinstance(x, Tensor):
                     table[x] = Tensor(stack.enter_context(self.argument(x)), shape_of(x), "node")
             self.lines.append(f"{out}[...] = {self.text(expr.func(*(table.get(x, x) for x in expr.args)) if table else expr)}")
+
+
+    def condition(self, condition: sp.Basic) -> sp.Basic:
+        """A mask that no step changes is computed once."""
+        return sp.Symbol(self.constant(self.text(condition), "mask")) if _is_of_places(condition) else condition
+
+
+def _is_of_places(expr: sp.Basic) -> bool:
+    """Whether an array depends on nothing but the sizes of its axes."""
+    return not tensors_in(expr) and expr.has(Positions)
 
 
 _POWERS = {sp.Integer(2): "np.square", sp.Rational(1, 2): "np.sqrt"}

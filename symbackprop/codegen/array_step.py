@@ -98,7 +98,7 @@ class _Step(_Equations):
     between takes no memory of a weight's size."""
 
     def __init__(self, program: Program, dtype: str) -> None:
-        super().__init__(scheduled(lowered(program)))
+        super().__init__(scheduled(lowered(program, dtype)))
         self.dtype = dtype
         self.parts: list[str] = []
 

@@ -16,7 +16,7 @@ from symbackprop.codegen.helpers import HELPERS
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import Einsum, matrix_product
+from symbackprop.graph.operators.contraction import Einsum, is_matmul
 from symbackprop.graph.rule import STEP
 from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
@@ -258,7 +258,7 @@ class PythonPrinter:
         return str(bool(expr)), _ATOM
 
     def _operator(self, expr: Operator) -> Spelling:
-        return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and matrix_product(expr) else _ATOM
+        return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and is_matmul(expr) else _ATOM
 
 
 def _numbers_gathered(expr: sp.Mul) -> sp.Expr:

@@ -175,9 +175,9 @@ HELPERS: dict[str, Helper] = {
     "_softmax": _helper(
         '''
         def _softmax(x, axis):
-            """exp(x) / sum(exp(x)) along an axis, without overflow."""
-            e = np.exp(x - x.max(axis=axis, keepdims=True))
-            return e / e.sum(axis=axis, keepdims=True)
+            """exp(x) / sum(exp(x)) along an axis, without overflow; zeros where every x is -inf."""
+            e = np.exp(x - np.maximum(x.max(axis=axis, keepdims=True), np.finfo(DTYPE).min))
+            return e / np.maximum(e.sum(axis=axis, keepdims=True), 1)  # the largest e is 1, unless there is none
         '''
     ),
     "_logsumexp": _helper(

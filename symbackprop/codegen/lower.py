@@ -6,6 +6,7 @@ that its argument need not be kept.
 
 from dataclasses import replace
 
+import numpy as np
 import sympy as sp
 
 from symbackprop.codegen.program import Program
@@ -17,8 +18,10 @@ from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
-def lowered(program: Program) -> Program:
+def lowered(program: Program, dtype: str) -> Program:
     """The program with softmaxes taken apart and masks read from values."""
+    masks = any(expr.has(sp.S.NegativeInfinity) for _, expr in program.equations)
+    lowest = sp.Float(float(np.finfo(dtype).min)) if masks else None
     found = {part for _, expr in program.equations for part in postorder(expr) if isinstance(part, (Softmax, LogSoftmax, LogSumExp))}
     apart = {part.args for part in found if not isinstance(part, LogSumExp)}  # by itself, log-sum-exp minds infinities
     table: dict[sp.Basic, sp.Basic] = {}
@@ -26,7 +29,7 @@ def lowered(program: Program) -> Program:
     for symbol, expr in program.equations:
         for part in postorder(expr) if apart else ():
             if part in found and part.args in apart and part not in table:
-                equations += _taken_apart(part, found, table, program)
+                equations += _taken_apart(part, found, table, program, lowest)
         expr = expr.xreplace(table) if table else expr
         if isinstance(expr, f.relu):
             table[f.step(expr.args[0])] = f.step(symbol)
@@ -34,8 +37,12 @@ def lowered(program: Program) -> Program:
     return replace(program, equations=equations)
 
 
-def _taken_apart(part: AlongAxis, found: set[AlongAxis], table: dict[sp.Basic, sp.Basic], program: Program) -> list[Equation]:
-    """The equations behind all softmaxes of one operand; `table` says from then on how each of them is computed."""
+def _taken_apart(
+    part: AlongAxis, found: set[AlongAxis], table: dict[sp.Basic, sp.Basic], program: Program, lowest: sp.Expr | None
+) -> list[Equation]:
+    """The equations behind all softmaxes of one operand; `table` says from then on how each of them is computed.
+
+    `lowest`, if there are masks: the least number, which stands for the maximum of nothing but -oo. The softmax of that is zero."""
 
     made: list[Equation] = []
 
@@ -52,9 +59,11 @@ def _taken_apart(part: AlongAxis, found: set[AlongAxis], table: dict[sp.Basic, s
     if not isinstance(x, Tensor):
         x = named("z", x)
     largest = named("max", AxisMax(axis, x))
+    if lowest is not None:
+        largest = named("least", sp.Max(largest, lowest))
     e = named("exp", sp.exp(x - spread(largest)))
     total = named("sum", reduce_sum(e, part.axis))
-    table[Softmax(*part.args)] = e / spread(total)
+    table[Softmax(*part.args)] = e / spread(total if lowest is None else named("share", sp.Max(total, 1)))  # the largest e is 1, if there is one
     table[LogSumExp(*part.args)] = sp.log(total) + largest
     if LogSoftmax(*part.args) in found:
         table[LogSoftmax(*part.args)] = x - spread(largest) - spread(named("log", sp.log(total)))

@@ -171,14 +171,19 @@ class _Native:
         if isinstance(statement, Product):
             (a, ta), (b, tb) = statement.a, statement.b
             alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
-            return [f"{self.kernels}.product({self.array(statement.symbol)}, {self.array(a)}, {ta}, {self.array(b)}, {tb}, {alpha}, {beta})"]
+            out, left, right = self.cut((statement.symbol, a, b), statement.shapes)
+            return [f"{self.kernels}.product({out}, {left}, {ta}, {right}, {tb}, {alpha}, {beta})"]
         if isinstance(statement, Call):
-            names = [self.array(t) for t in (statement.symbol, *statement.operands)]
-            cuts = [f"{n}.reshape({_row(map(self.extent, shape))})" for n, shape in zip(names, statement.shapes, strict=True)]
+            cuts = self.cut((statement.symbol, *statement.operands), statement.shapes)
             return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *map(str, statement.options)])})"]
         loss = self.spelled(statement.loss)
         finite, total = self.words["finite"], self.words["total"]
         return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]
+
+    def cut(self, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> list[str]:
+        """Arrays under the shapes in which a kernel sees them."""
+        pairs = zip(tensors, shapes, strict=True)
+        return [self.array(t) + ("" if _whole(t.shape) == shape else f".reshape({_row(map(self.extent, shape))})") for t, shape in pairs]
 
     def extent(self, size: Any) -> str:
         factors = [self.turns(int(x)) if x.is_Integer else self.whole.atom(x) for x in sp.Mul.make_args(sp.sympify(size, strict=True)) if x != 1]

@@ -1,7 +1,8 @@
 """Elementwise functions that SymPy lacks or writes unstably. Each states its derivative; everything else follows.
 
 Sources: Goodfellow, Bengio & Courville, Deep Learning, section 3.10 (sigmoid, softplus) and 6.3 (rectifiers);
-Hendrycks & Gimpel 2016 (gelu).
+Hendrycks & Gimpel 2016 (gelu); Clevert et al. 2016 (elu); Klambauer et al. 2017 (selu); Misra 2019 (mish); Bergstra et al. 2009 (softsign);
+Courbariaux et al. 2015 (hard_sigmoid, with PyTorch's slope of 1/6).
 """
 
 from typing import Any
@@ -148,6 +149,36 @@ def gelu(z: sp.Expr) -> sp.Expr:
     return z * (1 + sp.erf(z / sp.sqrt(2))) / 2
 
 
+def gelu_tanh(z: sp.Expr) -> sp.Expr:
+    """z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))/2, close to gelu (Hendrycks & Gimpel 2016, section 2)."""
+    return z * (1 + sp.tanh(sp.sqrt(2 / sp.pi) * (z + 0.044715 * z**3))) / 2
+
+
 def silu(z: sp.Expr) -> sp.Expr:
     """z sigmoid(z), also called swish."""
     return z * sigmoid(z)
+
+
+def selu(z: sp.Expr) -> sp.Expr:
+    """A scaled elu, of which mean 0 and variance 1 are a fixed point (Klambauer et al. 2017, equations 2 and 14, where its numbers stand)."""
+    return 1.0507009873554804934193349852946 * elu(z, 1.6732632423543772848170429916717)
+
+
+def mish(z: sp.Expr) -> sp.Expr:
+    """z tanh(softplus(z)) (Misra 2019)."""
+    return z * sp.tanh(softplus(z))
+
+
+def softsign(z: sp.Expr) -> sp.Expr:
+    """z/(1 + |z|)."""
+    return z / (1 + sp.Abs(z))
+
+
+def hard_tanh(z: sp.Expr) -> sp.Expr:
+    """z between -1 and 1, and these beyond; the derivative at -1 and 1 is 0."""
+    return sp.Piecewise((-1, z <= -1), (1, z >= 1), (z, True))
+
+
+def hard_sigmoid(z: sp.Expr) -> sp.Expr:
+    """z/6 + 1/2 between -3 and 3, 0 and 1 beyond; the derivative at -3 and 3 is 0."""
+    return sp.Piecewise((0, z <= -3), (1, z >= 3), (z / 6 + sp.Rational(1, 2), True))

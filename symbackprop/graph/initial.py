@@ -12,6 +12,7 @@ from symbackprop.errors import NetworkError
 from symbackprop.graph.equations import System
 from symbackprop.graph.functions import relu
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.gather import Take
 from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.window import Window
 from symbackprop.graph.shapes import postorder
@@ -55,7 +56,8 @@ def default_initializers(system: System) -> dict[Tensor, str]:
             if isinstance(part, (relu, sp.Max)):
                 before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
             for w in {weight_of[a] for a in part.args if a in weight_of and part not in weight_of}:
-                kind = "added" if isinstance(part, sp.Add) else "contracted" if isinstance(part, Einsum) else "multiplied"
+                contracted = isinstance(part, (Einsum, Take))  # a lookup is a product with one-hot rows
+                kind = "added" if isinstance(part, sp.Add) else "contracted" if contracted else "multiplied"
                 uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)
     return {w: _default(w, uses[w]) for w in uses}
 

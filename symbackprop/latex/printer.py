@@ -20,6 +20,7 @@ from symbackprop.graph.operators.reduction import BigMax
 from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
+from symbackprop.latex.places import by_entry, is_of_places
 
 SUM = 0  # a + b, cases
 SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
@@ -63,6 +64,10 @@ class TensorLatex(LatexPrinter):
         if expr not in self._texts:  # brackets ask for the same text again, at every depth
             self._texts[expr] = self._print(expr)
         return self._texts[expr]
+
+    def _print(self, expr: Any, **kwargs: Any) -> str:
+        text: str = super()._print(by_entry(expr) if isinstance(expr, sp.Basic) and is_of_places(expr) else expr, **kwargs)
+        return text
 
     def atom(self, expr: sp.Basic) -> str:
         return self._bind(expr, ATOM)
@@ -167,7 +172,7 @@ class TensorLatex(LatexPrinter):
         """A term or factor. One column that meets a matrix is repeated, and says so: Z - m 1^T. A row added to each row, as a bias
         is, stands as it is, as textbooks have it."""
         shape = shape_of(part)
-        if len(shape) == len(full) == 2 and shape[1] == 1 != full[1]:
+        if len(shape) == len(full) == 2 and shape[1] == 1 != full[1] and not is_of_places(part):
             scaled = isinstance(part, sp.Mul) and sum(map(rank_of, part.args)) == 2  # c A 1^T is the same, however it is read
             text = (self.plain(part) if scaled else self.factor(part)) + r" \mathbf{1}^{\top}"
             return text if wanted <= MATRIX else brackets(text)

@@ -113,7 +113,7 @@ def _layer(
     inputs, groups = shape_of(x)[-n - 1], numbers[3]
     _check_groups(where, inputs, channels, groups)
     apply = choose(activation, ACTIVATIONS, "activation")
-    name = next_number(x, "W", "K") if name is None else name
+    name = next_number("weight", "W K", x) if name is None else name
     K = weight(f"K_{name}", (channels, inputs // groups, *sizes))
     z = correlate(x, K, *numbers)
     if bias:

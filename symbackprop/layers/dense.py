@@ -24,7 +24,7 @@ def dense(x: Any, units: int, activation: Any = None, name: str | None = None, b
         raise ShapeError(f"dense({x}, {units!r}): the number of units must be a positive integer")
     apply = choose(activation, ACTIVATIONS, "activation")
     if name is None:
-        name = next_number(x, "W", "K")
+        name = next_number("weight", "W K", x)
     W = weight(f"W_{name}", (shape_of(x)[-1], units))
     product = matmul(x, W)
     z = node(f"Z_{name}", product + weight(f"b_{name}", (units,)) if bias else product)

@@ -28,6 +28,6 @@ def dropout(x: Any, p: float = 0.5, name: str | None = None) -> Tensor:
     if not all(isinstance(size, (int, Dim)) for size in shape_of(x)):
         raise ShapeError(f"dropout({x}): x has shape {show(shape_of(x))}; its sizes must be integers or names of dimensions, since the mask is data")
     kept = Fraction(1) - Fraction(str(p))  # as the number was written: 0.3 is 3/10
-    name = next_number(x, "M") if name is None else name
+    name = next_number("data", "M", x) if name is None else name
     mask = data(f"M_{name}", shape_of(x), draw=Bernoulli(float(kept)))
     return node(f"D_{name}", mask * x / sp.Rational(kept.numerator, kept.denominator), inference=x)

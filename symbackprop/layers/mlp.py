@@ -18,6 +18,12 @@ LOSSES: dict[str, Callable[..., sp.Expr]] = {
     "binary_cross_entropy": losses.binary_cross_entropy,
     "binary_cross_entropy_with_logits": losses.binary_cross_entropy_with_logits,
     "cross_entropy": losses.cross_entropy,
+    "huber": losses.huber,
+    "smooth_l1": losses.smooth_l1,
+    "hinge": losses.hinge,
+    "cosine_loss": losses.cosine_loss,
+    "kl_divergence": losses.kl_divergence,
+    "negative_log_likelihood": losses.negative_log_likelihood,
 }
 
 

@@ -86,7 +86,7 @@ def _prepared(layer: str, x: Any, axes: Any, eps: float, name: str | None) -> tu
     sizes = tuple(shape_of(x)[a] for a in found)
     if not all(isinstance(size, int) for size in sizes):
         raise ShapeError(f"{layer}({x}, {axes!r}): x has shape {show(shape_of(x))}; the sizes along these axes, {show(sizes)}, must be integers")
-    return x, found, next_number(x, "Xhat") if name is None else name
+    return x, found, next_number("node", "Xhat", x) if name is None else name
 
 
 def _standardised(x: sp.Expr, mu: Tensor | None, v: Tensor, eps: float, axes: tuple[int, ...]) -> sp.Expr:

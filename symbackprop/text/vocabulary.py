@@ -10,8 +10,10 @@ import sympy as sp
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, pad, reshape
+from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, reduce_sum, transpose
 from symbackprop.graph.operators.reduction import log_softmax, logsumexp, reduce_max, reduce_min, softmax
+from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.operators.window import window
 
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi}
@@ -32,6 +34,8 @@ KINDS = {
     "groups": "integer",
     **dict.fromkeys(("kernel_size", "sizes", "stride", "dilation", "widths"), "numbers"),
     "padding": "padding",
+    "heads": "integer",
+    "causal": "flag",
     "activation": "word",
     "name": "word",
 }
@@ -82,13 +86,14 @@ _ELEMENTARY: dict[str, Callable[..., Any]] = {
 }
 _ELEMENTARY |= {"ln": sp.log, "abs": sp.Abs, "arcsin": sp.asin, "arccos": sp.acos, "arctan": sp.atan}
 _ELEMENTARY |= {"sigmoid": f.sigmoid, "softplus": f.softplus, "relu": f.relu, "step": f.step, "expm1": f.expm1, "log1p": f.log1p}
-_ELEMENTARY |= {"gelu": f.gelu, "silu": f.silu}
+_ELEMENTARY |= {a.__name__: a for a in (f.gelu, f.gelu_tanh, f.silu, f.selu, f.mish, f.softsign, f.hard_tanh, f.hard_sigmoid)}
 
 FUNCTIONS: Mapping[str, Function] = {
     **{name: elementwise(apply) for name, apply in _ELEMENTARY.items()},
     "maximum": elementwise(sp.Max, "a", "b"),
     "minimum": elementwise(sp.Min, "a", "b"),
-    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu, einsum, matmul, mean, transpose, reshape, concatenate, pad, window, take, one_hot)},
+    **{a.__name__: function(a) for a in (einsum, matmul, mean, transpose, reshape, concatenate, pad, window, take, one_hot, positions, solve)},
+    **{a.__name__: function(a) for a in (f.leaky_relu, f.elu)},
     **{a.__name__: function(a) for a in (logsumexp, softmax, log_softmax)},
     "sum": function(reduce_sum),
     "max": function(reduce_max),

@@ -48,7 +48,7 @@ class NativeEngine:
         self.dimension = batch_dimension(self.system)
         self.dtype = np.dtype(dtype)
         self.labels = index_data(self.system)
-        self.program = scheduled(lowered(training_program(self.system, rule)))
+        self.program = scheduled(lowered(training_program(self.system, rule), dtype))
         self.small = is_small(self.program, self.dimension)
         self._codes: dict[bool, tuple[NativeSource, Any]] = {}
         self._memory: dict[Any, tuple[Array, ...]] = {}

@@ -16,6 +16,7 @@ from symbackprop.graph.operators.contraction import Broadcast, Einsum, is_outer,
 from symbackprop.graph.operators.gather import OneHot
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp
+from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.shapes import Dim, rank_of
 from symbackprop.graph.tensor import Tensor
 
@@ -176,7 +177,8 @@ class _Formula:
 
     def _einsum(self, expr: Einsum, depth: int) -> Printed:
         ins, out = expr.spec
-        product = matrix_product(expr) if len(ins) == 2 else None
+        stack = stacked_product(expr)
+        product = matrix_product(expr) if stack is None else stack.factors if not stack.summed else None
         if expr.convolved:
             return _join((self.bind(x, depth, _MATRIX) for x in expr.convolved.operands), " ⋆ "), _MATRIX
         if product is not None:

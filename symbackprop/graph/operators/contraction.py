@@ -17,6 +17,7 @@ from sympy.printing.precedence import PRECEDENCE
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import CodePrinter, Convolution, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
 from symbackprop.graph.operators.chains import chain_latex, is_chain
+from symbackprop.graph.operators.stacks import StackedProduct, stacked_product
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 from symbackprop.graph.tensor import Tensor
 
@@ -71,7 +72,7 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
-        if matrix_product(self) is not None:
+        if matrix_product(self) is not None or stacked_product(self) is not None:
             return "the inner product" if not out else "the matrix product"
         return self.convolved.title if self.convolved else "the outer product" if is_outer(self) else "the contraction"
 
@@ -83,7 +84,7 @@ class Einsum(Operator):
     @property
     def precedence(self) -> int:
         """How tightly `str` binds it: a matrix product less than a product of numbers, so that both are told apart."""
-        return PRECEDENCE["Mul"] - 1 if matrix_product(self) is not None else PRECEDENCE["Atom"]
+        return PRECEDENCE["Mul"] - 1 if is_matmul(self) else PRECEDENCE["Atom"]
 
     def sizes(self) -> dict[str, Any]:
         """Letter → size; raises `ShapeError` where two operands disagree."""
@@ -133,7 +134,7 @@ class Einsum(Operator):
         if len(ins) == 1:
             return len(out) < len(ins[0]) < 3 and not _is_norm(self)
         chain = is_chain(list(zip(ins, self.operands, strict=True)), self.spec[1])
-        return matrix_product(self) is not None or is_outer(self) or self.convolved is not None or chain
+        return is_matmul(self) or is_outer(self) or self.convolved is not None or chain
 
     def latex_form(self, p: LatexPrinter) -> str:
         if self.convolved:
@@ -236,11 +237,18 @@ def broadcast_in(x: sp.Expr, shape: Shape, axes: Sequence[int]) -> sp.Expr:
 class _Latex:
     """Products as juxtaposition, transposes as a superscript, sums as products with the vector of ones."""
 
-    def transpose(self, x: str) -> str:
+    def transpose(self, x: str, rank: int = 2) -> str:
         return rf"{x}^{{\top}}"
 
+    def summed(self, p: LatexPrinter, product: StackedProduct) -> str:
+        axes = ", ".join(map(str, range(product.summed)))
+        return rf"\operatorname{{sum}}_{{\text{{axis }} {axes}}}({_stacked_form(product, p, self)})"
+
     def permute(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        return None
+        rank = len(axes)
+        if axes == [*range(rank - 2), rank - 1, rank - 2]:
+            return self.transpose(p.atom(x))  # of each matrix in a stack
+        return p.call(rf"\operatorname{{transpose}}_{{{', '.join(map(str, axes))}}}", x)
 
     def product(self, a: str, b: str) -> str:
         return f"{a} {b}"
@@ -265,8 +273,14 @@ class _Latex:
 class _Numpy:
     """Products as `@`, transposes as `.T`, sums as `.sum(axis=...)`."""
 
-    def transpose(self, x: str) -> str:
-        return f"{x}.T"
+    def transpose(self, x: str, rank: int = 2) -> str:
+        return f"{x}.T" if rank == 2 else f"{x}.swapaxes(-1, -2)"
+
+    def summed(self, p: CodePrinter, product: StackedProduct) -> str:
+        (a, a_transposed), (b, b_transposed) = product.factors
+        lead = [*range(product.summed)]
+        axes = [(*lead, product.summed + (0 if first else 1)) for first in (a_transposed, not b_transposed)]
+        return f"np.tensordot({p.plain(a)}, {p.plain(b)}, axes=({axes[0]}, {axes[1]}))"
 
     def permute(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
         return f"{p.atom(x)}.transpose({', '.join(map(str, axes))})"
@@ -303,6 +317,10 @@ def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
             left = style.transpose(p.atom(a))
         text: str = style.product(left, right)
         return text
+    product = stacked_product(e)
+    if product is not None:
+        stacked: str = style.summed(p, product) if product.summed else _stacked_form(product, p, style)
+        return stacked
     if is_outer(e):
         a, b = e.operands if out == ins[0] + ins[1] else reversed(e.operands)
         if style is _LATEX and (len(ins[0]), len(ins[1])) == (1, 1):
@@ -353,6 +371,20 @@ def matrix_product(e: Einsum) -> tuple[tuple[sp.Expr, bool], tuple[sp.Expr, bool
         if a.replace(k, "") + b.replace(k, "") == out:
             return (e.operands[first], len(a) == 2 and a[0] == k), (e.operands[second], len(b) == 2 and b[1] == k)
     return None
+
+
+def is_matmul(e: Einsum) -> bool:
+    """Whether code writes the contraction with `@`."""
+    if matrix_product(e) is not None:
+        return True
+    product = stacked_product(e)
+    return product is not None and not product.summed
+
+
+def _stacked_form(product: StackedProduct, p: Any, style: Any) -> str:
+    left, right = (style.transpose(p.atom(x), rank_of(x)) if transposed else p.factor(x) for x, transposed in product.factors)
+    text: str = style.product(left, right)
+    return text
 
 
 # --- construction --------------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ class LogSumExp(Reduction):
 
 
 class Softmax(SameShape):
-    """exp(x)/sum(exp(x)) along an axis. Pullback: S (G - sum(G S))."""
+    """exp(x)/sum(exp(x)) along an axis; zeros where every x is -oo, which has no share in anything. Pullback: S (G - sum(G S))."""
 
     title = "the softmax"
 
@@ -275,7 +275,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> sp.Expr:
 
 
 def softmax(x: Any, axis: Any = -1) -> sp.Expr:
-    """exp(x)/sum(exp(x)) along `axis`, without overflow; the shape of `x`."""
+    """exp(x)/sum(exp(x)) along `axis`, without overflow; the shape of `x`. An x of -oo has no share; where there is nothing else, all are 0."""
     return _same(Softmax, x, axis, "softmax")
 
 
