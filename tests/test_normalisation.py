@@ -457,6 +457,7 @@ X = sbp.data("X", ("n", 3))
         (lambda: sbp.batch_norm(X, momentum=2), NetworkError, ["momentum is 2"]),
         (lambda: sbp.node("y", X, inference=sbp.sum(X)), ShapeError, ["'y'", "shape ()", "(n, 3)"]),
         (lambda: sbp.node("y", X, inference="x"), NetworkError, ["'y'", "str"]),
+        (lambda: sbp.Network(sbp.sum(sbp.node("y", X, inference=2 * sbp.node("X", X + 1)))), NetworkError, ["'X' is given twice"]),
         (lambda: sbp.state("m", ("n",)), ShapeError, ["'m'", "integers"]),
         (lambda: sbp.state("m", (2,), update=lambda m: sbp.sum(m)), ShapeError, ["'m'", "shape ()", "(2,)"]),
         (lambda: sbp.state("m", update=1), NetworkError, ["'m'", "lambda m"]),

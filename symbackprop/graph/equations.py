@@ -62,11 +62,12 @@ class System:
             )
         if output is not None and not isinstance(output, Tensor):
             output = node("output", output)
-        leaves = [t for t in collect([loss, *([output] if output is not None else [])], everything=True) if t.definition is None]
-        known = set(collect([loss, *([output] if output is not None else [])]))
+        roots = [loss] if output is None else [loss, output]
+        everything, known = collect(roots, everything=True), set(collect(roots))
+        leaves = [t for t in everything if t.definition is None]
         updates = tuple(Equation(s, s.update.xreplace({s.before: s})) for s in reversed(leaves) if s.update is not None)
         system = cls(loss, output, tuple(t for t in leaves if t not in known), updates=updates)
-        system.check_names()
+        system.check_names(everything)
         return system
 
     @cached_property
@@ -120,17 +121,18 @@ class System:
     def by_name(self) -> dict[str, Tensor]:
         return {t.name: t for t in self.tensors}
 
-    def check_names(self) -> None:
-        """Each name stands for one thing: no two tensors share one, and no dimension is called like a tensor."""
+    def check_names(self, tensors: Sequence[Tensor]) -> None:
+        """Each name of `tensors`, which are those at inference too, stands for one thing: no two share one, and no dimension is called
+        like a tensor."""
         seen: dict[str, Tensor] = {}
-        for t in self.tensors:
+        for t in tensors:
             other = seen.setdefault(t.name, t)
             if other is not t:
                 raise NetworkError(
                     f"the name {t.name!r} is given twice: once to {describe(other)}, once to {describe(t)}; give each its own name"
                 )
         shaped = {d for t in self.data for d in t.shape}
-        for d in dict.fromkeys(d for t in self.tensors for d in (*(d for size in t.shape for d in dims_in(size)), *_dims(t.mentioned))):
+        for d in dict.fromkeys(d for t in tensors for d in (*(d for size in t.shape for d in dims_in(size)), *_dims(t.mentioned))):
             if d.name in seen:
                 raise NetworkError(f"the name {d.name!r} is both a dimension and {describe(seen[d.name])}; the two clash once written as code, so rename one")
             if d not in shaped:
