@@ -31,6 +31,7 @@ from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.operators.window import window
+from symbackprop.graph.recurrence import Recurrence, scan
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
 from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
@@ -38,6 +39,7 @@ from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import mlp
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.layers.recurrent import gru, lstm, rnn
 from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
@@ -71,6 +73,7 @@ __all__ = [
     "Optimizer",
     "ParseError",
     "RMSprop",
+    "Recurrence",
     "Section",
     "ShapeError",
     "Step",
@@ -101,6 +104,7 @@ __all__ = [
     "evaluate",
     "expm1",
     "gelu",
+    "gru",
     "half_squared_error",
     "layer_norm",
     "leaky_relu",
@@ -108,6 +112,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max",
     "max_pool1d",
@@ -123,6 +128,8 @@ __all__ = [
     "relu",
     "reshape",
     "rms_norm",
+    "rnn",
+    "scan",
     "sigmoid",
     "silu",
     "softmax",
