@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from symbackprop.errors import ParseError
 from symbackprop.layers.convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, correlate, max_pool1d, max_pool2d
@@ -11,9 +13,21 @@ from symbackprop.layers.dense import dense
 from symbackprop.layers.dropout import dropout
 from symbackprop.layers.mlp import LOSSES
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.layers.recurrent import gru, lstm, rnn
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
+
+
+def states_of(layer: Callable[..., Any]) -> Function:
+    """A recurrent layer as a text calls it, which has one value there: the sequence of its states."""
+
+    @wraps(layer)
+    def states(*args: Any, **kwargs: Any) -> Any:
+        return layer(*args, **kwargs)[0]
+
+    return function(states)
+
 
 LAYERS = (
     dense, dropout, layer_norm, rms_norm, batch_norm,
@@ -23,6 +37,7 @@ VOCABULARY: Mapping[str, Function] = {
     **FUNCTIONS,
     **{name: function(loss) for name, loss in LOSSES.items()},
     **{layer.__name__: function(layer) for layer in LAYERS},
+    **{layer.__name__: states_of(layer) for layer in (rnn, lstm, gru)},
 }
 
 
