@@ -49,6 +49,7 @@ from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.operators.window import window
+from symbackprop.graph.recurrence import Recurrence, scan
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
 from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
@@ -59,6 +60,7 @@ from symbackprop.layers.dropout import dropout
 from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import mlp
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.layers.recurrent import gru, lstm, rnn
 from symbackprop.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -107,6 +109,7 @@ __all__ = [
     "Optimizer",
     "ParseError",
     "RMSprop",
+    "Recurrence",
     "Section",
     "ShapeError",
     "Step",
@@ -143,6 +146,7 @@ __all__ = [
     "expm1",
     "gelu",
     "gelu_tanh",
+    "gru",
     "half_squared_error",
     "hard_sigmoid",
     "hard_tanh",
@@ -157,6 +161,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max",
     "max_pool1d",
@@ -177,6 +182,8 @@ __all__ = [
     "relu",
     "reshape",
     "rms_norm",
+    "rnn",
+    "scan",
     "selu",
     "sigmoid",
     "silu",

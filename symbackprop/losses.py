@@ -53,7 +53,7 @@ def huber(y: Any, t: Any, delta: Any = 1) -> sp.Expr:
     _same_shape("huber", y, t)
     _positive("huber", "delta", delta)
     d = y - t
-    return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - sp.sympify(delta) / 2), True)))
+    return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - sp.sympify(delta, strict=True) / 2), True)))
 
 
 def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
@@ -61,7 +61,7 @@ def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
     _same_shape("smooth_l1", y, t)
     _positive("smooth_l1", "beta", beta)
     d = y - t
-    return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - sp.sympify(beta) / 2, True)))
+    return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - sp.sympify(beta, strict=True) / 2, True)))
 
 
 def hinge(y: Any, t: Any) -> sp.Expr:
@@ -123,7 +123,7 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
     t = _classes("cross_entropy", logits, t)
     if label_smoothing == 0 and class_weights is None:
         return mean(logsumexp(logits, axis=-1) - reduce_sum(t * logits, axis=-1))
-    smooth = (1 - label_smoothing) * t + label_smoothing / sp.sympify(shape_of(logits)[-1])
+    smooth = (1 - label_smoothing) * t + label_smoothing / sp.sympify(shape_of(logits)[-1], strict=True)
     if class_weights is None:
         return mean(logsumexp(logits, axis=-1) - reduce_sum(smooth * logits, axis=-1))
     _check_weights("cross_entropy", logits, class_weights)

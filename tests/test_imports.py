@@ -159,10 +159,3 @@ def test_a_stored_network_may_hold_every_operator():
     places = [writer.place(e) for e in expressions]
     code = f"from symbackprop.graph.serialize import read; made = read({writer.nodes}, {{}}); print(*(made[i] for i in {places}), sep='; ')"
     assert fresh(code).strip() == "; ".join(map(str, expressions))
-
-
-def test_no_public_name_is_that_of_a_module():
-    """Python puts an imported module under its own name into the package, in the place of the function."""
-    modules = {path.stem for path in (ROOT / "symbackprop").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert "network" in modules
-    assert modules.isdisjoint(sbp.__all__)

@@ -58,11 +58,31 @@ class LatexPrinter(Printer, Protocol):
         ...
 
 
+class TimePrinter(LatexPrinter, Protocol):
+    """What the LaTeX of a recurrence may ask for besides."""
+
+    def recurrence(self, scan: Any) -> str:
+        """The equations of all steps of a scan."""
+        ...
+
+    def naming(self, names: Any) -> "TimePrinter":
+        """The same printer with names for some tensors."""
+        ...
+
+    def inside(self, body: Any, operands: Sequence[sp.Basic], step: str = "t") -> "TimePrinter":
+        """A printer for the equations of one step of a recurrence: `step` is the time that they are written at."""
+        ...
+
+
 class CodePrinter(Printer, Protocol):
     """What a form in code may ask for besides."""
 
     def helper(self, name: str) -> str:
         """Note that the generated module needs this helper function; returns its name."""
+        ...
+
+    def recurrence(self, scan: Any) -> str:
+        """A call of the function that runs a scan, which is noted too."""
         ...
 
 

@@ -147,6 +147,9 @@ class Einsum(Operator):
         matrix = _matrix_form(self, p, _NUMPY)
         if matrix is not None:
             return matrix
+        found = tensordot(self)
+        if found is not None:
+            return f"np.tensordot({p.plain(found[0])}, {p.plain(found[1])}, axes={found[2]})"
         by_products = len(self.operands) > 2 or (len(self.operands) == 2 and min(map(rank_of, self.operands)) > 2)
         arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if by_products else [])]
         return f"np.einsum({', '.join(arguments)})"
@@ -276,11 +279,8 @@ class _Numpy:
     def transpose(self, x: str, rank: int = 2) -> str:
         return f"{x}.T" if rank == 2 else f"{x}.swapaxes(-1, -2)"
 
-    def summed(self, p: CodePrinter, product: StackedProduct) -> str:
-        (a, a_transposed), (b, b_transposed) = product.factors
-        lead = [*range(product.summed)]
-        axes = [(*lead, product.summed + (0 if first else 1)) for first in (a_transposed, not b_transposed)]
-        return f"np.tensordot({p.plain(a)}, {p.plain(b)}, axes=({axes[0]}, {axes[1]}))"
+    def summed(self, p: CodePrinter, product: StackedProduct) -> str | None:
+        return None
 
     def permute(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
         return f"{p.atom(x)}.transpose({', '.join(map(str, axes))})"
@@ -319,7 +319,7 @@ def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
         return text
     product = stacked_product(e)
     if product is not None:
-        stacked: str = style.summed(p, product) if product.summed else _stacked_form(product, p, style)
+        stacked: str | None = style.summed(p, product) if product.summed else _stacked_form(product, p, style)
         return stacked
     if is_outer(e):
         a, b = e.operands if out == ins[0] + ins[1] else reversed(e.operands)
@@ -385,6 +385,20 @@ def _stacked_form(product: StackedProduct, p: Any, style: Any) -> str:
     left, right = (style.transpose(p.atom(x), rank_of(x)) if transposed else p.factor(x) for x, transposed in product.factors)
     text: str = style.product(left, right)
     return text
+
+
+def tensordot(e: Einsum) -> tuple[sp.Expr, sp.Expr, tuple[tuple[int, ...], tuple[int, ...]]] | None:
+    """Two operands, and the axes of them that are contracted with each other, where all others stand in the result, those of the first before
+    those of the second: a product of matrices whose rows and columns are several axes long. None for anything else."""
+    ins, out = e.spec
+    if len(ins) != 2:
+        return None
+    for first in (0, 1):
+        a, b = ins[first], ins[1 - first]
+        shared = [c for c in a if c in b]
+        if len(shared) > 1 and out == "".join(c for s in (a, b) for c in s if c not in shared):
+            return e.operands[first], e.operands[1 - first], (tuple(a.index(c) for c in shared), tuple(b.index(c) for c in shared))
+    return None
 
 
 # --- construction --------------------------------------------------------------------------------------------------------
