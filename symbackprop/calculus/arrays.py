@@ -13,7 +13,9 @@ import sympy as sp
 
 from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.index import IndexForm, distinct
+from symbackprop.calculus.recurrence import stepped
 from symbackprop.graph.operators.reduction import BigMax, IsFirstMax, OverIndex
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.solve import InverseEntry
 from symbackprop.graph.shapes import numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
@@ -53,7 +55,11 @@ class Arrays:
         self.sizes: dict[sp.Basic, sp.Expr] = {size: sp.Integer(n) for size, n in sizes.items()}
 
     def tensor(self, expr: sp.Expr) -> Array:
-        """The value of a tensor expression."""
+        """The value of a tensor expression; of a recurrence, its results in one row."""
+        if isinstance(expr, Scan):
+            (steps,) = numeric((expr.length,), self.sizes)
+            values = stepped(expr, [self.tensor(x) for x in expr.operands], steps, lambda e, known: Arrays(known, self.sizes).tensor(e))
+            return np.concatenate([np.ravel(value) for value in values])
         symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(rank_of(expr)))
         entry = IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols)
         return self.entries(entry, dict(zip(symbols, numeric(shape_of(expr), self.sizes), strict=True)))

@@ -64,7 +64,7 @@ def lift(system: System) -> System:
 class Lifter:
     """Writes expressions over a batch, given the tensors that have a leading dimension `n` there."""
 
-    def __init__(self, lifted: dict[Tensor, Any], n: Dim) -> None:
+    def __init__(self, lifted: dict[Tensor, Any], n: Dimension) -> None:
         self.lifted = lifted  # grows as the equations are lifted one after the other
         self.n = n
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
+from symbackprop.calculus.recurrence import through_time
 from symbackprop.calculus.simplify import add, cancelled, product, reduce_to, spread_to, tidy
 from symbackprop.graph.equations import System, collect, depends_on, once, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.scan import Bundle
 from symbackprop.graph.shapes import Shaped, postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -69,14 +71,20 @@ def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] =
             total = add(parts) if len(parts) > 1 else parts[0]  # `pull` has added up what one equation contributes
             total = cancelled(total.xreplace(known))
             total = spread_to(total, y.shape)
-            if y in places or tensors_in(total):
+            if isinstance(total, Bundle):
+                of[y] = total  # named below, as the recurrence backwards
+            elif y in places or tensors_in(total):
                 of[y] = Tensor(name(f"d{loss.name}_d{y.name}"), y.shape, "adjoint", total, adjoint_of=(loss, y))
                 equations.append(Equation(of[y], total))
             else:
                 of[y] = total  # a constant needs no name
         if y.definition is None:
             continue
-        for x, term in pull(y, of[y], active).items():
+        handed = pull(y, of[y], active)
+        if isinstance(of[y], Bundle):
+            of[y], new, handed = through_time(y, handed, known, loss, name)
+            equations += new
+        for x, term in handed.items():
             contributions[x].append(term)
             edges[y, x] = term
     for x in wrt:

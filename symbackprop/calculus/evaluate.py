@@ -12,9 +12,11 @@ from sympy.core.function import AppliedUndef
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.index import IndexForm
 from symbackprop.calculus.partial import Factor, Partial
+from symbackprop.calculus.recurrence import stepped
 from symbackprop.errors import DataError, UnsupportedError
 from symbackprop.graph.equations import collect, tensors_in
 from symbackprop.graph.inference import at_inference
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import Dim, numeric, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor, as_expression
 
@@ -83,6 +85,11 @@ class Numbers:
         self.sizes: dict[sp.Basic, sp.Expr] = {size: sp.Integer(found) for size, found in sizes.items()}
 
     def value(self, expr: sp.Expr) -> Any:
+        if isinstance(expr, Scan):
+            (steps,) = numeric((expr.length,), self.sizes)
+            operands = [np.asarray(self.value(x), dtype=object) for x in expr.operands]
+            values = stepped(expr, operands, steps, lambda e, known: np.asarray(Numbers(known, self.sizes).value(e), dtype=object))
+            return np.concatenate([np.ravel(value) for value in values])  # its results in one row
         if expr.has(sp.Indexed):  # in index form already
             return self.function(expr, ())()
         shape = numeric(shape_of(expr), self.sizes)

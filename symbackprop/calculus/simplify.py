@@ -6,7 +6,8 @@ import sympy as sp
 
 from symbackprop.graph.functions import sigmoid
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, broadcast_in, contract
-from symbackprop.graph.operators.layout import Reshape, expand_axes, reshape
+from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, expand_axes, reshape
+from symbackprop.graph.operators.scan import Bundle
 from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
 
@@ -80,10 +81,34 @@ def add(terms: Sequence[sp.Expr]) -> sp.Expr:
     """The sum of contributions of one shape. Repetitions are left to broadcasting where another term has the full shape, and a
     scalar factor that all terms share stands before the sum."""
     terms = [t for t in terms if t != 0]
+    if terms and isinstance(terms[0], Bundle):  # part by part
+        return Bundle(terms[0].args[0], *(add(parts) for parts in zip(*(t.args[1:] for t in terms), strict=True)))
+    terms = _side_by_side(terms)
     wide = [t for t in terms if not isinstance(t, Broadcast)]
     if wide and len(wide) < len(terms) and any(rank_of(t) for t in wide):
         terms = wide + [_aligned(t) for t in terms if isinstance(t, Broadcast)]
     return _factored(_collapsed(sp.Add(*terms)))
+
+
+def _side_by_side(terms: list[sp.Expr]) -> list[sp.Expr]:
+    """Paddings that fill one axis between them, without a gap, are a concatenation: what the slices of one tensor hand back."""
+    padded = [t for t in terms if isinstance(t, Pad)]
+    if len(padded) < 2 or any(t.args[1] != padded[0].args[1] for t in padded):
+        return terms
+    cuts = [t.args[0] for t in padded]
+    axes = [axis for axis in range(len(cuts[0])) if any(cut[axis] != cuts[0][axis] for cut in cuts)]
+    whole = all(step == 1 for cut in cuts for _, _, step in cut)
+    if len(axes) != 1 or not whole or not all(start.is_Integer and stop.is_Integer for start, stop, _ in (cut[axes[0]] for cut in cuts)):
+        return terms
+    (axis,) = axes
+    if not all(cut[k][0] == 0 and cut[k][1] == size for cut in cuts for k, size in enumerate(padded[0].args[1]) if k != axis):
+        return terms
+    padded.sort(key=lambda t: int(t.args[0][axis][0]))
+    ends = [0, *(t.args[0][axis][1] for t in padded)]
+    if ends[-1] != padded[0].args[1][axis] or any(t.args[0][axis][0] != end for t, end in zip(padded, ends, strict=False)):
+        return terms
+    joined = Concatenate(sp.Integer(axis - len(cuts[0])), *(t.operands[0] for t in padded))
+    return [*(t for t in terms if not isinstance(t, Pad)), joined]
 
 
 def _collapsed(total: sp.Expr) -> sp.Expr:

@@ -15,7 +15,7 @@ from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import shape_code
-from symbackprop.graph.operators.contraction import Einsum, matrix_product
+from symbackprop.graph.operators.contraction import Einsum, contracted_axes, matrix_product
 from symbackprop.graph.operators.layout import Pad, Reshape, cuts_code
 from symbackprop.graph.operators.positions import Positions
 from symbackprop.graph.operators.reduction import AxisMax
@@ -290,6 +290,9 @@ class Calls:
                 call = f"np.multiply.outer({arguments}"
             elif (stacks := stacked(expr)) is not None and self.labels.isdisjoint(expr.operands):
                 self.emit_stacked(stacks, [names[x] for x in expr.operands], out)
+                return
+            elif (pairs := contracted_axes(expr)) is not None:
+                self.lines.append(f"{out}[...] = np.tensordot({arguments}, axes={pairs})")
                 return
             else:
                 call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'

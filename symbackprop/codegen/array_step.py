@@ -1,12 +1,12 @@
 """Target "numpy", training step: NumPy with preallocated buffers, one call a line, updates in place."""
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 
 import sympy as sp
 
 from symbackprop.codegen.array_calls import Calls
-from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.lower import lowered
 from symbackprop.codegen.memory import Block
 from symbackprop.codegen.program import Program
@@ -14,7 +14,8 @@ from symbackprop.codegen.schedule import scheduled
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.layout import Reshape
-from symbackprop.graph.shapes import Shape, shape_of, size_of
+from symbackprop.graph.operators.scan import Part, Scan
+from symbackprop.graph.shapes import Shape, rank_of, shape_of, size_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 BLOCK = 2**16  # entries; so many of a few arrays stay in a processor's cache
@@ -66,6 +67,10 @@ class _Equations(Calls):
                 self.printer.plain_numbers.add(symbol)
             # A stored scalar is an array of rank 0, which an update changes, and a reshaped one looks into a buffer: [()] reads the value.
             self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
+        elif isinstance(expr, (Scan, Part)):  # arrays of their own, made anew by each step
+            with ExitStack() as stack:
+                names = {x: Tensor(stack.enter_context(self.argument(x)), shape_of(x), "node") for x in expr.operands if self.computed(x)}
+                self.lines.append(f"{symbol.name} = {self.text(expr.func(*(names.get(x, x) for x in expr.args)))}")
         elif isinstance(expr, Tensor) and not self.stored(expr):
             self.place[symbol] = self.text(expr)
             if expr in self.owner:
@@ -77,6 +82,10 @@ class _Equations(Calls):
             self.owner[symbol] = symbol
             self.block[symbol] = block
             self.emit(expr, self.memory.view(block, symbol.shape, symbol.name), symbol.shape)
+
+    def computed(self, expr: sp.Expr) -> bool:
+        """Whether an operand is an array that must be made before the call that reads it."""
+        return rank_of(expr) > 0 and not isinstance(expr, Tensor)
 
     def stored(self, expr: sp.Expr) -> bool:
         """Whether the expression is nothing but a place that an update writes over, so that a second name for it will not do."""
@@ -132,7 +141,7 @@ class _Step(_Equations):
 
     return {update}'''
         header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
-        return "\n\n\n".join([header, *helper_source(self.printer.helpers), build]) + "\n"
+        return "\n\n\n".join([header, *self.printer.sources(), build]) + "\n"
 
     # --- blocks of rows -----------------------------------------------------------------------------------------------
 

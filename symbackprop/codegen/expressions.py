@@ -12,11 +12,13 @@ import sympy as sp
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
-from symbackprop.codegen.helpers import HELPERS
+from symbackprop.codegen.helpers import HELPERS, helper_source
+from symbackprop.codegen.recurrence import loop_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, is_matmul
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.rule import STEP
 from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
@@ -72,6 +74,7 @@ class PythonPrinter:
         self.scalar = scalar
         self.names = names or {}
         self.helpers: set[str] = set()
+        self.loops: dict[Any, tuple[str, str, list[sp.Expr]]] = {}  # body and direction of a recurrence → its function's name, source and further arguments
         self.lead: Tensor | None = None  # the target of the update rule that is being written
         self.plain_numbers: set[sp.Symbol] = {STEP}  # tensors that the code holds as Python numbers
 
@@ -90,6 +93,23 @@ class PythonPrinter:
         for other in HELPERS[name].needs:
             self.helper(other)
         return name
+
+    def recurrence(self, scan: Scan) -> str:
+        """A call of the function that runs a scan; the function is written once for all scans of the same equations."""
+        key = scan.body, scan.reverse, scan.length if not scan.sequences else None
+        if key not in self.loops:
+            name, number = f"_{scan.body.name}_loop", 1 + sum(body.name == scan.body.name for body, *_ in self.loops)
+            name = name if number == 1 else f"{name}_{number}"
+            inner = PythonPrinter()
+            source, more = loop_source(scan, name, inner.plain, FormulaPrinter().plain)
+            self.helpers |= inner.helpers
+            self.loops[key] = name, source, more
+        name, _, more = self.loops[key]
+        return f"{name}({', '.join(map(self.plain, (*scan.operands, *more)))})"
+
+    def sources(self) -> list[str]:
+        """The functions that what was written calls: helpers, and recurrences."""
+        return [*(source for _, source, _ in self.loops.values()), *helper_source(self.helpers, self.scalar)]
 
     def _bind(self, expr: sp.Basic, precedence: int) -> str:
         text, own = self.spell(expr)
@@ -259,6 +279,19 @@ class PythonPrinter:
 
     def _operator(self, expr: Operator) -> Spelling:
         return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and is_matmul(expr) else _ATOM
+
+
+class FormulaPrinter(PythonPrinter):
+    """Formulas for people: function names without a module."""
+
+    def helper(self, name: str) -> str:
+        return name.removeprefix("_")
+
+    def _is_plain_number(self, expr: sp.Basic) -> bool:
+        return False
+
+    def plain(self, expr: sp.Basic) -> str:
+        return super().plain(expr).replace("np.", "").replace(", dtype=DTYPE", "").replace(".astype(DTYPE)", "")
 
 
 def _numbers_gathered(expr: sp.Mul) -> sp.Expr:

@@ -9,17 +9,19 @@ from symbackprop.calculus.batch import is_single_sample, lift
 from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
-from symbackprop.codegen.expressions import PythonPrinter
-from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.expressions import FormulaPrinter, PythonPrinter
 from symbackprop.codegen.layout import fold
+from symbackprop.codegen.recurrence import pruned
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.inference import inference
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
+from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.layout import Reshape, Slice
+from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.rule import WEIGHT, Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor
@@ -52,6 +54,18 @@ class Module:
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
         self.taken |= {self.sizes, self.single_name}
+        self.short = self.without_what_is_not_read()
+
+    def without_what_is_not_read(self) -> dict[Tensor, Equation]:
+        """Symbol → its equation, in which recurrences keep only what some function of the module reads: each is written once."""
+        system = self.system
+        wanted = [system.loss, *(g for w in system.weights if isinstance(g := self.adjoints.of[w], Tensor))]
+        wanted += [system.output] if system.output is not None else []
+        forward = [Equation(t, t.definition) for t in collect([*wanted, *self.adjoints.forward()]) if t.definition is not None]
+        own = {e.symbol for e in self.adjoints.equations}
+        equations = [*(e for e in forward if e.symbol not in own), *self.adjoints.equations]
+        by_name = {e.symbol.name: e for e in pruned(equations, wanted)}
+        return {e.symbol: by_name[e.symbol.name] for e in equations if e.symbol.name in by_name}
 
     def batched(self, system: System) -> System:
         return stabilise(lift(system) if self.single else system)
@@ -65,8 +79,7 @@ class Module:
         functions += [self.draw(), self.check_gradients()] if self.drawn else [self.check_gradients()]
         if self.system.data:
             functions.append(self.arrays())
-        helpers = helper_source(self.printer.helpers)
-        parts = [self.header(), *functions, *helpers, _MAIN]
+        parts = [self.header(), *functions, *self.printer.sources(), _MAIN]
         return fold("\n\n\n".join(part.strip("\n") for part in parts) + "\n")
 
     def header(self) -> str:
@@ -159,7 +172,7 @@ class Module:
         found = set(required)
         used = [d for d in self.system.data if d in found]
         optional = [d.name for d in self.system.data if d not in found]
-        body = [self.line(e) for e in share(equations, Namer(self.taken))]
+        body = [self.line(e) for e in share([self.short[e.symbol] for e in equations if e.symbol in self.short], Namer(self.taken))]
         mentioned = set().union(*(line.mentioned for line in body))
         dims = [d for d in self.system.dims if d in mentioned]
         lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.kept if w in found)]
@@ -329,14 +342,18 @@ class ModulePrinter(PythonPrinter):
         return super()._symbol(expr)
 
 
-class _Formula(PythonPrinter):
-    """Formulas for people: function names without a module, derivatives as quotients."""
+class _Formula(FormulaPrinter):
+    """The same, with derivatives as quotients."""
 
-    def helper(self, name: str) -> str:
-        return name.removeprefix("_")
+    def recurrence(self, scan: Scan) -> str:
+        """The function whose docstring has the equations of one step, and what it is applied to."""
+        return f"{scan.body.name}_loop({', '.join(map(self.plain, scan.operands))})"
 
-    def _is_plain_number(self, expr: sp.Basic) -> bool:
-        return False
+    def _operator(self, expr: Operator) -> tuple[str, int]:
+        if isinstance(expr, Part):  # by its name: its number depends on what else is read
+            tensor, final = expr.result
+            return f"{self.plain(expr.operands[0])}[{f'last {expr.scan.body.after(tensor)}' if final else tensor}]", 100
+        return super()._operator(expr)
 
     def _symbol(self, expr: sp.Symbol) -> tuple[str, int]:
         return (_derivative(expr), 21) if isinstance(expr, Tensor) and expr.adjoint_of else (expr.name, 100)
@@ -345,7 +362,7 @@ class _Formula(PythonPrinter):
 def formula(expr: Any, lead: Tensor | None = None) -> str:
     printer = _Formula()
     printer.lead = lead
-    return printer.plain(expr).replace("np.", "").replace(", dtype=DTYPE", "").replace(".astype(DTYPE)", "")
+    return printer.plain(expr)
 
 
 _COMPUTE = {False: "loss_and_gradients", True: "loss_gradients_and_states"}

@@ -12,6 +12,7 @@ from symbackprop.calculus.differentiate import adjoints as adjoints_of
 from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
+from symbackprop.codegen.recurrence import pruned
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -62,7 +63,8 @@ def training_program(system: System, rule: Rule) -> Program:
                 places[new] = places.get(old, old)
             equations.append(Equation(new, value))
             table[target] = new
-    return Program(system, share(_sums_named(equations, name), name), places, states, gradients, step, [t for t in forward if t.role == "data"], name)
+    equations = share(_sums_named(pruned(equations, {*gradients, *places, system.loss}), name), name)
+    return Program(system, equations, places, states, gradients, step, [t for t in forward if t.role == "data"], name)
 
 
 def _sums_named(equations: list[Equation], name: Namer) -> list[Equation]:

@@ -13,6 +13,7 @@ from symbackprop.derivation import rules
 from symbackprop.derivation.context import Context
 from symbackprop.derivation.notation import Index
 from symbackprop.derivation.steps import Step
+from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import derivative, inlined, path_key
 from symbackprop.latex.printer import TensorLatex
@@ -48,6 +49,8 @@ class Lines:
 
 def tensor_block(context: Context, x: Tensor, title: str) -> list[Step]:
     """The adjoint of a tensor: by indices, whole, or first by indices and then whole."""
+    if context.is_recurrent(x):
+        return time_block(context, x, title)
     if context.form == "matrix":
         return _matrix_block(context, x, title)
     block = entry_block(context, x, context.notation.index(x), title)
@@ -126,6 +129,29 @@ def _combined(context: Context, x: Tensor, together: Combined) -> tuple[str, lis
     return rule, [*(("error", y) for y in (*together.through, together.last)), *together.through, together.last]
 
 
+def time_block(context: Context, x: Tensor, title: str) -> list[Step]:
+    """A recurrence, or what it is made from: the adjoints of all steps backwards, or a sum over them."""
+    notation, adjoint = context.notation, context.notation.adjoint(x)
+    head = derivative(context.system.loss, x) if isinstance(x.definition, Scan) else notation.matrix_left(x)
+    expr = context.expression(x)
+    lines = Lines(context, x, None, title, head)
+    if not isinstance(x.definition, Scan):
+        lines.add(notation.matrices.plain(expr), expr, chain_rule(context, x, context.users(x)), [("error", y) for y in context.users(x)])
+        return lines.finish()
+    assert isinstance(adjoint, Tensor)
+    stacks = [(t, e) for t, e in context.forms.adjoints.equations if isinstance(e, Part) and (e.operands[0] is adjoint or e.result.final)]
+    rule = "backpropagation through time: each equation of a step hands its error back, and the states hand theirs to the step behind; a bar is an error"
+    check = context.checks.value(adjoint) if context.checks else None
+    step = context.step(title, head, notation.matrices.plain(expr), (adjoint, expr), rule, context.users(x), verification=check)
+    context.remember(("error", x), step.number)
+    block = [step]
+    for t, e in stacks:
+        check = context.checks.value(t) if context.checks else None
+        name, value = notation.matrices.plain(t), notation.matrices.plain(e)
+        block.append(context.step(title, name, value, (t, e), "one result of the recurrence", [("error", x)], verification=check, defines=True))
+    return block
+
+
 def _inserted(context: Context, expr: sp.Expr) -> tuple[str, list[Hashable]]:
     """The rule by which errors without a letter are replaced by their expressions."""
     others = context.unnamed(expr)
@@ -149,4 +175,4 @@ def chain_rule(context: Context, x: Tensor, users: Sequence[Tensor]) -> str:
     return f"chain rule: ${printer.plain(x)}$ acts on ${printer.plain(loss)}$ {ways}" + (f"; {added}" if added else "")
 
 
-__all__ = ["Lines", "applied", "chain_rule", "entry_block", "tensor_block"]
+__all__ = ["Lines", "applied", "chain_rule", "entry_block", "tensor_block", "time_block"]

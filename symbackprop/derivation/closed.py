@@ -8,6 +8,7 @@ import sympy as sp
 from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.notation import Index, Notation
 from symbackprop.errors import UnsupportedError
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.boxes import width
 from symbackprop.latex.equations import places
@@ -31,6 +32,8 @@ class Written(NamedTuple):
 def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Written | str:
     """The closed form of one entry, or a sentence that says why there is none."""
     name = TensorLatex().plain(w)
+    if any(isinstance(expr, Scan) for _, expr in forms.system.equations):
+        return f"The closed form of the gradient of ${name}$ is left out: recurrences are computed step by step."
     nested = forms.nesting(w)
     if nested > NESTED and not notation.scalar:
         return f"The closed form of the gradient of ${name}$ nests {nested} equations and is left out; the equations above determine it."

@@ -11,6 +11,7 @@ from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.notation import Notation
 from symbackprop.derivation.steps import Step
 from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 
 
@@ -44,6 +45,10 @@ class Context:
     def users(self, x: Tensor) -> list[Tensor]:
         """The nodes whose equations read x, on the way to the loss; the last first."""
         return sorted(self.forms.users.get(x, []), key=lambda y: y.serial, reverse=True)
+
+    def is_recurrent(self, x: Tensor) -> bool:
+        """Whether x is a recurrence, or is read by one: then no entry of its error has a formula of its own."""
+        return any(isinstance(t.definition, Scan) for t in (x, *self.users(x)))
 
     def expression(self, x: Tensor) -> sp.Expr:
         """The right side of the adjoint of x."""

@@ -46,6 +46,9 @@ def gradient_section(context: Context, w: Tensor) -> Section:
     if adjoint == 0:
         section.text.append(f"The loss does not depend on ${name}$.")
         section.blocks.append([context.step(section.title, derivative(context.system.loss, w), "0", (adjoint, sp.S.Zero), "no path")])
+    elif context.is_recurrent(w):
+        section.blocks.append(tensor_block(context, w, section.title))
+        section.notes.append(f"There is no closed form of the gradient of ${name}$: it runs through a recurrence of any number of steps.")
     elif context.notation.scalar and context.form != "matrix":
         _scalar(context, w, section)
     elif context.form == "entry" and w.shape:

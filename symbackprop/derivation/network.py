@@ -14,6 +14,7 @@ from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.printer import TensorLatex
@@ -119,6 +120,8 @@ def partials_section(context: Context) -> Section:
     through = {*context.nodes, context.system.loss}
     for y, x in context.forms.adjoints.edges:
         # What the loss alone reads has its derivative among the errors.
+        if isinstance(y.definition, Scan) or isinstance(x.definition, Scan):
+            continue  # its equations are differentiated step by step, among the errors
         if x in wanted and y in through and not (y is context.system.loss and context.users(x) == [y]):
             section.blocks.append([_partial(context, y, x)])
     return section

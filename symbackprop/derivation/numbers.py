@@ -4,6 +4,7 @@ Left of each equals sign stands a slope found without any derivation (training.s
 by its index form; the two have nothing in common but the network.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,10 @@ from symbackprop.calculus.arrays import Arrays
 from symbackprop.calculus.deep import deep
 from symbackprop.calculus.differentiate import Adjoints
 from symbackprop.codegen.expressions import PythonPrinter
-from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.load import load_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, collect, tensors_in
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import Dim, Shape, numeric
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.training.evaluator import Evaluator, random_values
@@ -201,16 +202,25 @@ def _functions(equations: Sequence[Equation]) -> dict[Tensor, Callable[[Mapping[
     dims = {d: f"n[{d.name!r}]" for e in equations for d in e.expr.free_symbols if isinstance(d, Dim)}
     printer = PythonPrinter(names={**names, **dims})
     lines = [f"def f{i}(v, n):\n    return {printer.plain(expr)}" for i, (_, expr) in enumerate(equations)]
-    parts = ['"""The equations of a network, one function each."""\n\nimport numpy as np\n\nDTYPE = np.float64', *lines, *helper_source(printer.helpers)]
+    parts = ['"""The equations of a network, one function each."""\n\nimport numpy as np\n\nDTYPE = np.float64', *lines, *printer.sources()]
     module = load_source("\n\n\n".join(part.strip("\n") for part in parts) + "\n", "equations")
     places = {t: i for i, t in enumerate(names)}
+
+    def held(t: Tensor, value: Array, sizes: Mapping[Any, int]) -> Any:
+        """What the code reads: of a recurrence, whose value is one row here, its results."""
+        if not isinstance(t.definition, Scan):
+            return value
+        shapes = [numeric(t.definition.shape_of_result(k), sizes) for k in range(len(t.definition.body.results))]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+        return tuple(value[end - math.prod(shape) : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True))
 
     def function(i: int, expr: sp.Expr) -> Callable[[Mapping[Tensor, Array], Mapping[Any, int]], Any]:
         needed = [(places[t], t) for t in tensors_in(expr)]
         run = getattr(module, f"f{i}")
 
         def call(values: Mapping[Tensor, Array], sizes: Mapping[Any, int]) -> Any:
-            return run({k: values[t] for k, t in needed}, {str(d): n for d, n in sizes.items()})
+            found = run({k: held(t, values[t], sizes) for k, t in needed}, {str(d): n for d, n in sizes.items()})
+            return np.concatenate([np.ravel(part) for part in found]) if isinstance(expr, Scan) else found
 
         return call
 

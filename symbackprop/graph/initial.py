@@ -14,6 +14,7 @@ from symbackprop.graph.functions import relu
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.gather import Take
 from symbackprop.graph.operators.layout import Reshape
+from symbackprop.graph.operators.scan import Scan, opened
 from symbackprop.graph.operators.window import Window
 from symbackprop.graph.shapes import postorder
 from symbackprop.graph.tensor import Tensor
@@ -48,14 +49,14 @@ def default_initializers(system: System) -> dict[Tensor, str]:
     """Weight → initializer: zeros for a bias (a weight that is only added), ones for an elementwise gain, He before a relu, else Glorot."""
     uses: dict[Tensor, set[str]] = {w: set() for w in system.weights}
     before_relu: set[Tensor] = set()
-    for symbol, expr in reversed(system.equations):  # a relu's argument stands before the relu
+    for symbol, expr in reversed(list(opened(system.equations))):  # a relu's argument stands before the relu
         weight_of = _reshaped_weights(expr, system)
         if expr in weight_of:
             uses[weight_of[expr]].add("multiplied")
         for part in postorder(expr):
             if isinstance(part, (relu, sp.Max)):
                 before_relu.update(s for s in part.free_symbols if isinstance(s, Tensor))
-            for w in {weight_of[a] for a in part.args if a in weight_of and part not in weight_of}:
+            for w in {weight_of[a] for a in part.args if a in weight_of and part not in weight_of and not isinstance(part, Scan)}:
                 contracted = isinstance(part, (Einsum, Take))  # a lookup is a product with one-hot rows
                 kind = "added" if isinstance(part, sp.Add) else "contracted" if contracted else "multiplied"
                 uses[w].add("rectified" if kind == "contracted" and symbol in before_relu else kind)

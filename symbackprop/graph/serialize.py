@@ -24,8 +24,9 @@ from symbackprop.graph.initial import INITIALIZERS
 from symbackprop.graph.names import check_name
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.scan import Body, Result
 from symbackprop.graph.shapes import Dim, as_shape, postorder, shape_of, show
-from symbackprop.graph.tensor import Tensor, data, weight
+from symbackprop.graph.tensor import Equation, Tensor, data, weight
 
 Nodes = list[list[Any]]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -85,8 +86,15 @@ class Writer:
         for part in postorder(expr, descend=lambda e: e not in self._places and not _is_leaf(e)):
             if part not in self._places:
                 self._places[part] = len(self.nodes)
-                self.nodes.append(_leaf(part) or [_head(part), *(self._places[a] for a in part.args)])
+                self.nodes.append(self._body(part) or _leaf(part) or [_head(part), *(self._places[a] for a in part.args)])
         return self._places[expr]
+
+    def _body(self, body: sp.Basic) -> list[Any] | None:
+        """The equations of one step of a recurrence, whose tensors are stored already; None for all else."""
+        if not isinstance(body, Body):
+            return None
+        groups = [[self._places[t] for t in group] for group in (body.states, body.items, body.captured, [e.symbol for e in body.equations], body.news)]
+        return ["Body", body.name, *groups, [[self._places[r.tensor], r.final] for r in body.results]]
 
     def _tensor(self, t: Tensor) -> None:
         pair = t.adjoint_of
@@ -126,15 +134,20 @@ def _all_tensors(expr: sp.Basic) -> list[Tensor]:
     """Every tensor that an expression depends on, by way of definitions and adjoints: data and weights in the order of their
     declaration, then what is made of them."""
     found: set[Tensor] = set()
-    stack = list(tensors_in(expr))
+    stack = [*tensors_in(expr), *_in_bodies(expr)]
     while stack:
         t = stack.pop()
         if t not in found:
             found.add(t)
             stack.extend(t.adjoint_of or ())
             stack.extend(t.sources)
+            stack.extend(_in_bodies(t.definition) if t.definition is not None else ())
             stack.extend([t.before] if t.update is not None else [])
     return sorted(found, key=lambda t: t.order)
+
+
+def _in_bodies(expr: sp.Basic) -> list[Tensor]:
+    return [t for body in expr.atoms(Body) for t in body.tensors]
 
 
 def _is_leaf(expr: sp.Basic) -> bool:
@@ -232,6 +245,22 @@ def _read_tensor(
     return Tensor(name, sizes, role, made[0], None, None if pair is None else (_at(done, pair[0]), _at(done, pair[1])), made[1])
 
 
+def _read_body(name: str, *groups: Any, done: list[sp.Basic], arrays: Arrays) -> sp.Basic:
+    check_name(name, "recurrence")
+    states, items, captured, symbols, news = ([_at(done, place) for place in group] for group in groups[:-1])
+    known = {*states, *items, *captured}
+    for symbol in symbols:
+        if not tensors_in(symbol.definition) <= known:
+            raise ValueError(f"the equation of {symbol} mentions what the step does not know")
+        known.add(symbol)
+    results = [Result(_at(done, place), bool(final)) for place, final in groups[-1]]
+    if len({t.name for t in known}) < len([*states, *items, *captured, *symbols]) or not known.issuperset([*news, *(r.tensor for r in results)]):
+        raise ValueError(f"the names in the step of {name!r} are not those of different tensors")
+    if [t.shape for t in states] != [t.shape for t in news]:
+        raise ValueError(f"a state of {name!r} changes its shape")
+    return Body(name, states, items, captured, [Equation(s, s.definition) for s in symbols], news, results)
+
+
 def _read_init(init: Any, done: list[sp.Basic], arrays: Arrays) -> Any:
     if isinstance(init, str) and init not in INITIALIZERS:
         raise ValueError(f"the initializer {init!r} is unknown")
@@ -249,6 +278,7 @@ _READERS: dict[str, Callable[..., sp.Basic]] = {
     "Dim": lambda name, **_: Dim(name),
     "Str": lambda text, **_: Str(str(text)),
     "Tensor": _read_tensor,
+    "Body": _read_body,
 }
 
 

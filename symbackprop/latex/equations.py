@@ -9,6 +9,7 @@ from symbackprop.calculus.index import IndexForm, at, free_indices
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.graph.equations import System, tensors_in
+from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.latex.names import Name, name_of
 from symbackprop.latex.printer import TensorLatex
@@ -104,8 +105,9 @@ def error_names(forms: Forms) -> dict[Tensor, Name]:
                 uses[t] = uses.get(t, 0) + 1
     chosen: dict[Tensor, tuple[str, Tensor]] = {}
     for symbol, _ in forms.adjoints.equations:
-        assert symbol.adjoint_of is not None
-        z = symbol.adjoint_of[1]
+        z = symbol.adjoint_of[1] if symbol.adjoint_of else symbol
+        if isinstance(z.definition, (Part, Scan)):
+            continue
         if z not in weights and z.definition is not None and (tensors_in(z.definition) & weights or uses.get(symbol, 0) > 1):
             chosen[symbol] = (r"\Delta" if len(z.shape) > 1 else r"\delta", z)
     short = [(greek, name_of(z).below) for greek, z in chosen.values()]
@@ -131,6 +133,9 @@ def index_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
     small = {t: name._replace(head=r"\delta") for t, name in names.items()}
     lines = []
     for x, adjoint, expr in _needed(forms, weights, names):
+        if isinstance(expr, (Part, Scan)):  # time is its only index
+            lines.append((TensorLatex(small).plain(adjoint), TensorLatex(small).plain(expr)))
+            continue
         index = free_indices(x.shape, (t.name for t in forms.system.tensors))
         printer = TensorLatex(small, indices=index)
         right = printer.plain(IndexForm(taken=index).entry(expr, index))
@@ -143,16 +148,30 @@ def _needed(forms: Forms, weights: Sequence[Tensor], names: Mapping[Tensor, Name
     """(x, its adjoint, the adjoint's expression in named adjoints): the errors that the gradients of `weights` need, from the loss
     backwards, then the gradients, the last layer's first. A gradient that is a constant has no equation of its own."""
     of = forms.adjoints.of
+    steps = {symbol for symbol, expr in forms.adjoints.equations if isinstance(expr, (Part, Scan))}  # of recurrences
+    names = {**names, **dict.fromkeys(steps, Name(""))}
     errors: set[Tensor] = set()
     stack = [inlined(of[w].definition, names) if isinstance(of[w], Tensor) else of[w] for w in weights]
     while stack:
         new = (tensors_in(stack.pop()) & names.keys()) - errors
         errors |= new
-        stack.extend(inlined(t.definition, names) for t in new)
-    found = [(symbol.adjoint_of[1], symbol, inlined(expr, names)) for symbol, expr in forms.adjoints.equations if symbol in errors and symbol.adjoint_of]
+        stack.extend(inlined(x, names) for t in new for x in _written(t))
+    found = [
+        (symbol.adjoint_of[1] if symbol.adjoint_of else symbol, symbol, inlined(expr, names))
+        for symbol, expr in forms.adjoints.equations
+        if symbol in errors
+    ]
     for w in _by_layer(forms.system, weights):
         found.append((w, of[w], inlined(of[w].definition if isinstance(of[w], Tensor) else of[w], names)))
     return found
+
+
+def _written(t: Tensor) -> list[sp.Expr]:
+    """What the right side of an equation mentions by name. A recurrence calls the values of another one by the names of a step."""
+    if not isinstance(t.definition, Scan):
+        return [t.definition] if t.definition is not None else []
+    stacks = [x for x in t.definition.sequences if isinstance(x, Tensor) and isinstance(x.definition, Part)]
+    return [x for x in t.definition.operands if x not in stacks]
 
 
 def _by_layer(system: System, weights: Sequence[Tensor]) -> list[Tensor]:

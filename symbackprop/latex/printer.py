@@ -15,12 +15,15 @@ from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.calculus.partial import Factor
 from symbackprop.graph.functions import maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.reduction import BigMax
+from symbackprop.graph.operators.scan import Body, Scan
 from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
 from symbackprop.latex.places import by_entry, is_of_places
+from symbackprop.latex.recurrence import names_inside, over_time, scan_latex
 
 SUM = 0  # a + b, cases
 SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
@@ -81,6 +84,18 @@ class TensorLatex(LatexPrinter):
 
     def call(self, name: str, *arguments: sp.Basic) -> str:
         return name + brackets(", ".join(map(self.plain, arguments)))
+
+    def inside(self, body: Body, operands: Sequence[sp.Basic], step: str = "t") -> "TensorLatex":
+        """A printer for the equations of one step of a recurrence, at time `step`."""
+        return self.naming(names_inside(body, operands, step, self))
+
+    def naming(self, names: Mapping[Tensor, Name]) -> "TensorLatex":
+        """The same printer with names for some tensors."""
+        return TensorLatex({**self.symbols, **names})
+
+    def recurrence(self, scan: Scan) -> str:
+        """The equations of all steps of a scan."""
+        return scan_latex(scan, self)
 
     def _bind(self, expr: sp.Basic, wanted: int) -> str:
         text = self.plain(expr)
@@ -309,7 +324,7 @@ class TensorLatex(LatexPrinter):
         return rf"\sum_{{{indices}}} {self._bind(expr.function, OPEN)}"
 
     def _print_Operator(self, expr: Operator) -> str:
-        return expr.latex_form(self)
+        return (over_time(expr, self) if isinstance(expr, Einsum) else None) or expr.latex_form(self)
 
 
 def _from_the_input(places: Mapping[Tensor, int]) -> Callable[[sp.Expr], tuple[int, int, int]]:

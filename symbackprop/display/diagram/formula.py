@@ -16,6 +16,7 @@ from symbackprop.graph.operators.contraction import Broadcast, Einsum, is_outer,
 from symbackprop.graph.operators.gather import OneHot
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp
+from symbackprop.graph.operators.scan import Part, Scan, moment
 from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.shapes import Dim, rank_of
 from symbackprop.graph.tensor import Tensor
@@ -40,6 +41,9 @@ def formula(expr: sp.Basic, depth: int = 40, hidden: sp.Basic | None = None) -> 
 
 def fitted(expr: sp.Basic, fits: Callable[[Text], bool]) -> Text:
     """The most complete text of the expression that `fits`; at the least, its outermost operation."""
+    if isinstance(expr, Scan):  # its equations, or which states it carries
+        whole = formula(expr)
+        return whole if fits(whole) else (Span("recurrence of "), *_join((_timed(new.name) for new in expr.body.news), ", "))
     name = {sp.Add: "sum", sp.Mul: "product", sp.Pow: "power", sp.Piecewise: "cases"}.get(expr.func, _name(expr))
     parts = list(islice(sp.preorder_traversal(expr), _MOST))
     if len(parts) == _MOST:
@@ -73,13 +77,14 @@ class _Formula:
 
     def __init__(self, hidden: sp.Basic | None = None) -> None:
         self.hidden = hidden
+        self.names: dict[sp.Basic, Text] = {}
 
     def of(self, expr: sp.Basic, depth: int) -> Printed:
         if isinstance(expr, Tensor) and expr.adjoint_of is not None:
             loss, z = expr.adjoint_of
             return (Span("∂"), *name_text(loss), Span("/∂"), *name_text(z)), _PRODUCT
         if isinstance(expr, (sp.Symbol, Dim)):
-            return name_text(expr), _ATOM
+            return self.names.get(expr) or name_text(expr), _ATOM
         if expr in _CONSTANTS:
             return text(_CONSTANTS[expr]), _ATOM
         if isinstance(expr, sp.Number):
@@ -160,6 +165,19 @@ class _Formula:
     def _step(self, expr: step, depth: int) -> Printed:
         return (Span("["), *self.of(expr.args[0], depth)[0], Span(" > 0]")), _ATOM
 
+    def _scan(self, expr: Scan, depth: int) -> Printed:
+        """The equations of one step."""
+        body = expr.body
+        inside = _Formula(self.hidden)
+        captured = dict(zip(body.captured, expr.operands[len(body.states) + len(body.items) :], strict=True))
+        inside.names = {t: self.bind(captured[t], depth, _ATOM) if t in captured else _timed(t.name) for t in body.tensors}
+        equations = [(*inside.of(symbol, depth)[0], Span(" = "), *inside.of(value, depth)[0]) for symbol, value in body.equations]
+        return _join(equations, "; "), _SUM
+
+    def _part(self, expr: Part, depth: int) -> Printed:
+        """h_t of all t, or the state after the last step."""
+        return _timed(expr.result.tensor.name) if not expr.result.final else name_text(sp.Symbol(f"{moment(expr.result.tensor.name)[0]}_last")), _ATOM
+
     def _piecewise(self, expr: sp.Piecewise, depth: int) -> Printed:
         found: list[Span] = []
         for value, condition in expr.args:
@@ -216,8 +234,16 @@ class _Formula:
     _METHODS: tuple[tuple[Any, Callable[["_Formula", Any, int], Printed]], ...] = (
         (sp.Add, _add), (sp.Mul, _mul), (sp.Pow, _pow), (sp.exp, _exp), ((sp.Abs, absolute), _bars), (step, _step),
         (sp.Piecewise, _piecewise), (sp.core.relational.Relational, _relation), ((sp.And, sp.Or), _boolean), (Einsum, _einsum),
-        (Broadcast, _broadcast), (Reshape, _reshape), (Slice, _slice), (Operator, _operator),
+        (Broadcast, _broadcast), (Reshape, _reshape), (Slice, _slice), (Scan, _scan), (Part, _part), (Operator, _operator),
     )  # fmt: skip
+
+
+def _timed(name: str) -> Text:
+    """A name of a recurrence's step: h_t, h_{t-1}."""
+    base, when = moment(name)
+    if when is None:
+        return name_text(sp.Symbol(name))
+    return (*name_text(sp.Symbol(base)), Span("t" if not when else f"t{when:+}".replace("-", "−"), -1))
 
 
 def _number(number: sp.Number) -> Printed:

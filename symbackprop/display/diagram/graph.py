@@ -9,6 +9,7 @@ from symbackprop.calculus.forms import Forms
 from symbackprop.display.diagram.formula import fitted
 from symbackprop.display.diagram.text import Span, Text, name_text, plain, width
 from symbackprop.graph.equations import System, tensors_in
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 
 KINDS = ("data", "weight", "node", "output", "loss")
@@ -68,7 +69,7 @@ def _node(system: System, t: Tensor) -> Node:
     is_output = t is system.output
     kind = t.role if t.definition is None else "loss" if t is system.loss else "output" if is_output else "node"
     label = name_text(t)
-    shape = tuple(str(size) for size in t.shape)
+    shape = () if isinstance(t.definition, Scan) else tuple(str(size) for size in t.shape)  # it has several results
     if t.definition is None:
         return Node(t.name, kind, is_output, shape, label, (), f"{plain(label)}: {t.role}")
     formula = fitted(t.definition, lambda found: width(found, SMALL) <= FORMULA_WIDTH)

@@ -57,12 +57,28 @@ class LatexPrinter(Printer, Protocol):
         """A function applied to its arguments."""
         ...
 
+    def recurrence(self, scan: Any) -> str:
+        """The equations of all steps of a scan."""
+        ...
+
+    def naming(self, names: Any) -> "LatexPrinter":
+        """The same printer with names for some tensors."""
+        ...
+
+    def inside(self, body: Any, operands: Sequence[sp.Basic], step: str = "t") -> "LatexPrinter":
+        """A printer for the equations of one step of a recurrence: `step` is the time that they are written at."""
+        ...
+
 
 class CodePrinter(Printer, Protocol):
     """What a form in code may ask for besides."""
 
     def helper(self, name: str) -> str:
         """Note that the generated module needs this helper function; returns its name."""
+        ...
+
+    def recurrence(self, scan: Any) -> str:
+        """A call of the function that runs a scan, which is noted too."""
         ...
 
 

@@ -147,6 +147,9 @@ class Einsum(Operator):
         matrix = _matrix_form(self, p, _NUMPY)
         if matrix is not None:
             return matrix
+        axes = contracted_axes(self)
+        if axes is not None:
+            return f"np.tensordot({', '.join(map(p.plain, self.operands))}, axes={axes})"
         by_products = len(self.operands) > 2 or (len(self.operands) == 2 and min(map(rank_of, self.operands)) > 2)
         arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if by_products else [])]
         return f"np.einsum({', '.join(arguments)})"
@@ -385,6 +388,19 @@ def _stacked_form(product: StackedProduct, p: Any, style: Any) -> str:
     left, right = (style.transpose(p.atom(x), rank_of(x)) if transposed else p.factor(x) for x, transposed in product.factors)
     text: str = style.product(left, right)
     return text
+
+
+def contracted_axes(e: Einsum) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The axes of two operands that are contracted with each other, where all others stand in the result, those of the first before those
+    of the second: a product of matrices whose rows and columns are several axes long. None for anything else."""
+    ins, out = e.spec
+    if len(ins) != 2:
+        return None
+    shared = [c for c in ins[0] if c in ins[1]]
+    if len(shared) < 2 or out != "".join(c for s in ins for c in s if c not in shared):
+        return None
+    first, second = (tuple(s.index(c) for c in shared) for s in ins)
+    return first, second
 
 
 # --- construction --------------------------------------------------------------------------------------------------------

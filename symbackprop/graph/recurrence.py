@@ -1,0 +1,186 @@
+"""`scan`: a recurrence from a Python function of one step. The function is called once, on placeholders; what it mentions besides them,
+weights above all, becomes an operand of the scan, so that the equations of a step stand by themselves."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
+from symbackprop.graph.equations import collect, depends_on
+from symbackprop.graph.names import Namer, check_name
+from symbackprop.graph.operators.base import operand
+from symbackprop.graph.operators.layout import concatenate, getitem, reshape
+from symbackprop.graph.operators.scan import Body, Scan, moment, part
+from symbackprop.graph.shapes import Dimension, as_dimension, shape_of, show
+from symbackprop.graph.tensor import Equation, Tensor, as_expression, node
+
+
+class Recurrence(Mapping[str, sp.Expr]):
+    """What `scan` gives. `states`: each state after every step, stacked along a first axis; `last`: each after the last step. Both are tuples,
+    or one expression where the initial state was one. `[name]`: a named equation of the step, stacked; `name in recurrence` says if there is one.
+    """
+
+    def __init__(self, stacks: dict[str, sp.Expr], states: tuple[sp.Expr, ...], last: tuple[sp.Expr, ...], single: bool) -> None:
+        self._stacks = stacks
+        self.states: Any = states[0] if single else states
+        self.last: Any = last[0] if single else last
+
+    def __getitem__(self, name: str) -> sp.Expr:
+        if name not in self._stacks:
+            raise NetworkError(f"the step has no equation {name!r}; it has {', '.join(map(repr, self._stacks))}")
+        return self._stacks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stacks)
+
+    def __len__(self) -> int:
+        return len(self._stacks)
+
+
+def scan(
+    step: Callable[..., Any],
+    sequences: Any = (),
+    initial: Any = (),
+    name: str = "scan",
+    *,
+    length: Any = None,
+    reverse: bool = False,
+    unroll: bool = False,
+) -> Recurrence:
+    """A recurrence: `step(*states, *items)` returns the states after one step of time, or one state where there is one.
+
+    `sequences`: one expression or several, time along their first axis; `step` is given the values of one time, without that axis.
+    `initial`: the state before the first step, or several. What else `step` mentions is the same at every step. It may name its equations with
+    `node`; an ending `_t` says that the value is that of time t. `name`: what the recurrence is called. `length`: the number of steps, needed
+    only without sequences. `reverse`: from the last time to the first. `unroll`: every step as equations of its own, for an integer number of
+    steps, which have closed forms.
+
+    The gradient is a recurrence backwards, as in Goodfellow, Bengio & Courville, Deep Learning, section 10.2.2. Shapes: sequences (T, ..), states
+    any, stacks (T, ..). Raises `ShapeError` where lengths differ, or a state changes its shape; `NetworkError` where `step` does not take or
+    return one value for each state; `UnsupportedError` for a scan inside a scan, which must be unrolled.
+    """
+    check_name(name, "recurrence")
+    single = isinstance(initial, sp.Basic) or not isinstance(initial, Sequence)
+    starts = [operand(x, f"scan {name!r}") for x in ([initial] if single else initial)]
+    xs = [operand(x, f"scan {name!r}") for x in ([sequences] if isinstance(sequences, sp.Basic) else sequences)]
+    if not starts:
+        raise NetworkError(f"scan {name!r}: no initial state was given; expected at least one (what has no state is no recurrence)")
+    steps = _length(name, xs, length)
+    body, captured = _traced(name, step, starts, xs, reverse)
+    made = Scan(body, sp.Integer(-1 if reverse else 1), sp.sympify(steps, strict=True), *starts, *xs, *captured)
+    if unroll:
+        return _unrolled(made, single)
+    y = node(name, made)
+    stacks = {e.symbol.name: part(y, e.symbol) for e in body.equations}
+    return Recurrence(stacks, tuple(part(y, new) for new in body.news), tuple(part(y, state, final=True) for state in body.states), single)
+
+
+def _length(name: str, xs: Sequence[sp.Expr], length: Any) -> Dimension:
+    steps = None if length is None else as_dimension(length)
+    for x in xs:
+        shape = shape_of(x)
+        if not shape:
+            raise ShapeError(f"scan {name!r}: the sequence {x} is a scalar; expected time along its first axis")
+        steps = shape[0] if steps is None else steps
+        if shape[0] != steps:
+            raise ShapeError(f"scan {name!r}: the sequence {x} has {shape[0]} steps of time, others have {steps}; they must be equal")
+    if steps is None or steps == 0:
+        raise ShapeError(f"scan {name!r}: there are no sequences to take the number of steps from; give at least one, or length=...")
+    return steps
+
+
+# --- tracing -------------------------------------------------------------------------------------------------------------
+
+
+class _Mark:
+    """Tells the placeholders of one call of `step` from all other tensors."""
+
+
+def _traced(name: str, step: Callable[..., Any], starts: Sequence[sp.Expr], xs: Sequence[sp.Expr], reverse: bool) -> tuple[Body, list[sp.Expr]]:
+    """The body, and what it captures."""
+    mark = _Mark()
+    words = _words(name, step, len(starts) + len(xs))
+    shapes = [shape_of(x) for x in starts] + [shape_of(x)[1:] for x in xs]
+    given = [Tensor(word, shape, "data", init=(mark, word)) for word, shape in zip(words, shapes, strict=True)]
+    returned = step(*given)
+    news = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    if len(news) != len(starts):
+        raise NetworkError(f"scan {name!r}: the step returned {len(news)} values for {len(starts)} states; return the new value of each state")
+    symbols = [
+        new if isinstance(new, Tensor) and new.definition is not None else node(f"{moment(word)[0]}_t", as_expression(new, f"scan {name!r}"))
+        for word, new in zip(words, news, strict=False)
+    ]
+    for word, symbol, shape in zip(words, symbols, shapes, strict=False):
+        if symbol.shape != shape:
+            raise ShapeError(f"scan {name!r}: the state {word!r} begins with shape {show(shape)} and has {show(symbol.shape)} after a step; make them equal")
+    found = collect(symbols)
+    inside = depends_on(found, given)
+    inner = [t for t in found if (t in inside or t in symbols) and t not in given]
+    captured = sorted({s for t in inner for s in t.inputs} - set(inner) - set(given), key=lambda t: t.order)
+    return _closed(name, given, len(starts), inner, symbols, captured, reverse), list(captured)
+
+
+def _words(name: str, step: Callable[..., Any], count: int) -> list[str]:
+    """What the step calls its arguments."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(step).parameters.values())
+    words = [p.name for p in parameters if p.kind in kinds]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        words += [f"x_{k}" for k in range(1, 1 + count - len(words))]
+    if len(words) != count:
+        raise NetworkError(f"scan {name!r}: the step takes {len(words)} arguments; expected {count}, the states and then one item of each sequence")
+    return words
+
+
+def _closed(
+    name: str, given: Sequence[Tensor], n_states: int, inner: Sequence[Tensor], symbols: Sequence[Tensor], captured: Sequence[Tensor], reverse: bool
+) -> Body:
+    """The equations in placeholders of their own, named by the time that they are from."""
+    namer = Namer()
+    table: dict[sp.Basic, Tensor] = {}
+    wishes = [f"{moment(t.name)[0]}_t" for t in inner]
+    finals = dict(zip(inner, [namer(w) for w in wishes], strict=True))
+    before = "_next" if reverse else "_prev"
+    for k, t in enumerate(given):
+        wish = f"{moment(finals[symbols[k]])[0]}{before}" if k < n_states else f"{moment(t.name)[0]}_t"
+        table[t] = Tensor(namer(wish), t.shape, "state")
+    for t in captured:
+        table[t] = Tensor(namer(t.name), t.shape, "state")
+    equations = []
+    for t in inner:
+        assert t.definition is not None
+        if t.inference is not None or t.update is not None:
+            raise UnsupportedError(f"scan {name!r}: {t.name!r} differs between training and inference; apply it before the recurrence, or after it")
+        if t.definition.has(Scan):
+            raise UnsupportedError(f"scan {name!r}: the step holds the recurrence {t.name!r}; make the inner one with unroll=True")
+        expr = t.definition.xreplace(table)
+        table[t] = Tensor(finals[t], t.shape, "node", expr)
+        equations.append(Equation(table[t], expr))
+    places = [table[t] for t in (*given, *captured)]
+    return Body(name, places[:n_states], places[n_states : len(given)], places[len(given) :], equations, [table[t] for t in symbols])
+
+
+# --- step by step --------------------------------------------------------------------------------------------------------
+
+
+def _unrolled(scan: Scan, single: bool) -> Recurrence:
+    """Every step as equations of its own: h_scan_0, h_scan_1 ..."""
+    steps, body = scan.length, scan.body
+    if not isinstance(steps, int):
+        raise UnsupportedError(f"scan {body.name!r}: {steps} steps cannot be written out; unroll needs an integer number of steps in the shape")
+    states: list[sp.Expr] = list(scan.initial)
+    constants = dict(zip(body.captured, scan.operands[len(body.states) + len(body.items) :], strict=True))
+    values: dict[Tensor, dict[int, sp.Expr]] = {symbol: {} for symbol, _ in body.equations}
+    for t in reversed(range(steps)) if scan.reverse else range(steps):
+        table: dict[sp.Basic, sp.Expr] = {**constants, **dict(zip(body.states, states, strict=True))}
+        table |= {item: getitem(x, t) for item, x in zip(body.items, scan.sequences, strict=True)}
+        for symbol, expr in body.equations:
+            table[symbol] = values[symbol][t] = node(f"{moment(symbol.name)[0]}_{body.name}_{t}", expr.xreplace(table))
+        states = [table[new] for new in body.news]
+    rows = {s: concatenate([reshape(by_time[t], (1, *s.shape)) for t in range(steps)]) for s, by_time in values.items()}
+    return Recurrence({s.name: row for s, row in rows.items()}, tuple(rows[new] for new in body.news), tuple(states), single)
+
+
+__all__ = ["Recurrence", "scan"]
