@@ -49,6 +49,7 @@ from symbackprop.graph.operators.reduction import reduce_max as max
 from symbackprop.graph.operators.reduction import reduce_min as min
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.operators.window import window
+from symbackprop.graph.recurrence import Recurrence, scan
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor, data, node, state, weight
 from symbackprop.layers.attention import attention, multi_head_attention, positional_encoding
@@ -75,6 +76,8 @@ from symbackprop.losses import (
     negative_log_likelihood,
     smooth_l1,
 )
+from symbackprop.layers.recurrent import gru, lstm, rnn
+from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
 from symbackprop.training.history import History
@@ -107,6 +110,7 @@ __all__ = [
     "Optimizer",
     "ParseError",
     "RMSprop",
+    "Recurrence",
     "Section",
     "ShapeError",
     "Step",
@@ -143,6 +147,7 @@ __all__ = [
     "expm1",
     "gelu",
     "gelu_tanh",
+    "gru",
     "half_squared_error",
     "hard_sigmoid",
     "hard_tanh",
@@ -157,6 +162,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max",
     "max_pool1d",
@@ -178,6 +184,8 @@ __all__ = [
     "reshape",
     "rms_norm",
     "selu",
+    "rnn",
+    "scan",
     "sigmoid",
     "silu",
     "smooth_l1",
