@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from symbackprop.directional import derivative
 from symbackprop.errors import ParseError
@@ -15,10 +17,22 @@ from symbackprop.layers.dropout import dropout
 from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import LOSSES
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.layers.recurrent import gru, lstm, rnn
 from symbackprop.losses import cosine_similarity, l1, l2
 from symbackprop.network import Network
 from symbackprop.text.builder import LONGEST, Source, read
 from symbackprop.text.vocabulary import FUNCTIONS, Function, function
+
+
+def states_of(layer: Callable[..., Any]) -> Function:
+    """A recurrent layer as a text calls it, which has one value there: the sequence of its states."""
+
+    @wraps(layer)
+    def states(*args: Any, **kwargs: Any) -> Any:
+        return layer(*args, **kwargs)[0]
+
+    return function(states)
+
 
 LAYERS = (
     *(dense, bilinear, embedding, dropout, layer_norm, rms_norm, batch_norm),
@@ -29,6 +43,7 @@ VOCABULARY: Mapping[str, Function] = {
     **FUNCTIONS,
     **{name: function(loss) for name, loss in LOSSES.items()},
     **{layer.__name__: function(layer) for layer in (cosine_similarity, l1, l2, derivative, *LAYERS)},
+    **{layer.__name__: states_of(layer) for layer in (rnn, lstm, gru)},
 }
 
 

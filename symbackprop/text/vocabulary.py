@@ -25,6 +25,8 @@ KINDS = {
     "keepdims": "flag",
     "bias": "flag",
     "gain": "flag",
+    "reverse": "flag",
+    "unroll": "flag",
     "spec": "text",
     "shape": "shape",
     "tensors": "group",
