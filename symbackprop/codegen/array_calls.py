@@ -39,6 +39,7 @@ class Calls:
         self.labels = set(index_data(program.system))  # integers: the fastest calls for products take numbers of one type only
         self.dying: set[Tensor] = set()  # what the present equation is the last to read, and reads once
         self.lines: list[str] = []
+        self.fresh = {t.name for t in program.data}  # arrays that are others in every step, so that no view of them can be kept
 
     def text(self, expr: sp.Basic) -> str:
         return self.printer.plain(expr)
@@ -112,9 +113,9 @@ class Calls:
         self.memory.give(block)
 
     def reshaped(self, expr: Reshape) -> str:
-        """Another view of an array; made once, except of data, which change from step to step."""
+        """Another view of an array; made once, except of what changes from step to step, as data do."""
         x, call = self.text(expr.operands[0]), self.text(expr)
-        if x in {t.name for t in self.program.data}:
+        if x in self.fresh:
             return call
         view = self.constant(call, f"{x}_{'column' if expr.shape[-1] == 1 else 'row' if expr.shape[0] == 1 else 'view'}")
         if x in self.memory.of:
@@ -312,9 +313,9 @@ class Calls:
             self.lines.append(f"np.add.reduce({products}, axis={axes}, out={self.stack(out, kept)})")
 
     def stack(self, name: str, stack: Stack) -> str:
-        """An array under the shape of a stack; made once, except of data, which change from step to step."""
+        """An array under the shape of a stack; made once, except of what changes from step to step, as data do."""
         view = f"np.reshape({name}, {shape_code(stack.shape, self.printer)})" + (".swapaxes(-1, -2)" if stack.transposed else "")
-        if not name.isidentifier() or any(name == t.name for t in self.program.data):
+        if not name.isidentifier() or name in self.fresh:
             return view
         made = self.constant(view, f"{name}_stack")
         if name in self.memory.of:

@@ -69,6 +69,7 @@ class _Equations(Calls):
             self.lines.append(f"{symbol.name} = {self.scalar(expr)}" + ("[()]" if self.stored(expr) or isinstance(expr, Reshape) else ""))
         elif isinstance(expr, (Scan, Part)):  # arrays of their own, made anew by each step
             with ExitStack() as stack:
+                self.fresh.add(symbol.name)
                 names = {x: Tensor(stack.enter_context(self.argument(x)), shape_of(x), "node") for x in expr.operands if self.computed(x)}
                 self.lines.append(f"{symbol.name} = {self.text(expr.func(*(names.get(x, x) for x in expr.args)))}")
         elif isinstance(expr, Tensor) and not self.stored(expr):

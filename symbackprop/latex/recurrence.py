@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import sympy as sp
 
 from symbackprop.graph.equations import tensors_in
-from symbackprop.graph.operators.base import LatexPrinter
+from symbackprop.graph.operators.base import TimePrinter
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, contract
 from symbackprop.graph.operators.scan import Body, Part, Scan, is_carry, moment
 from symbackprop.graph.shapes import shape_of
@@ -33,7 +33,7 @@ def names_at(body: Body, operands: Sequence[sp.Basic], step: str, atom: Callable
     return names
 
 
-def scan_latex(scan: Scan, p: LatexPrinter) -> str:
+def scan_latex(scan: Scan, p: TimePrinter) -> str:
     """How the recurrence begins, what it takes of its sequences, and the equations of one step."""
     body, last = scan.body, p.plain(sp.sympify(scan.length, strict=True) - 1)
     inside = p.inside(body, scan.operands)
@@ -87,7 +87,7 @@ def _time(step: str, when: int | None) -> str:
     return step.removesuffix(" - 1") if when == 1 and step.endswith(" - 1") else f"{step}{when:+}"
 
 
-def over_time(e: Einsum, p: LatexPrinter) -> str | None:
+def over_time(e: Einsum, p: TimePrinter) -> str | None:
     """A contraction of stacked values as a sum over t of what stands at one time, or as its values at all times; None where it has no
     matrix form, or no operand is the result of a recurrence."""
     found = next(((x, x.definition.scan) for x in e.operands if _is_stack(x)), None)
@@ -118,7 +118,7 @@ def _is_stack(x: sp.Basic) -> bool:
     return isinstance(x, Tensor) and isinstance(x.definition, Part) and not x.definition.result.final
 
 
-def _row(x: sp.Expr, at: int, p: LatexPrinter) -> Name:
+def _row(x: sp.Expr, at: int, p: TimePrinter) -> Name:
     """What a stack holds at time t, by its name in the equations of a step."""
     if at == 0 and _is_stack(x):
         scan = x.definition.scan
@@ -126,7 +126,7 @@ def _row(x: sp.Expr, at: int, p: LatexPrinter) -> Name:
     return Name(rf"\left[{p.factor(x)}\right]", ", ".join([":"] * at + ["t"]))
 
 
-def names_inside(body: Body, operands: Sequence[sp.Basic], step: str, p: LatexPrinter) -> dict[Tensor, Name]:
+def names_inside(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter) -> dict[Tensor, Name]:
     """The same; what a step backwards is handed back by the step behind is written out."""
     names = names_at(body, operands, step, p.factor)
     if step == "t":

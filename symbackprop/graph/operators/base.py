@@ -57,15 +57,19 @@ class LatexPrinter(Printer, Protocol):
         """A function applied to its arguments."""
         ...
 
+
+class TimePrinter(LatexPrinter, Protocol):
+    """What the LaTeX of a recurrence may ask for besides."""
+
     def recurrence(self, scan: Any) -> str:
         """The equations of all steps of a scan."""
         ...
 
-    def naming(self, names: Any) -> "LatexPrinter":
+    def naming(self, names: Any) -> "TimePrinter":
         """The same printer with names for some tensors."""
         ...
 
-    def inside(self, body: Any, operands: Sequence[sp.Basic], step: str = "t") -> "LatexPrinter":
+    def inside(self, body: Any, operands: Sequence[sp.Basic], step: str = "t") -> "TimePrinter":
         """A printer for the equations of one step of a recurrence: `step` is the time that they are written at."""
         ...
 

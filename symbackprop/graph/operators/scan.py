@@ -7,12 +7,12 @@ procedure is a list of assignments, whichever loop wrote it); Goodfellow, Bengio
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import sympy as sp
 
 from symbackprop.errors import ShapeError, UnsupportedError
-from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator
+from symbackprop.graph.operators.base import CodePrinter, Index, IndexContext, LatexPrinter, Operator, TimePrinter
 from symbackprop.graph.shapes import Dim, Shape, as_dimension, shape_of, show, size_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -182,7 +182,7 @@ class Scan(Operator):
         )
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return p.recurrence(self)
+        return cast(TimePrinter, p).recurrence(self)
 
     def numpy_form(self, p: CodePrinter) -> str:
         return p.recurrence(self)
@@ -236,10 +236,11 @@ class Part(Operator):
     def latex_form(self, p: LatexPrinter) -> str:
         scan = self.scan
         tensor, final = self.result
-        inside = p.inside(scan.body, scan.operands)
         last = p.plain(sp.sympify(scan.length, strict=True) - 1)
+        step = "t" if not final else "0" if scan.reverse else last
+        inside = cast(TimePrinter, p).inside(scan.body, scan.operands, step)
         if final:
-            return p.inside(scan.body, scan.operands, "0" if scan.reverse else last).plain(scan.body.after(tensor))
+            return inside.plain(scan.body.after(tensor))
         return rf"\left({inside.plain(tensor)}\right)_{{t = 0, \dots, {last}}}"
 
     def numpy_form(self, p: CodePrinter) -> str:
