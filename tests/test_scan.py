@@ -428,3 +428,17 @@ def test_an_article_compiles(kind, tmp_path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "article.tex"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout[-500:]
+
+
+def test_recurrences_stand_beside_what_differs_at_inference(close, draw):
+    """Dropout behind an LSTM whose inner gates the loss reads too: `predict` and the loss read different results of one recurrence."""
+    X, Y = sbp.data("X", ("n", "T", 2)), sbp.data("Y", ("n", 3))
+    H, (h, c) = sbp.lstm(X, 3)
+    Z = sbp.node("Z", sbp.dropout(h, 0.5) + c)
+    net = sbp.Network(sbp.node("L", sbp.mse(Z, Y) + sbp.sum(H**2)), output=Z)
+    weights, data = values(net, draw, {"n": 2, "T": 3})
+    layer, _ = torch_layer("lstm", weights, 2, 3)
+    _, (h_torch, c_torch) = layer(torch.tensor(data["X"]))
+    trainer = net.trainer(sbp.SGD(lr=0.1), weights=weights)
+    close(trainer.predict(X=data["X"]), (h_torch + c_torch)[0].detach().numpy())
+    assert sbp.check_gradients(net, weights, data).ok

@@ -11,7 +11,7 @@ from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.codegen.expressions import FormulaPrinter, PythonPrinter
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.recurrence import pruned
+from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect, tensors_in
 from symbackprop.graph.inference import inference
@@ -54,18 +54,17 @@ class Module:
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
         self.taken |= {self.sizes, self.single_name}
-        self.short = self.without_what_is_not_read()
+        self.pruned = Pruned(self.everything(), self.returned())
 
-    def without_what_is_not_read(self) -> dict[Tensor, Equation]:
-        """Symbol → its equation, in which recurrences keep only what some function of the module reads: each is written once."""
-        system = self.system
-        wanted = [system.loss, *(g for w in system.weights if isinstance(g := self.adjoints.of[w], Tensor))]
-        wanted += [system.output] if system.output is not None else []
-        forward = [Equation(t, t.definition) for t in collect([*wanted, *self.adjoints.forward()]) if t.definition is not None]
-        own = {e.symbol for e in self.adjoints.equations}
-        equations = [*(e for e in forward if e.symbol not in own), *self.adjoints.equations]
-        by_name = {e.symbol.name: e for e in pruned(equations, wanted)}
-        return {e.symbol: by_name[e.symbol.name] for e in equations if e.symbol.name in by_name}
+    def returned(self) -> list[Tensor]:
+        """What the functions of the module return."""
+        outputs = [t for t in (self.system.output, self.inferred.output) if t is not None]
+        return [self.system.loss, *outputs, *(g for w in self.system.weights if isinstance(g := self.adjoints.of[w], Tensor))]
+
+    def everything(self) -> list[Equation]:
+        """All equations that some function of the module computes: the outputs, the loss, the derivatives, the new states."""
+        outputs = [Equation(t, t.definition) for t in collect([t for t in self.returned() if t.adjoint_of is None]) if t.definition is not None]
+        return list(dict.fromkeys([*outputs, *self.backward(self.system.updated), *(Equation(state, expr) for state, expr in self.system.updates)]))
 
     def batched(self, system: System) -> System:
         return stabilise(lift(system) if self.single else system)
@@ -172,7 +171,7 @@ class Module:
         found = set(required)
         used = [d for d in self.system.data if d in found]
         optional = [d.name for d in self.system.data if d not in found]
-        body = [self.line(e) for e in share([self.short[e.symbol] for e in equations if e.symbol in self.short], Namer(self.taken))]
+        body = [self.line(e) for e in share(self.pruned(equations), Namer(self.taken))]
         mentioned = set().union(*(line.mentioned for line in body))
         dims = [d for d in self.system.dims if d in mentioned]
         lines = [*before, *(f'{w.name} = weights["{w.name}"]' for w in self.system.kept if w in found)]

@@ -12,7 +12,7 @@ from symbackprop.calculus.differentiate import adjoints as adjoints_of
 from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import stabilise
-from symbackprop.codegen.recurrence import pruned
+from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -63,7 +63,8 @@ def training_program(system: System, rule: Rule) -> Program:
                 places[new] = places.get(old, old)
             equations.append(Equation(new, value))
             table[target] = new
-    equations = share(_sums_named(pruned(equations, {*gradients, *places, system.loss}), name), name)
+    equations = Pruned(equations, {*gradients, *places, system.loss})(equations)
+    equations = share(_sums_named(equations, name), name)
     return Program(system, equations, places, states, gradients, step, [t for t in forward if t.role == "data"], name)
 
 

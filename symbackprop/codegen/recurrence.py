@@ -79,27 +79,39 @@ def _mentions(line: str, name: str) -> bool:
 # --- what is not read ----------------------------------------------------------------------------------------------------
 
 
-def pruned(equations: Sequence[Equation], kept: Iterable[Tensor] = ()) -> list[Equation]:
-    """The same equations, with of each scan only those results that are read, and nothing that only the others need.
+class Pruned:
+    """Rewrites equations so that of each scan only those results are computed that are read by some of `equations`, all that the code
+    consists of, and nothing that only the others need. What is a scan or a result of one, and read by none, is left out unless it is `kept`."""
 
-    An equation that is a scan or a result of one is left out if nothing reads it and it is not one of `kept`.
-    """
-    wanted = set(kept)
-    result: list[Equation] = []
-    for symbol, expr in reversed(equations):
-        if isinstance(expr, (Scan, Part)) and symbol not in wanted and not any(symbol in e.expr.free_symbols for e in result):
-            continue
-        if isinstance(expr, Scan):
-            parts = {p for _, other in result for p in other.atoms(Part) if p.operands[0] is symbol}
-            numbers = sorted(p.number for p in parts)
-            body, places = expr.body.keeping(numbers)
-            expr = Scan(body, *expr.args[1:3], *(expr.operands[i] for i in places))
-            shorter = Tensor(symbol.name, expr.shape, symbol.role, expr, adjoint_of=symbol.adjoint_of)
-            table = {p: Part(sp.Integer(numbers.index(p.number)), shorter) for p in parts}
-            result = [Equation(s, e.xreplace(table)) for s, e in result]
-            symbol = shorter
-        result.append(Equation(symbol, expr))
-    return result[::-1]
+    def __init__(self, equations: Sequence[Equation], kept: Iterable[Tensor] = ()) -> None:
+        self.shorter: dict[Tensor, tuple[Equation, list[int]]] = {}
+        self.dropped: set[Tensor] = set()
+        wanted, seen = set(kept), list[sp.Expr]()
+        for symbol, expr in reversed(equations):
+            if isinstance(expr, (Scan, Part)) and symbol not in wanted and not any(symbol in e.free_symbols for e in seen):
+                self.dropped.add(symbol)
+                continue
+            if isinstance(expr, Scan):
+                numbers = sorted({p.number for e in seen for p in e.atoms(Part) if p.operands[0] is symbol})
+                body, places = expr.body.keeping(numbers)
+                expr = Scan(body, *expr.args[1:3], *(expr.operands[i] for i in places))
+                shorter = Tensor(symbol.name, expr.shape, symbol.role, expr, adjoint_of=symbol.adjoint_of)
+                self.shorter[symbol] = Equation(shorter, expr), numbers
+            seen.append(expr)
+
+    def __call__(self, equations: Iterable[Equation]) -> list[Equation]:
+        return [self._one(e) for e in equations if e.symbol not in self.dropped]
+
+    def _one(self, equation: Equation) -> Equation:
+        if not self.shorter:
+            return equation
+        symbol, expr = self.shorter[equation.symbol][0] if equation.symbol in self.shorter else equation
+        table: dict[sp.Basic, sp.Basic] = {}
+        for part in expr.atoms(Part):
+            if part.operands[0] in self.shorter:
+                (shorter, _), numbers = self.shorter[part.operands[0]]
+                table[part] = Part(sp.Integer(numbers.index(part.number)), shorter)
+        return Equation(symbol, expr.xreplace(table) if table else expr)
 
 
-__all__ = ["loop_source", "pruned"]
+__all__ = ["Pruned", "loop_source"]
