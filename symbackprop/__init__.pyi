@@ -60,6 +60,7 @@ from symbackprop.layers.dropout import dropout
 from symbackprop.layers.embedding import embedding
 from symbackprop.layers.mlp import mlp
 from symbackprop.layers.normalisation import batch_norm, layer_norm, rms_norm
+from symbackprop.layers.recurrent import gru, lstm, rnn
 from symbackprop.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -76,8 +77,6 @@ from symbackprop.losses import (
     negative_log_likelihood,
     smooth_l1,
 )
-from symbackprop.layers.recurrent import gru, lstm, rnn
-from symbackprop.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, mse
 from symbackprop.network import Network
 from symbackprop.reading import load, parse
 from symbackprop.training.history import History
@@ -183,9 +182,9 @@ __all__ = [
     "relu",
     "reshape",
     "rms_norm",
-    "selu",
     "rnn",
     "scan",
+    "selu",
     "sigmoid",
     "silu",
     "smooth_l1",
