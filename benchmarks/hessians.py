@@ -6,6 +6,7 @@ own, as for the training steps, and all of them compute the same matrix.
 """
 
 import os
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from benchmarks.timing import Resident, interleave, medians
 PAUSE, AT_LEAST = 0.05, 0.02  # seconds: between turns, until idle threads sleep; of one turn
 TURNS, FEW = 9, 3  # how many turns each has, and what takes a hundred times as long
 # One thread each: where other work takes part of the cores, threads that wait for each other cost more than the mathematics.
-ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
 RANK, LAYERS, SAMPLES = 5, 10, 50
 TOLERANCE = 1e-9
 
@@ -223,12 +224,13 @@ class Bench:
         return np.array(self.function())
 
     def time(self, at_least: float) -> float:
-        """Seconds of one call, from as many as take so long."""
-        calls, start = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - start) < at_least or not calls:
+        """The median of the seconds of single calls, of as many as take so long: a call in which the machine did other work is no outlier."""
+        seconds: list[float] = []
+        while sum(seconds) < at_least:
+            start = time.perf_counter()
             self.function()
-            calls += 1
-        return seconds / calls
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
 
 
 def check_equal(problem: Problem, found: dict[str, Any]) -> None:
@@ -254,8 +256,9 @@ def measure(short: bool) -> Table:
         "Hessians",
         "The time of one Hessian in float64, of the problems of Laue, Mitterreiter & Giesen (NeurIPS 2018), with what that paper leaves open "
         "as the titles say. The generated module checks shapes; called by way of the network, the numbers are checked and copied too. Medians of "
-        f"{turns} turns taken in rotation ({few} of torch.func), each candidate in its own process with one thread; a turn takes {duration(at_least)} or more. "
-        "All computed the same matrix. The ratio is to the closed form by hand in NumPy.",
+        f"{turns} turns taken in rotation ({few} of torch.func), each candidate in its own process with one thread; a turn takes "
+        f"{duration(at_least)} or more, and counts the median of its calls. All computed the same matrix. The ratio is to the closed form by "
+        "hand in NumPy.",
         notes=[f"{package} is not installed." for _, package in CANDIDATES.values() if package and find_spec(package) is None],
     )
     with ExitStack() as stack:
