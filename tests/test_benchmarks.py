@@ -262,6 +262,7 @@ FIGURES = {
     "digits": {"cold": {AUTO: 0.5, NUMPY: 0.6, "torch eager": 2.4, "scikit-learn": 1.2, BY_HAND: 0.2}},
     "derivation": {"symbackprop, tensors": 0.05, "SymPy diff + lambdify": 15.0},
     "depth": {"50": 0.2, "100": 0.4, "200": 0.8},
+    "hessians": {"logistic regression": {hessians.OURS: 3e-5, hessians.HAND: 2.5e-5, hessians.JAX: 1e-4}},
     "imports": {"import sympy": 0.3, "import symbackprop": 0.03, "import sympy, symbackprop": 0.36},
     "memory": {"arrays": {NUMPY: {"SGD": {"peak": 30e6, "bound": 20e6}}}},
 }
@@ -281,6 +282,7 @@ ROWS = """
     derive + generate, 4-16-16-1 tanh  | times as fast as SymPy diff + lambdify              | ≥ 400 ×   | 300 ×    | no
     depth 50 → 200                     | time at 200 over time at 50                         | ≤ 4.5 ×   | 4 ×      | yes
     depth 50 → 200                     | seconds at 200                                      | ≤ 2 s     | 800 ms   | yes
+    Hessian, logistic regression       | symbackprop, generated: time over NumPy by hand     | ≤ 1.5 ×   | 1.2 ×    | yes
     import symbackprop                 | time over import sympy                              | ≤ 1.1 ×   | 0.1 ×    | yes
     import sympy, symbackprop          | time over import sympy                              | ≤ 1.1 ×   | 1.2 ×    | no
     memory, 784-1024-1024-10           | symbackprop, NumPy, SGD: peak of arrays over the bound | ≤ 1.1 × | 1.5 ×   | no

@@ -226,6 +226,24 @@ def test_scalars_against_sympy():
         assert {s.name for s in block.closed.free_symbols} <= {"x", "t", "w", "b"}
 
 
+def test_a_network_made_of_gradients_has_hessians(close, draw):
+    """The loss is a gradient's norm, so that its nodes are adjoints themselves."""
+    net = sbp.mlp([2, 2, 1], "tanh")
+    norm = sbp.Network(sbp.node("N", sum(sbp.sum(g.symbol**2) for g in net.gradients.values())))
+    weights, data = draw({name: w.shape for name, w in net.weights.items()}), draw({"X": (3, 2), "T": (3, 1)}, seed=1)
+    X, T = torch.tensor(data["X"]), torch.tensor(data["T"])
+
+    def value(w):
+        gradients = torch.func.grad(lambda w: LOSSES["mse"](logits(w, X, "tanh"), T))(w)
+        return sum((g**2).sum() for g in gradients.values())
+
+    wanted = second(value)({name: torch.tensor(w) for name, w in weights.items()})
+    for (p, q), block in norm.hessian()(weights, **data).items():
+        close(block, wanted[p][q], what=f"{p}, {q}")
+    for p in weights:
+        close(norm.hessian(p)(weights, **data)[p, p], wanted[p][p], what=p)
+
+
 @pytest.mark.parametrize("net", [sbp.mlp([2, 2, 2], "tanh", loss="cross_entropy"), factorisation(2, 3, 1)], ids=["network", "factorisation"])
 def test_equations_in_mpmath_are_what_the_code_computes(net, close, draw):
     weights = draw({name: w.shape for name, w in net.weights.items()})

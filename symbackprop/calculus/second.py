@@ -59,6 +59,7 @@ class Transposed:
     other map."""
 
     def __init__(self, system: System, pairs: Sequence[tuple[sp.Expr, Tensor]], wrt: Sequence[Tensor], space: Space) -> None:
+        self.system = system
         self.directions = [v for _, v in pairs]
         total = inner((x, v) for x, v in pairs if x != 0)
         self.slope = Tensor(space.name("slope"), (), "node", total)
@@ -78,19 +79,19 @@ class Transposed:
         zero = {w: Linear(self.space.axes(w.shape), ()) for w in wrt}
         return {w: table[t] if isinstance(t := self.adjoints.of[w], Tensor) else zero[w] for w in wrt}
 
-
     def bends(self, direction: Tensor, start: Linear) -> tuple[dict[Tensor, Linear], dict[Tensor, Linear]]:
         """Of the gradient's derivative along `direction`: how each node of the network moves, and where the network is curved, that is what
         the equations of a node's users add to the derivative of its adjoint besides handing on their own."""
         table: dict[Tensor, Linear] = {v: Linear(self.space.axes(v.shape), ()) for v in self.directions}
         table[direction] = start
+        nodes = {symbol: symbol.adjoint_of[1] for symbol, _ in adjoints(self.system).equations if symbol.adjoint_of}
         moves: dict[Tensor, Linear] = {}
         curved: dict[Tensor, Linear] = {}
         for symbol, expr in self.adjoints.equations:
             assert symbol.adjoint_of is not None
             x = symbol.adjoint_of[1]
-            if x.adjoint_of is not None:  # what multiplies the adjoint of a node is the node's own motion
-                moves[x.adjoint_of[1]] = table[symbol] = apply(expr, table, self.space)
+            if x in nodes:  # what multiplies the adjoint of a node is the node's own motion
+                moves[nodes[x]] = table[symbol] = apply(expr, table, self.space)
             else:
                 added = apply(expr, table, self.space)
                 table[symbol] = Linear(self.space.axes(x.shape), ())

@@ -80,7 +80,7 @@ class _DerivativeModule(Module):
         if vectors:
             arguments = arguments.replace("weights", "weights, vectors", 1)
         body = "".join(f"    {line}\n" for line in [*lines, *steps])
-        doc = f"{self.title}: {self.explanation()}"
+        doc = f"{self.title}: {self.explanation()}."
         return f'def {self.function_name}({arguments}):\n    """{doc}"""\n{body}    return {{\n' + "\n".join(returned) + "\n    }\n"
 
     def explanation(self) -> str:
