@@ -140,7 +140,8 @@ def test_the_examples_check(run, name):
     lines = out.splitlines()
     weights = sbp.load(EXAMPLES / f"{name}.net").weights
     assert [line.split()[0] for line in lines[1:-1]] == [*weights, "generated"]
-    assert all(float(line.split()[1 if line.split()[0] in weights else 2]) < 1e-6 for line in lines[1:-1])
+    assert all(float(line.split()[1]) < 1e-6 for line in lines[1:-2])
+    assert float(lines[-2].split()[2]) < 1e-5  # the module's own bound: rounding in its differences of a loss near 2.3 alone makes some 1e-6
     assert lines[-1] == "ok"
 
 

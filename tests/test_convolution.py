@@ -230,6 +230,24 @@ def test_second_derivatives(close, point):
         close(found[name], value.numpy(), what=f"H v, the part of {name}")
 
 
+def test_hessian(close, draw):
+    """Every block of it, against PyTorch."""
+    h = sbp.conv2d(sbp.data("X", ("n", 1, 5, 5)), 2, 2, padding=1, stride=2, activation="tanh")
+    z = sbp.dense(sbp.reshape(sbp.max_pool2d(h, 2, 1), ("n", -1)), 1)
+    net = sbp.Network(sbp.node("C", sbp.mean(z**3)))
+    weights, X = draw({name: w.shape for name, w in net.weights.items()}, seed=1), draw({"X": (3, 1, 5, 5)}, seed=2)["X"]
+
+    def loss(K_1, b_1, W_2, b_2):
+        h = functional.max_pool2d(torch.tanh(functional.conv2d(torch.tensor(X), K_1, b_1, 2, 1)), 2, 1)
+        return ((h.flatten(1) @ W_2 + b_2) ** 3).mean()
+
+    blocks = torch.autograd.functional.hessian(loss, tuple(torch.tensor(w) for w in weights.values()))
+    found = net.hessian()(weights, X=X)
+    for row, line in zip(weights, blocks, strict=True):
+        for column, block in zip(weights, line, strict=True):
+            close(found[row, column], block.numpy(), what=f"d²C/d{row}d{column}")
+
+
 def test_derivative_forwards(close, draw):
     """The change of a network's value along a change of its input, against PyTorch's."""
     X, V, K = sbp.data("X", ("n", 2, 6, 5)), sbp.data("V", ("n", 2, 6, 5)), sbp.weight("K", (3, 2, 3, 2))

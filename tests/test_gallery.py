@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery") / "new" / "pages"
     done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / "gallery.py", folder], capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("13 derivations in ")
+    assert done.stdout.startswith("14 derivations in ")
     return folder
 
 
