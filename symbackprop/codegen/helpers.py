@@ -212,26 +212,6 @@ HELPERS: dict[str, Helper] = {
 }
 
 
-_DOUBLE = '''
-def _double(function):
-    """Computed in double precision and rounded once: NumPy's own exponential of float32 is off by more than 2 units in the last place."""
-
-    def rounded(*args):
-        kind = np.result_type(*args)
-        return function(*(np.asarray(a, np.float64) for a in args)).astype(kind)
-
-    return rounded
-'''.strip()
-
-_ELEMENTWISE = {"_sigmoid", "_softplus", "_sech", *ERROR_FUNCTIONS, *STABLE} - {"_horner"}
-
-
-def in_double(sources: list[str]) -> list[str]:
-    """The helpers for a module in float32, elementwise functions computed in double precision."""
-    marked = [f"@_double\n{text}" if text.removeprefix("def ").partition("(")[0] in _ELEMENTWISE else text for text in sources]
-    return [_DOUBLE, *marked] if marked != sources else sources
-
-
 def helper_source(names: set[str], scalar: bool = False) -> list[str]:
     """The source of the named helpers, in a fixed order."""
     chosen = [HELPERS[name] for name in HELPERS if name in names]

@@ -10,7 +10,7 @@ from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import Computed, computed
 from symbackprop.codegen.expressions import PythonPrinter
-from symbackprop.codegen.helpers import helper_source, in_double
+from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect, tensors_in
@@ -67,8 +67,6 @@ class Module:
         if self.system.data:
             functions.append(self.arrays())
         helpers = helper_source(self.printer.helpers)
-        if self.dtype == "float32":
-            helpers = in_double(helpers)
         parts = [self.header(), *functions, *helpers, _MAIN]
         return fold("\n\n\n".join(part.strip("\n") for part in parts) + "\n")
 
