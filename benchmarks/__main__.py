@@ -7,7 +7,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from benchmarks import depth, derivation, digits, hessians, imports, memory, plot, steps, summary
+from benchmarks import depth, derivation, digits, hessians, imports, memory, plot, stability, steps, summary
 from benchmarks.report import figures
 
 MEASUREMENTS = {
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "hessians": hessians.measure,
     "imports": imports.measure,
     "memory": memory.measure,
+    "stability": stability.measure,
 }
 
 

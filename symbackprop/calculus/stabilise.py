@@ -1,98 +1,203 @@
 """Rewrite what overflows or cancels when it is computed as it is written. Each rule is an identity; the names of the network stay.
 
-Applied to the equations that are computed, before they are differentiated: log(sigmoid(z)) and its kind read through the names of
-nodes, so that `p = sigmoid(z)` and `-t*log(p)` need not know of each other. Forms and formulas show the equations as written.
-
-Sources: Goodfellow, Bengio & Courville, Deep Learning, section 4.1 and 6.2.2; M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012).
+Applied to the equations that are computed, before they are differentiated and once more after it: log(sigmoid(z)) and its kind are read
+through the names of nodes, so that `p = sigmoid(z)` and `-t*log(p)` need not know of each other. Forms and formulas show the equations as
+written. What is rewritten into what stands in `rules` and, where no pattern says it, in `structures`.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.differentiate import Adjoints, adjoints
+from symbackprop.calculus.match import Place, in_product, in_sum, key, leading, unify
+from symbackprop.calculus.rules import BEFORE, LAST, RULES, Rule
+from symbackprop.calculus.structures import STRUCTURES
 from symbackprop.graph.equations import System, once
-from symbackprop.graph.functions import expm1, log1p, sigmoid, softplus
-from symbackprop.graph.operators.contraction import Einsum
-from symbackprop.graph.operators.reduction import Softmax, log_softmax, logsumexp
 from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
+
+ROUNDS = 8  # a rewrite may make room for another, exp(z) + exp(-z) → 2 cosh(z) → sech(z); no chain of rules is longer
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What was done to one equation: its name, the formula before and after, and the rules, each as a line of text."""
+
+    name: str
+    before: sp.Expr
+    after: sp.Expr
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A network as it is computed: its equations and its adjoints, both rewritten, and what was rewritten."""
+
+    system: System
+    adjoints: Adjoints
+    rewrites: tuple[Rewrite, ...]
 
 
 @once
 def stabilise(system: System) -> System:
-    """The same system, computed stably; the very same object where there is nothing to rewrite."""
+    """The same system, computed stably, in the form to be differentiated; the very same object where there is nothing to rewrite."""
+    return _renewed(system, Rewriter())[0]
+
+
+@once
+def computed(system: System) -> Computed:
+    """The network and its adjoints as functions that are called once compute them: every rule is applied."""
+    return _computed(system, stored=False)
+
+
+@once
+def trained(system: System) -> Computed:
+    """The same for training, where 1 - a² of a tanh and 1 - p of a logistic function that are named read the stored value: one cheap
+    operation instead of an exponential. A saturated unit's slope, which is below 1e-16, then comes out as 0."""
+    return _computed(system, stored=True)
+
+
+def _computed(system: System, stored: bool) -> Computed:
+    first = Rewriter()
+    stable, _ = _renewed(system, first)
+    rewriter = Rewriter(LAST, stored)
+    final, moved = _renewed(stable, rewriter)
+    found = adjoints(stable)
+    equations: list[Equation] = []
+    for symbol, expr in found.equations:
+        better = rewriter(symbol.name, expr.xreplace(moved) if moved else expr)
+        new = symbol
+        if better is not expr:
+            assert symbol.adjoint_of is not None
+            pair = (moved.get(symbol.adjoint_of[0], symbol.adjoint_of[0]), moved.get(symbol.adjoint_of[1], symbol.adjoint_of[1]))
+            moved[symbol] = new = Tensor(symbol.name, symbol.shape, symbol.role, better, adjoint_of=pair)
+        equations.append(Equation(new, better))
+    of = {moved.get(x, x): g.xreplace(moved) for x, g in found.of.items()}
+    edges = {(moved.get(y, y), moved.get(x, x)): e.xreplace(moved) for (y, x), e in found.edges.items()} if moved else found.edges
+    return Computed(final, Adjoints(final.loss, equations, of, edges), (*first.done, *rewriter.done))
+
+
+def _renewed(system: System, rewriter: "Rewriter") -> tuple[System, dict[Tensor, Tensor]]:
+    """The system with its equations rewritten, and its new tensors by the old."""
     renewed: dict[Tensor, Tensor] = {}
     for symbol, expr in system.equations:
-        better = _rewrite(expr.xreplace(renewed) if renewed else expr)
+        better = rewriter(symbol.name, expr.xreplace(renewed) if renewed else expr)
         if better is not expr:
             renewed[symbol] = Tensor(symbol.name, symbol.shape, symbol.role, better, adjoint_of=symbol.adjoint_of)
     if not renewed:
-        return system
+        return system, renewed
     output = system.output if system.output is None else renewed.get(system.output, system.output)
-    updates = tuple(Equation(state, _rewrite(expr.xreplace(renewed))) for state, expr in system.updates)
-    return System(renewed.get(system.loss, system.loss), output, system.extra, (*system.data, *system.kept), updates)
+    updates = tuple(Equation(state, rewriter(state.name, expr.xreplace(renewed))) for state, expr in system.updates)
+    return System(renewed.get(system.loss, system.loss), output, system.extra, (*system.data, *system.kept), updates), renewed
 
 
-def _rewrite(root: sp.Expr) -> sp.Expr:
-    """Every rule at every subexpression, arguments first."""
-    done: dict[sp.Basic, sp.Basic] = {}
-    for part in postorder(root):
-        args = [done[a] for a in part.args]
-        rebuilt = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
-        better = _rule(rebuilt) if isinstance(rebuilt, (sp.log, sp.Pow, sp.Mul, sp.Add)) else None
-        done[part] = better if better is not None and shape_of(better) == shape_of(rebuilt) else rebuilt
-    return done[root]
+class Rewriter:
+    """Applies every rule at every subexpression, arguments first, until none applies. `done` lists what was rewritten.
+
+    `stage`: the last one whose rules are applied; those of each stage are exhausted before the next. `stored`: without those that would
+    compute anew what a named value holds.
+    """
+
+    def __init__(self, stage: int = BEFORE, stored: bool = False, rules: tuple[Rule, ...] = RULES) -> None:
+        self.last = stage
+        self.stage = BEFORE
+        self.stored = stored
+        self.rules = rules
+        self.done: list[Rewrite] = []
+        self.applied: list[str] = []
+
+    def __call__(self, name: str, expr: sp.Expr) -> sp.Expr:
+        """The right side of one equation."""
+        self.applied = []
+        result = expr
+        for stage in range(self.last + 1):
+            self.stage = stage
+            for _ in range(ROUNDS):
+                better = self._once(result)
+                if better is result:
+                    break
+                result = better
+        if self.applied:
+            self.done.append(Rewrite(name, expr, result, tuple(dict.fromkeys(self.applied))))
+        return result
+
+    def _once(self, root: sp.Expr) -> sp.Expr:
+        done: dict[sp.Basic, sp.Basic] = {}
+        for part in postorder(root):
+            args = [done[a] for a in part.args]
+            rebuilt = part.func(*args) if any(a is not b for a, b in zip(args, part.args, strict=True)) else part
+            done[part] = self._better(rebuilt) if rebuilt.args and isinstance(rebuilt, sp.Expr) else rebuilt
+        return done[root]
+
+    def _better(self, expr: sp.Expr) -> sp.Expr:
+        for rule, better in self._candidates(expr):
+            if shape_of(better) == shape_of(expr):
+                self.applied.append(rule)
+                return better
+        return expr
+
+    def _candidates(self, expr: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
+        for stage in range(self.stage + 1):
+            for structure in STRUCTURES[stage].get(expr.func, ()):
+                found = structure(expr)
+                if found is not None:
+                    yield (structure.__doc__ or "").split(". ")[0], found
+        for rule, (binding, c, rest) in self._places(expr):
+            if rule.allows(binding):
+                better = c * rule.replacement.xreplace(binding)
+                yield str(rule), (rest + better if isinstance(rule.pattern, sp.Add) else rest * better)
+
+    def _places(self, expr: sp.Expr) -> Iterator[tuple[Rule, Place]]:
+        if isinstance(expr, sp.Add):
+            found = [(i, rule, t, f) for t in expr.args for f in sp.Mul.make_args(t) for i, rule in self._of(sp.Add, f)]
+            for _, rule, term, factor in sorted(found, key=lambda x: x[0]):
+                for place in in_sum(rule.pattern, expr, term, factor, self._reads(rule)):
+                    yield rule, place
+        elif isinstance(expr, sp.Mul):
+            rules = {i: rule for f in expr.args for i, rule in self._of(sp.Mul, f)}
+            for i in sorted(rules):
+                for place in in_product(rules[i].pattern, expr, self._reads(rules[i])):
+                    yield rules[i], place
+        else:
+            for rule in _by_key(self.rules, self.stage).get(expr.func, ()):
+                for binding in unify(rule.pattern, expr, {}):
+                    yield rule, (binding, sp.S.One, sp.S.Zero if isinstance(rule.pattern, sp.Add) else sp.S.One)
+
+    def _reads(self, rule: Rule) -> bool:
+        """Whether the rule reads through names."""
+        return not (self.stored and rule.stored)
+
+    def _of(self, head: Any, factor: sp.Basic) -> list[tuple[int, Rule]]:
+        if not factor.args and not isinstance(factor, Tensor):
+            return []
+        table = _by_key(self.rules, self.stage)
+        found: list[tuple[int, Rule]] = table.get((head, key(factor)), [])
+        if isinstance(factor, sp.Pow):
+            found = found + table.get((head, (sp.Pow, None)), [])
+            if factor.exp.is_Integer and factor.exp > 1:  # a factor of a power
+                found = found + table.get((head, key(factor.base)), [])
+        return found
 
 
-def _rule(expr: sp.Expr) -> sp.Expr | None:
-    if isinstance(expr, sp.log):
-        return _log(expr.args[0])
-    if isinstance(expr, sp.Pow) and expr.exp == -1:  # 1/(1 + exp(-z))
-        inner = _one_plus_exp(expr.base)
-        return sigmoid(-inner) if inner is not None else None
-    if isinstance(expr, sp.Mul):  # exp(z)/(1 + exp(z)), of which the denominator has become sigmoid(-z) already
-        for factor in expr.args:
-            if isinstance(factor, sigmoid):
-                z = -factor.args[0]
-                if sp.exp(z) in expr.args:
-                    return sp.Mul(sigmoid(z), *(f for f in expr.args if f not in (factor, sp.exp(z))))
-    if isinstance(expr, sp.Add):  # exp(x) - 1
-        exps = [t for t in expr.args if isinstance(t, sp.exp)]
-        if exps and sp.S.NegativeOne in expr.args:
-            return sp.Add(expm1(exps[0].args[0]), *(t for t in expr.args if t is not exps[0] and t != -1))
-    return None
+@cache
+def _by_key(rules: tuple[Rule, ...], stage: int) -> dict[Any, Any]:
+    """The rules by the head of what they are tried on: of a sum or product its leading part's."""
+    table: dict[Any, Any] = defaultdict(list)
+    for i, rule in enumerate(rules):
+        if rule.stage > stage:
+            continue
+        if isinstance(rule.pattern, (sp.Add, sp.Mul)):
+            core = leading(rule.pattern)[0].as_coeff_Mul()[1]
+            head = (sp.Pow, None) if isinstance(core, sp.Pow) and isinstance(core.base, sp.Symbol) else key(core)
+            table[rule.pattern.func, head].append((i, rule))
+        else:
+            table[rule.pattern.func].append(rule)
+    return dict(table)
 
 
-def _log(x: sp.Expr) -> sp.Expr | None:
-    """log(x) for the x whose logarithm has a stable form of its own."""
-    seen = _definition(x)
-    if isinstance(seen, sigmoid):
-        return -softplus(-seen.args[0])
-    if isinstance(seen, Softmax):
-        return log_softmax(seen.operands[0], seen.axis)
-    if isinstance(seen, Einsum) and len(seen.operands) == 1 and isinstance(seen.operands[0], sp.exp):
-        (letters,), out = seen.spec
-        if out == "".join(c for c in letters if c in out):
-            return logsumexp(seen.operands[0].args[0], tuple(i for i, c in enumerate(letters) if c not in out))
-    inner = _one_plus_exp(x)
-    if inner is not None:
-        return softplus(inner)
-    if isinstance(x, sp.Add) and sp.S.One in x.args:
-        rest = x - 1
-        negative = _definition(-rest)
-        if isinstance(negative, sigmoid):  # 1 - sigmoid(z) is sigmoid(-z)
-            return -softplus(negative.args[0])
-        return log1p(rest)
-    return None
-
-
-def _one_plus_exp(x: sp.Expr) -> sp.Expr | None:
-    """z, if x is 1 + exp(z)."""
-    if isinstance(x, sp.Add) and len(x.args) == 2 and sp.S.One in x.args:
-        rest = x - 1
-        return rest.args[0] if isinstance(rest, sp.exp) else None
-    return None
-
-
-def _definition(x: sp.Expr) -> sp.Expr:
-    """What a node's name stands for, if that is a function or operator that a rule may know."""
-    return x.definition if isinstance(x, Tensor) and x.definition is not None else x
+__all__ = ["Computed", "Rewrite", "Rewriter", "computed", "stabilise", "trained"]

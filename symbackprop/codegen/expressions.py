@@ -16,6 +16,7 @@ from symbackprop.codegen.helpers import HELPERS, helper_source
 from symbackprop.codegen.recurrence import loop_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
+from symbackprop.graph import stable as g
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum, is_matmul
 from symbackprop.graph.operators.scan import Scan
@@ -59,6 +60,21 @@ FUNCTIONS: dict[Any, tuple[str, str | None]] = {
     f.step: ("_step", "_step"),
     f.expm1: ("np.expm1", "math.expm1"),
     f.log1p: ("np.log1p", "math.log1p"),
+    g.logaddexp: ("np.logaddexp", "_logaddexp"),
+    g.log1mexp: ("_log1mexp", "_log1mexp"),
+    g.logcosh: ("_logcosh", "_logcosh"),
+    g.expm1mx: ("_expm1mx", "_expm1mx"),
+    g.gaussian: ("_gaussian", "_gaussian"),
+    g.normal_cdf: ("_normal_cdf", "_normal_cdf"),
+    g.guarded: ("_guarded", "_guarded"),
+    g.normal_pdf: ("_normal_pdf", "_normal_pdf"),
+    g.erf_complement: ("_erfc", "math.erfc"),
+    g.expsub: ("_expsub", "_expsub"),
+    g.softmax2: ("_softmax2", "_softmax2"),
+    g.logsubexp: ("_logsubexp", "_logsubexp"),
+    g.xlogy: ("_xlogy", "_xlogy"),
+    g.xdivy: ("_xdivy", "_xdivy"),
+    g.hypot: ("np.hypot", "math.hypot"),
 }
 
 _ADD, _MUL, _NEG, _POW, _ATOM = 10, 20, 25, 30, 100

@@ -1,22 +1,13 @@
 """Helper functions that generated code may need: what takes more than one NumPy call, or a formula that is safe everywhere.
 
 A module carries only those it uses. Each has an array form (NumPy only) and, where it is elementwise, a float form (math only).
-Sources: W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23 (1969), for erf and erfc;
-M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the branches of softplus.
+The functions that naive formulas are rewritten to have theirs in `stable_helpers`.
+Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the branches of softplus.
 """
 
-from textwrap import dedent
-from typing import NamedTuple
-
-
-class Helper(NamedTuple):
-    array: str
-    scalar: str | None = None
-    needs: tuple[str, ...] = ()
-
-
-def _helper(array: str, scalar: str | None = None, needs: tuple[str, ...] = ()) -> Helper:
-    return Helper(dedent(array).strip(), dedent(scalar).strip() if scalar else None, needs)
+from symbackprop.codegen.helper import Helper
+from symbackprop.codegen.helper import helper as _helper
+from symbackprop.codegen.stable_helpers import ERROR_FUNCTIONS, STABLE
 
 
 def _reciprocal(name: str, function: str, title: str) -> Helper:
@@ -102,76 +93,24 @@ HELPERS: dict[str, Helper] = {
     "_sec": _reciprocal("_sec", "cos", "The secant"),
     "_csc": _reciprocal("_csc", "sin", "The cosecant"),
     "_cot": _reciprocal("_cot", "tan", "The cotangent"),
-    "_sech": _reciprocal("_sech", "cosh", "The hyperbolic secant"),
+    "_sech": _helper(
+        '''
+        def _sech(x):
+            """The hyperbolic secant, although cosh may overflow."""
+            e = np.exp(-np.abs(x))
+            return 2 * e / (1 + e * e)
+        ''',
+        '''
+        def _sech(x):
+            """The hyperbolic secant, although cosh may overflow."""
+            e = math.exp(-abs(x))
+            return 2 * e / (1 + e * e)
+        ''',
+    ),
     "_csch": _reciprocal("_csch", "sinh", "The hyperbolic cosecant"),
     "_coth": _reciprocal("_coth", "tanh", "The hyperbolic cotangent"),
-    "_erf": _helper(
-        '''
-        def _erf(x):
-            """The error function: a rational approximation near zero, 1 - erfc(|x|) elsewhere (Cody 1969)."""
-            y = np.minimum(np.abs(x), 0.46875) ** 2
-            near = x * _horner(_ERF_TOP, y) / _horner(_ERF_BOTTOM, y)
-            return np.where(np.abs(x) <= 0.46875, near, np.sign(x) * (1 - _erfc_tail(np.abs(x))))
-        ''',
-        needs=("_erfc_tail",),
-    ),
-    "_erfc": _helper(
-        '''
-        def _erfc(x):
-            """The complementary error function, 1 - erf(x), accurate in its tail (Cody 1969)."""
-            tail = _erfc_tail(np.abs(x))
-            return np.where(np.abs(x) <= 0.46875, 1 - _erf(x), np.where(x > 0, tail, 2 - tail))
-        ''',
-        needs=("_erf", "_erfc_tail"),
-    ),
-    "_erfc_tail": _helper(
-        '''
-        def _erfc_tail(x):
-            """erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
-            y = np.clip(x, 0.46875, 4)
-            middle = _horner(_ERFC_TOP, y) / _horner(_ERFC_BOTTOM, y)
-            y = np.clip(x, 4, 100)
-            z = 1 / y**2
-            far = (0.56418958354775628695 - z * _horner(_ERFC_FAR_TOP, z) / _horner(_ERFC_FAR_BOTTOM, z)) / y
-            y = np.clip(x, 0.46875, 100)
-            high = np.trunc(y * 16) / 16  # exp(-y * y) in two factors, so that squaring loses nothing
-            return np.exp(-high * high) * np.exp(-(y - high) * (y + high)) * np.where(x <= 4, middle, far)
-
-
-        def _horner(coefficients, x):
-            """A polynomial, its highest power first."""
-            value = coefficients[0]
-            for c in coefficients[1:]:
-                value = value * x + c
-            return value
-
-
-        # fmt: off
-        _ERF_TOP = (
-            1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
-            3.20937758913846947e3,
-        )
-        _ERF_BOTTOM = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
-        _ERFC_TOP = (
-            2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1,
-            2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
-            1.23033935479799725e3,
-        )
-        _ERFC_BOTTOM = (
-            1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
-            3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3,
-        )
-        _ERFC_FAR_TOP = (
-            1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
-            1.60837851487422766e-2, 6.58749161529837803e-4,
-        )
-        _ERFC_FAR_BOTTOM = (
-            1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2,
-            2.33520497626869185e-3,
-        )
-        # fmt: on
-        '''
-    ),
+    **ERROR_FUNCTIONS,
+    **STABLE,
     "_softmax": _helper(
         '''
         def _softmax(x, axis):
@@ -183,18 +122,21 @@ HELPERS: dict[str, Helper] = {
     "_logsumexp": _helper(
         '''
         def _logsumexp(x, axis):
-            """log(sum(exp(x))) along an axis, without overflow."""
+            """log(sum(exp(x))) along an axis, without overflow; log1p of the sum without its largest term (Blanchard, Higham & Higham 2021)."""
             m = x.max(axis=axis, keepdims=True)
-            m = np.where(np.isfinite(m), m, 0)
-            return np.log(np.exp(x - m).sum(axis=axis)) + np.squeeze(m, axis)
+            top = x == m
+            e = np.where(top, 0, np.exp(x - np.where(np.isfinite(m), m, 0)))
+            return np.log1p(e.sum(axis=axis) + (top.sum(axis=axis) - 1).astype(DTYPE)) + np.squeeze(m, axis)
         '''
     ),
     "_log_softmax": _helper(
         '''
         def _log_softmax(x, axis):
-            """log(softmax(x)) along an axis, without overflow."""
+            """log(softmax(x)) along an axis, without overflow; log1p of the sum without its largest term (Blanchard, Higham & Higham 2021)."""
             x = x - x.max(axis=axis, keepdims=True)
-            return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+            top = x == 0
+            e = np.where(top, 0, np.exp(x))
+            return x - np.log1p(e.sum(axis=axis, keepdims=True) + (top.sum(axis=axis, keepdims=True) - 1).astype(DTYPE))
         '''
     ),
     "_first_max": _helper(

@@ -4,6 +4,8 @@ Needs numba and scipy (the extra [fast]); imported by generated modules only. Ev
 and kept on disk. Nothing allocates.
 
 Sources: Cody & Waite, Software Manual for the Elementary Functions (1980), chapter 6 (the exponential by argument reduction);
+W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23 (1969); M. Mächler, "Accurately computing
+log(1 - exp(-|a|))" (2012);
 Goodfellow, Bengio & Courville, Deep Learning, section 4.1 (softmax's stability); the BLAS technical forum standard (2001), gemm.
 """
 
@@ -17,6 +19,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic, overload
 
+from symbackprop.codegen import cody
+
 # A sum may be regrouped, which is what lets it be vectorised; infinities and NaN keep their meaning.
 COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
 _EXACT = {**COMPILED, "fastmath": {"contract"}}  # the argument reductions below rely on the order of their operations
@@ -25,6 +29,8 @@ _EXACT = {**COMPILED, "fastmath": {"contract"}}  # the argument reductions below
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # the first has trailing zeros, so that k times it is exact
+_ERFCX_TOP, _ERFCX_BOTTOM = cody.ERFCX
+_ERFCX_FAR_TOP, _ERFCX_FAR_BOTTOM = cody.ERFCX_FAR
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the last bits
 
 
@@ -109,6 +115,146 @@ def step(x: Any) -> Any:
 def sign(x: Any) -> Any:
     """-1, 0 or 1; NaN stays NaN."""
     return 1.0 if x > 0 else -1.0 if x < 0 else np.float64(x)
+
+
+@njit(**_EXACT)
+def sech(x: Any) -> Any:
+    """The hyperbolic secant, although cosh may overflow."""
+    e = exp(-abs(x))
+    return 2 * e / (1 + e * e)
+
+
+# --- what naive formulas are rewritten to (graph.stable says what each is, codegen.stable_helpers how) ------------------------
+
+
+@njit(**_EXACT)
+def logaddexp(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)), without overflow."""
+    a, b = np.float64(a), np.float64(b)
+    return a + math.log(2.0) if a == b else max(a, b) + math.log1p(exp(-abs(a - b)))
+
+
+@njit(**_EXACT)
+def guarded(mask: Any, x: Any, safe: Any) -> Any:
+    """x where the mask is 1, and a harmless number where it is 0."""
+    return np.float64(x) if mask > 0 else np.float64(safe)
+
+
+@njit(**_EXACT)
+def expsub(a: Any, b: Any) -> Any:
+    """exp(a - b), with the rounding error of a - b, which is known (Knuth, TAOCP 2, section 4.2.2, theorem B), made good."""
+    a, b = np.float64(a), np.float64(b)
+    d = a - b
+    c = d - a
+    error = (a - (d - c)) - (b + c)
+    e = exp(d)
+    return e + e * error if abs(error) < 1 else e
+
+
+@njit(**_EXACT)
+def softmax2(a: Any, b: Any) -> Any:
+    """exp(a) / (exp(a) + exp(b)), without overflow."""
+    e = expsub(min(a, b), max(a, b))
+    return (1.0 if a >= b else e) / (1 + e)
+
+
+@njit(**_EXACT)
+def log1mexp(x: Any) -> Any:
+    """log(1 - exp(-x)), x > 0 (Mächler 2012)."""
+    y = np.float64(x)
+    return math.log(-math.expm1(-y)) if y < 0.6931471805599453 else math.log1p(-exp(-y))
+
+
+@njit(**_EXACT)
+def logsubexp(a: Any, b: Any) -> Any:
+    """log(exp(a) - exp(b)), a > b, without overflow."""
+    a, b = np.float64(a), np.float64(b)
+    return a + log1mexp(a - b)
+
+
+@njit(**_EXACT)
+def logcosh(x: Any) -> Any:
+    """log(cosh(x))."""
+    y = abs(np.float64(x))
+    if y < 1:
+        return math.log1p(2 * math.sinh(y / 2) ** 2)
+    return (y - 0.6931471805599453) + math.log1p(exp(-2 * y))
+
+
+@njit(**_EXACT)
+def expm1mx(x: Any) -> Any:
+    """exp(x) - 1 - x."""
+    y = np.float64(x)
+    if abs(y) >= 1:
+        return math.expm1(y) - y
+    series = 1.0
+    for k in range(19, 2, -1):
+        series = 1 + y / k * series
+    return y * y / 2 * series
+
+
+@njit(**_EXACT)
+def gaussian(x: Any, c: Any) -> Any:
+    """exp(-c x²), the square in two parts of which the first is exact (Cody 1969)."""
+    c = np.float64(c)
+    y = min(abs(np.float64(x)), 28 / math.sqrt(c))
+    high = np.floor(y * 16) / 16
+    return exp(-c * high * high) * exp(-c * (y - high) * (y + high))
+
+
+@njit(**_EXACT)
+def _horner(coefficients: Any, x: Any) -> Any:
+    value = coefficients[0]
+    for c in coefficients[1:]:
+        value = value * x + c
+    return value
+
+
+@njit(**_EXACT)
+def _erfcx(x: Any) -> Any:
+    """exp(x²) erfc(x) for x >= 0.46875 (Cody 1969)."""
+    if x <= 4:
+        return _horner(_ERFCX_TOP, x) / _horner(_ERFCX_BOTTOM, x)
+    z = 1 / (x * x)
+    return (0.5641895835477563 - z * (_horner(_ERFCX_FAR_TOP, z) / _horner(_ERFCX_FAR_BOTTOM, z))) / x
+
+
+@njit(**_EXACT)
+def normal_cdf(x: Any) -> Any:
+    """The standard normal distribution function."""
+    z = np.float64(x)
+    y = z * 0.7071067811865476
+    return 0.5 * (1 + math.erf(y)) if y > -0.46875 else gaussian(z, 0.5) * _erfcx(-y) / 2
+
+
+@njit(**_EXACT)
+def normal_pdf(x: Any) -> Any:
+    """The standard normal density."""
+    return 0.3989422804014327 * gaussian(x, 0.5)
+
+
+@njit(**_EXACT)
+def erf_complement(x: Any) -> Any:
+    """1 - erf(x)."""
+    return math.erfc(np.float64(x))
+
+
+@njit(**_EXACT)
+def xlogy(x: Any, y: Any) -> Any:
+    """x log(y), and 0 where x is 0."""
+    return np.float64(x) * math.log(np.float64(y)) if x != 0 else np.float64(0)
+
+
+@njit(**_EXACT)
+def xdivy(x: Any, y: Any) -> Any:
+    """x / y, and 0 where x is 0."""
+    return np.float64(x) / np.float64(y) if x != 0 else np.float64(0)
+
+
+@njit(**_EXACT)
+def hypot(x: Any, y: Any) -> Any:
+    """sqrt(x² + y²), although the squares may overflow or vanish."""
+    return math.hypot(np.float64(x), np.float64(y))
 
 
 # --- matrix products -----------------------------------------------------------------------------------------------------

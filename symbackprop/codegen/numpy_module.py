@@ -8,7 +8,7 @@ import sympy as sp
 from symbackprop.calculus.batch import is_single_sample, lift
 from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.share import share
-from symbackprop.calculus.stabilise import stabilise
+from symbackprop.calculus.stabilise import Computed, computed
 from symbackprop.codegen.expressions import FormulaPrinter, PythonPrinter
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.recurrence import Pruned
@@ -38,10 +38,11 @@ class Module:
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
-        self.system = system = self.batched(written)
+        stable = self.batched(written)
+        self.system = system = stable.system
         # What `predict` computes; mostly the same.
         self.trained = inference(written)
-        self.inferred = self.batched(self.trained)
+        self.inferred = self.batched(self.trained).system
         self.rule = rule
         self.dtype = dtype
         self.version = version
@@ -49,7 +50,7 @@ class Module:
         self.lines: dict[Equation, _Line] = {}
         self.labels = index_data(system)
         self.drawn = {t: t.init for t in system.data if isinstance(t.init, Draw)}
-        self.adjoints = adjoints(system)
+        self.adjoints = stable.adjoints
         self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
         own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
@@ -66,8 +67,8 @@ class Module:
         outputs = [Equation(t, t.definition) for t in collect([t for t in self.returned() if t.adjoint_of is None]) if t.definition is not None]
         return list(dict.fromkeys([*outputs, *self.backward(self.system.updated), *(Equation(state, expr) for state, expr in self.system.updates)]))
 
-    def batched(self, system: System) -> System:
-        return stabilise(lift(system) if self.single else system)
+    def batched(self, system: System) -> Computed:
+        return computed(lift(system) if self.single else system)
 
     # --- the parts --------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbackprop.calculus.differentiate import adjoints as adjoints_of
 from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
-from symbackprop.calculus.stabilise import stabilise
+from symbackprop.calculus.stabilise import trained
 from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
@@ -37,8 +36,8 @@ class Program:
 
 def training_program(system: System, rule: Rule) -> Program:
     """Forward, backward, the new states and the rule for every weight, with repeated work shared."""
-    system = stabilise(system)
-    adjoints = adjoints_of(system)
+    stable = trained(system)
+    system, adjoints = stable.system, stable.adjoints
     forward = adjoints.forward(system.updated)
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")

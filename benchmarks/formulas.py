@@ -1,0 +1,183 @@
+"""Formulas as people write them, and arguments at which floating point loses them.
+
+Each is written once, in the words of a namespace `m` (exp, log, sqrt ...), so that SymPy, PyTorch, JAX and PyTensor all get the very same one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+from math import inf
+from typing import Any
+
+import numpy as np
+
+SMALL = (1e-20, 1e-8, 1e-3, 0.5, 1.0, 10.0, 40.0, 750.0, 1e4)
+TINY = {"float64": 1e-300, "float32": 1e-30}
+PAIRS = (0.0, 1e-8, 0.5, -1.0, 10.0, -40.0, 750.0, 1e4)
+
+Point = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """`build(m, *variables)`. `where`: which points mean something. `ends`: (f, f') at -inf and at inf, where both have a limit. `known`: (value,
+    slopes) at a point where the formula has a limit or a convention that it does not say itself, else None. `row`: the formula of an array,
+    along whose last axis the variables stand."""
+
+    name: str
+    build: Callable[..., Any]
+    variables: int = 1
+    where: Callable[..., bool] = lambda *_: True
+    ends: tuple[tuple[float, float] | None, tuple[float, float] | None] = (None, None)
+    known: Callable[..., tuple[float | None, ...] | None] = lambda *_: None
+    row: Callable[[Any, Any], Any] | None = None
+
+    def points(self, dtype: str) -> list[Point]:
+        """The finite arguments and, where there are limits, the infinite ones, as numbers of the precision."""
+        return list(dict.fromkeys(tuple(float(np.dtype(dtype).type(x)) for x in p) for p in self._points(dtype)))
+
+    def _points(self, dtype: str) -> list[Point]:
+        if self.variables == 1:
+            sizes = (TINY[dtype], *SMALL)
+            line = [(s * x,) for s in (-1.0, 1.0) for x in sizes] + [(0.0,)]
+            line += [((-inf, inf)[i],) for i in (0, 1) if self.ends[i] is not None]
+            return [p for p in line if abs(p[0]) == inf or self.where(*p)]
+        if self.row is not None:
+            return [q for x in (0.0, *SMALL) for q in ((x, 0.0, -x), (-x, -x, x), (x, x, x))]
+        values = (*PAIRS, TINY[dtype], -TINY[dtype])
+        return [p for p in product(values, repeat=self.variables) if self.where(*p)]
+
+
+# What is not within 4 units in the last place in the generated NumPy module, and why: (formula, precision) → how many numbers.
+KNOWN_MISSES: dict[tuple[str, str], int] = {
+    # The rounding of a cubic argument of -87 is an error of the exponential; and at -1 the slope is a difference of nearly equal terms.
+    ("gelu by tanh", "float64"): 3,
+    ("gelu by tanh", "float32"): 2,
+    # s (1 - s) of an entry that is nearly 1: the softmax's gradient is exact as a share of its largest entry only.
+    ("exp(z)/sum(exp(z)), the first", "float64"): 2,
+    ("exp(z)/sum(exp(z)), the first", "float32"): 2,
+    ("log(exp(z)/sum(exp(z))), the first", "float64"): 2,
+    ("log(exp(z)/sum(exp(z))), the first", "float32"): 2,
+    # exp(-100) is a float32 of 5 bits, and the slope is 20 times it.
+    ("exp(-x^2)", "float32"): 2,
+    # NumPy's own exponential of float32 is off by up to 2.5 units; a square doubles that, and beside a zero of the slope a difference magnifies it.
+    ("focal loss, -(1 - p)^2 log(p)", "float32"): 2,
+    ("silu, z/(1 + exp(-z))", "float32"): 1,
+    ("mish, z tanh(log(1 + exp(z)))", "float32"): 1,
+}
+
+
+def sigmoid(m: Any, z: Any) -> Any:
+    return 1 / (1 + m.exp(-z))
+
+
+def gelu_tanh(m: Any, z: Any) -> Any:
+    return z * (1 + m.tanh(m.sqrt(2 / m.pi) * (z + 0.044715 * z**3))) / 2
+
+
+def focal(m: Any, z: Any) -> Any:
+    p = sigmoid(m, z)
+    return -((1 - p) ** 2) * m.log(p)
+
+
+def soft_cross_entropy(m: Any, z: Any) -> Any:
+    p = sigmoid(m, z)
+    return -(m.log(p) / 10 + 9 * m.log(1 - p) / 10)
+
+
+def positive(x: float, *_: float) -> bool:
+    return x > 0
+
+
+FORMULAS: tuple[Formula, ...] = (
+    # the logistic function and its logarithm
+    Formula("1/(1 + exp(-z))", sigmoid, ends=((0, 0), (1, 0))),
+    Formula("exp(z)/(1 + exp(z))", lambda m, z: m.exp(z) / (1 + m.exp(z)), ends=((0, 0), (1, 0))),
+    Formula("log(1/(1 + exp(-z)))", lambda m, z: m.log(sigmoid(m, z)), ends=((-inf, 1), (0, 0))),
+    Formula("log(1 - 1/(1 + exp(-z)))", lambda m, z: m.log(1 - sigmoid(m, z)), ends=((0, 0), (-inf, -1))),
+    Formula("log(1 + exp(z))", lambda m, z: m.log(1 + m.exp(z)), ends=((0, 0), (inf, 1))),
+    Formula("log(1 + exp(-z))", lambda m, z: m.log(1 + m.exp(-z)), ends=((inf, -1), (0, 0))),
+    Formula("s (1 - s), s = 1/(1 + exp(-z))", lambda m, z: sigmoid(m, z) * (1 - sigmoid(m, z)), ends=((0, 0), (0, 0))),
+    Formula("exp(-z)/(1 + exp(-z))^2", lambda m, z: m.exp(-z) / (1 + m.exp(-z)) ** 2),
+    Formula("1 - 1/(1 + exp(-z))", lambda m, z: 1 - sigmoid(m, z), ends=((1, 0), (0, 0))),
+    Formula("cross-entropy of p = 1/(1 + exp(-z)), t = 1/10", soft_cross_entropy, ends=((inf, -Fraction(1, 10)), (inf, Fraction(9, 10)))),
+    Formula("focal loss, -(1 - p)^2 log(p)", focal),
+    # hyperbolic functions
+    Formula("(exp(z) - exp(-z))/(exp(z) + exp(-z))", lambda m, z: (m.exp(z) - m.exp(-z)) / (m.exp(z) + m.exp(-z)), ends=((-1, 0), (1, 0))),
+    Formula("(exp(2z) - 1)/(exp(2z) + 1)", lambda m, z: (m.exp(2 * z) - 1) / (m.exp(2 * z) + 1), ends=((-1, 0), (1, 0))),
+    Formula("(1 - exp(-2z))/(1 + exp(-2z))", lambda m, z: (1 - m.exp(-2 * z)) / (1 + m.exp(-2 * z)), ends=((-1, 0), (1, 0))),
+    Formula("2/(1 + exp(-2z)) - 1", lambda m, z: 2 / (1 + m.exp(-2 * z)) - 1, ends=((-1, 0), (1, 0))),
+    Formula("sinh(z)/cosh(z)", lambda m, z: m.sinh(z) / m.cosh(z), ends=((-1, 0), (1, 0))),
+    Formula("tanh(z)", lambda m, z: m.tanh(z), ends=((-1, 0), (1, 0))),
+    Formula("1 - tanh(z)^2", lambda m, z: 1 - m.tanh(z) ** 2, ends=((0, 0), (0, 0))),
+    Formula("1 - tanh(z)", lambda m, z: 1 - m.tanh(z), ends=((2, 0), (0, 0))),
+    Formula("1/cosh(z)", lambda m, z: 1 / m.cosh(z), ends=((0, 0), (0, 0))),
+    Formula("log(cosh(z))", lambda m, z: m.log(m.cosh(z)), ends=((inf, -1), (inf, 1))),
+    Formula("log((exp(z) + exp(-z))/2)", lambda m, z: m.log((m.exp(z) + m.exp(-z)) / 2), ends=((inf, -1), (inf, 1))),
+    # exponentials and logarithms
+    Formula("exp(x) - 1", lambda m, x: m.exp(x) - 1, ends=((-1, 0), None)),
+    Formula("(exp(s) - 1 - s)/2", lambda m, s: (m.exp(s) - 1 - s) / 2, ends=((inf, -0.5), None)),
+    Formula("log(1 + x)", lambda m, x: m.log(1 + x), where=lambda x: x > -1, ends=(None, (inf, 0))),
+    Formula("log(1 + x^2)", lambda m, x: m.log(1 + x**2), ends=(None, None)),
+    Formula("log(1 - exp(-x))", lambda m, x: m.log(1 - m.exp(-x)), where=positive, ends=(None, (0, 0))),
+    Formula("log(exp(x) - 1)", lambda m, x: m.log(m.exp(x) - 1), where=positive),
+    Formula("log(exp(a) + exp(b))", lambda m, a, b: m.log(m.exp(a) + m.exp(b)), 2),
+    Formula("log(exp(a) - exp(b))", lambda m, a, b: m.log(m.exp(a) - m.exp(b)), 2, where=lambda a, b: a > b),
+    Formula("exp(a)/(exp(a) + exp(b))", lambda m, a, b: m.exp(a) / (m.exp(a) + m.exp(b)), 2),
+    Formula("exp(-x^2)", lambda m, x: m.exp(-(x**2)), ends=((0, None), (0, None))),
+    Formula("exp(-x^2/2)", lambda m, x: m.exp(-(x**2) / 2)),
+    # the error function
+    Formula("1 - erf(x)", lambda m, x: 1 - m.erf(x), ends=((2, 0), (0, 0))),
+    Formula("1 + erf(x)", lambda m, x: 1 + m.erf(x), ends=((0, 0), (2, 0))),
+    Formula("(1 + erf(z/sqrt(2)))/2", lambda m, z: (1 + m.erf(z / m.sqrt(2))) / 2, ends=((0, 0), (1, 0))),
+    Formula("gelu, z (1 + erf(z/sqrt(2)))/2", lambda m, z: z * (1 + m.erf(z / m.sqrt(2))) / 2),
+    Formula("gelu by tanh", gelu_tanh),
+    # activations
+    Formula("silu, z/(1 + exp(-z))", lambda m, z: z / (1 + m.exp(-z))),
+    Formula("mish, z tanh(log(1 + exp(z)))", lambda m, z: z * m.tanh(m.log(1 + m.exp(z)))),
+    Formula("elu, by cases", lambda m, z: m.where(z > 0, z, m.exp(z) - 1), ends=((-1, 0), (inf, 1))),
+    Formula("softsign, x/(1 + |x|)", lambda m, x: x / (1 + m.abs(x))),
+    Formula("x/sqrt(1 + x^2)", lambda m, x: x / m.sqrt(1 + x**2)),
+    Formula("1/(1 + x^2)", lambda m, x: 1 / (1 + x**2), ends=((0, None), (0, None))),
+    Formula("max(0, x)", lambda m, x: m.max(x), known=lambda x: (0, 0) if x == 0 else None, ends=((0, 0), (inf, 1))),
+    Formula("max(0, 1 - x)^2", lambda m, x: m.max(1 - x) ** 2),
+    # roots and trigonometric functions
+    Formula("sqrt(1 + x) - 1", lambda m, x: m.sqrt(1 + x) - 1, where=lambda x: x > -1),
+    Formula("sqrt(x + 1) - sqrt(x)", lambda m, x: m.sqrt(x + 1) - m.sqrt(x), where=positive),
+    Formula("sqrt(1 + x^2) - 1", lambda m, x: m.sqrt(1 + x**2) - 1),
+    Formula("sqrt(x^2 + y^2)", lambda m, x, y: m.sqrt(x**2 + y**2), 2, known=lambda x, y: (0, 0, 0) if x == y == 0 else None),
+    Formula("x/sqrt(x^2 + y^2)", lambda m, x, y: x / m.sqrt(x**2 + y**2), 2, where=lambda x, y: x != 0 or y != 0),
+    Formula("1 - cos(x)", lambda m, x: 1 - m.cos(x)),
+    Formula("log(x + sqrt(x^2 + 1))", lambda m, x: m.log(x + m.sqrt(x**2 + 1))),
+    Formula("log(x + sqrt(x^2 - 1))", lambda m, x: m.log(x + m.sqrt(x**2 - 1)), where=lambda x: x > 1),
+    Formula("log((1 + x)/(1 - x))/2", lambda m, x: m.log((1 + x) / (1 - x)) / 2, where=lambda x: abs(x) < 1),
+    # 0 times what is not finite
+    Formula("x log(x)", lambda m, x: x * m.log(x), where=lambda x: x >= 0, known=lambda x: (0, -inf) if x == 0 else None),
+    Formula(
+        "x log(y)",
+        lambda m, x, y: x * m.log(y),
+        2,
+        where=lambda x, y: x >= 0 and (y > 0 or x == y),
+        known=lambda x, y: (0, -inf, 0) if x == y == 0 else None,
+    ),
+    Formula("p log(p/q)", lambda m, p, q: p * m.log(p / q), 2, where=lambda p, q: p > 0 and q > 0),
+    Formula("sqrt(x) where x > 0, else 0", lambda m, x: m.where(x > 0, m.sqrt(x), 0 * x)),
+    Formula("log(x) where x > 1, else x - 1", lambda m, x: m.where(x > 1, m.log(x), x - 1)),
+    Formula("sqrt(max(0, x))", lambda m, x: m.sqrt(m.max(x)), known=lambda x: (0, 0) if x <= 0 else None),
+    Formula("sqrt(|x|)", lambda m, x: m.sqrt(m.abs(x)), known=lambda x: (0, 0) if x == 0 else None),
+    # along an axis
+    Formula("log(sum(exp(z)))", lambda m, a, b, c: m.log(m.exp(a) + m.exp(b) + m.exp(c)), 3, row=lambda m, z: m.log(m.sum(m.exp(z)))),
+    Formula(
+        "exp(z)/sum(exp(z)), the first",
+        lambda m, a, b, c: m.exp(a) / (m.exp(a) + m.exp(b) + m.exp(c)),
+        3,
+        row=lambda m, z: m.first(m.exp(z) / m.keep(m.exp(z))),
+    ),
+    Formula(
+        "log(exp(z)/sum(exp(z))), the first",
+        lambda m, a, b, c: m.log(m.exp(a) / (m.exp(a) + m.exp(b) + m.exp(c))),
+        3,
+        row=lambda m, z: m.first(m.log(m.exp(z) / m.keep(m.exp(z)))),
+    ),
+)  # fmt: skip

@@ -1,0 +1,212 @@
+"""How exact the equations of a network are as they are written, and as they are computed: each is evaluated in float64 at arguments from the
+whole range of floating-point numbers, and held against mpmath.
+
+Every equation is measured by itself, as a function of the values that it reads: what it makes of exact inputs is its own error. Where it was
+rewritten in terms of another node's input, 1 - a² of a = tanh(z) in terms of z, both forms are measured as functions of that.
+Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 1.5 (forward error).
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf, ldexp
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbackprop.audit.precision import UnsettledError, precise, settled, ulps
+from symbackprop.audit.stability_report import EquationStability, Measured, Stability
+from symbackprop.calculus.batch import is_single_sample, lift
+from symbackprop.calculus.differentiate import adjoints
+from symbackprop.calculus.elementwise import regions
+from symbackprop.calculus.stabilise import Computed, computed
+from symbackprop.codegen.expressions import PythonPrinter
+from symbackprop.codegen.helpers import helper_source
+from symbackprop.codegen.load import load_source
+from symbackprop.errors import UnsupportedError
+from symbackprop.graph.equations import System, dims_in, tensors_in
+from symbackprop.graph.functions import expm1, log1p, relu, sigmoid, softplus, step
+from symbackprop.graph.stable import Stable
+from symbackprop.graph.tensor import Tensor
+
+LARGEST = (1023, 2 - 2**-52)
+EXTREMES = (0.0, 5e-324, -5e-324, 2.0**-1022, -(2.0**-1022), ldexp(*LARGEST[::-1]), -ldexp(*LARGEST[::-1]), 1.0, -1.0)
+DIGITS = (400, 800)
+SIZE = 5  # of every open dimension
+
+
+def measure(system: System, samples: int = 60, seed: int = 0, progress: bool = False) -> Stability:
+    """The stability of every equation and adjoint of a network."""
+    system = lift(system) if is_single_sample(system) else system
+    stable = computed(system)
+    written = {**dict(system.equations), **dict(adjoints(system).equations)}
+    by_name = {t.name: expr for t, expr in written.items()}
+    finals = _finals(stable)
+    names = [*by_name, *(name for name in finals if name not in by_name)]
+    found = []
+    for name in _shown(names, progress):
+        found.append(_equation(name, by_name, finals, stable, samples, seed))
+    return Stability({f.name: f for f in found}, samples)
+
+
+def _finals(stable: Computed) -> dict[str, sp.Expr]:
+    return {t.name: expr for t, expr in [*stable.system.equations, *stable.adjoints.equations]}
+
+
+def _shown(names: Sequence[str], progress: bool) -> Iterator[str]:
+    if not progress:
+        yield from names
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs tqdm; install it with: pip install symbackprop[progress]") from None
+    yield from tqdm(names, desc="stability", unit="equation")
+
+
+def _equation(name: str, written: dict[str, sp.Expr], finals: dict[str, sp.Expr], stable: Computed, samples: int, seed: int) -> EquationStability:
+    before, after = written.get(name), finals.get(name)
+    rules = tuple(r for rewrite in stable.rewrites if rewrite.name == name for r in rewrite.rules)
+    if after is None:
+        return EquationStability(name, before, after, rules, note="not computed: other rewritten equations no longer read it")
+    if before is None:
+        return EquationStability(name, before, after, rules, note="only in the equations that are computed")
+    try:
+        forms = _Forms(name, before, after, written, finals)
+    except UnsupportedError as error:
+        return EquationStability(name, before, after, rules, note=str(error))
+    if not forms.leaves:
+        return EquationStability(name, before, after, rules, note="a constant")
+    return forms.measured(rules, samples, seed)
+
+
+class _Forms:
+    """One equation as written and as computed, as functions of the same leaves: what neither form computes from the other leaves."""
+
+    def __init__(self, name: str, before: sp.Expr, after: sp.Expr, written: Mapping[str, sp.Expr], finals: Mapping[str, sp.Expr]) -> None:
+        self.name, self.before, self.after = name, before, after
+        self.slots: dict[str, sp.Symbol] = {}
+        self.gradients = {t for t in tensors_in(before) | tensors_in(after) if t.adjoint_of is not None}
+        body, result = self.body(before), self.body(after)
+        if body.is_Symbol and result.is_Symbol:
+            raise UnsupportedError("not measured: it is one operator, or a name; how far a sum of products is off depends on how much of it cancels")
+        names = {s.name for s in body.free_symbols | result.free_symbols}
+        self.inner = {n: self.body(written[n]) for n in names if n in written and n != name}
+        self.inner = {n: e for n, e in self.inner.items() if not e.is_Symbol and e.free_symbols and {s.name for s in e.free_symbols} <= names - {n}}
+        self.own = {n: self.body(finals.get(n, written[n])) for n in self.inner}
+        self.leaves = sorted(names - self.inner.keys())
+        self.forms = (body, result)
+
+    def body(self, expr: sp.Expr) -> sp.Expr:
+        """The expression in scalars: tensors by their names, and each operator an input of its own."""
+        body, operators = regions(expr)
+        table: dict[sp.Basic, sp.Basic] = {s: self.slot(str(o)) for s, o in operators.items()}
+        table |= {t: self.slot(t.name) for t in tensors_in(body)} | {d: sp.Integer(SIZE) for d in dims_in(body)}
+        return body.xreplace(table)
+
+    def slot(self, name: str) -> sp.Symbol:
+        return self.slots.setdefault(name, sp.Symbol(name, real=True))
+
+    def measured(self, rules: tuple[str, ...], samples: int, seed: int) -> EquationStability:
+        arrives = [name in {t.name for t in self.gradients} for name in self.leaves]
+        points = list(_arguments(arrives, samples, seed))
+        truths = [self.truth(0), self.truth(1)]
+        kept, exact = [], []
+        for point in points:
+            value = _value(truths, point)
+            if value is not None:
+                kept.append(point)
+                exact.append(value)
+        if not kept:
+            return EquationStability(self.name, self.before, self.after, rules, note="not measured: mpmath settled on no value at any argument")
+        was, now = (_errors(self.source(i), kept, exact, self.leaves) for i in (0, 1))
+        if not rules and self.forms[0] == self.forms[1]:
+            was = now
+        return EquationStability(self.name, self.before, self.after, rules, was, now, tuple(self.leaves), len(kept))
+
+    def truth(self, which: int) -> Any:
+        expr, inner = self.forms[which], (self.inner, self.own)[which]
+        for _ in range(len(inner) + 1):
+            expr = expr.xreplace({self.slots[n]: e for n, e in inner.items()})
+        return precise([self.slots[n] for n in self.leaves], plain(expr))
+
+    def source(self, which: int) -> str:
+        """A function of arrays for the leaves, as generated code computes the form."""
+        names = {s: f"v_{i}" for i, s in enumerate(self.slots.values())}
+        printer = PythonPrinter(names={s: names[s] for s in names})
+        inner = (self.inner, self.own)[which]
+        lines, left = [], dict(inner)
+        while left:  # what depends on nothing that is still to come
+            n = next(n for n, e in left.items() if not any(s.name in left for s in e.free_symbols))
+            lines.append(f"    {names[self.slots[n]]} = {_arrays(printer, left.pop(n))}")
+        lines.append(f"    return {_arrays(printer, self.forms[which])}")
+        arguments = ", ".join(names[self.slots[n]] for n in self.leaves)
+        head = "import numpy as np\n\nDTYPE = np.float64"
+        return "\n\n\n".join([head, *helper_source(printer.helpers), f"def value({arguments}):\n" + "\n".join(lines)]) + "\n"
+
+
+def _value(truths: Sequence[Any], point: tuple[float, ...]) -> Any:
+    """The true value: of the formula as written, or of the one that is computed where so many digits do not settle the first."""
+    for true in truths:
+        try:
+            return settled([true], point, DIGITS)[0]
+        except UnsettledError:
+            continue
+    return None
+
+
+def _arrays(printer: PythonPrinter, expr: sp.Expr) -> str:
+    """The code for an expression of plain symbols that stand for arrays."""
+    tensors = {s: Tensor(printer.names[s], ("n",), "data") for s in expr.free_symbols}
+    return printer.plain(expr.xreplace(tensors))
+
+
+def _errors(source: str, points: Sequence[tuple[float, ...]], exact: Sequence[Any], leaves: Sequence[str]) -> Measured:
+    with np.errstate(all="ignore"):
+        columns = [np.array(c) for c in zip(*points, strict=True)]
+        values = np.broadcast_to(np.asarray(load_source(source, "formula").value(*columns), float), (len(points),))
+    found = [ulps(float(v), t) for v, t in zip(values, exact, strict=True)]
+    worst = max(range(len(found)), key=found.__getitem__)
+    return Measured(found[worst], sum(e > 4 for e in found), sum(e == inf for e in found), dict(zip(leaves, points[worst], strict=True)))
+
+
+def _arguments(arrives: Sequence[bool], samples: int, seed: int) -> Iterator[tuple[float, ...]]:
+    """Arguments: each input in turn takes the extremes and numbers of any sign and exponent, while the others are of moderate size; and as many
+    in which every input is of any size. A gradient that arrives from the loss, a factor of everything, is always of moderate size."""
+    count = len(arrives)
+    rng = random.Random(seed)
+
+    def any_size() -> float:
+        return rng.choice((-1, 1)) * ldexp(rng.uniform(1, 2), rng.randint(-1022, 1023))
+
+    def moderate() -> float:
+        return rng.choice((-1, 1)) * ldexp(rng.uniform(1, 2), rng.randint(-10, 10))
+
+    for i in [i for i in range(count) if not arrives[i]]:
+        for x in (*EXTREMES, *(any_size() for _ in range(samples)), *(moderate() for _ in range(samples))):
+            yield tuple(x if i == j else moderate() for j in range(count))
+    for _ in range(samples):
+        yield tuple(moderate() if arrived else any_size() for arrived in arrives)
+
+
+_PLAIN: dict[Any, Any] = {
+    sigmoid: lambda z: 1 / (1 + sp.exp(-z)),
+    softplus: lambda z: sp.log(1 + sp.exp(z)),
+    relu: lambda z: sp.Max(0, z),
+    step: lambda z: sp.Heaviside(z, 0),
+    expm1: lambda z: sp.exp(z) - 1,
+    log1p: lambda z: sp.log(1 + z),
+}  # fmt: skip
+
+
+def plain(expr: sp.Expr) -> sp.Expr:
+    """The expression in SymPy's own functions, whose definitions mpmath knows."""
+    while True:
+        table = {part: part.formula(*part.args) for part in expr.atoms(Stable)}
+        table |= {part: _PLAIN[part.func](*part.args) for part in expr.atoms(sp.Function) if part.func in _PLAIN}
+        if not table:
+            return expr
+        expr = expr.xreplace(table)
+
+
+__all__ = ["measure", "plain"]

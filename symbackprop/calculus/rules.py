@@ -1,0 +1,146 @@
+"""The rewrites that make a formula safe to compute, as data: a pattern, what takes its place, when, and where the mathematics stands.
+
+Each is an identity of real numbers; `tests/test_stability.py` holds every one of them against mpmath. u, v and k stand for anything.
+Most are applied before the equations are differentiated, so that derivatives come out of stable functions. Some are applied only AFTER it,
+since the derivative of the formula as written is the better one, and some LAST, since they hide from others what they look for.
+
+Sources, by the names used below:
+GBC: Goodfellow, Bengio & Courville, Deep Learning (2016), section 3.10 and 4.1.
+Mächler: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012).
+BHH: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021).
+Higham: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 1.7 (cancellation) and 1.14.1 (expm1).
+Kahan: W. Kahan, "Branch cuts for complex elementary functions" (1987), for the inverse hyperbolic functions and x² - y².
+AS: Abramowitz & Stegun, Handbook of Mathematical Functions (1964), by section.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.match import definition
+from symbackprop.graph import stable as g
+from symbackprop.graph.functions import expm1, log1p, relu, sigmoid, softplus, step
+
+BEFORE, AFTER, LAST = range(3)
+
+U, V, K = sp.symbols("u v k", real=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """`pattern` → `replacement`. `when` is asked with what u, v and k stand for. `stage`: from when on. `stored`: where it
+    reads the value of a named node, the formula as written costs next to nothing, so training keeps it (see `stabilise`).
+    `domain`: where the identity is checked, and holds."""
+
+    pattern: sp.Expr
+    replacement: sp.Expr
+    source: str
+    when: Callable[..., bool] | None = None
+    stage: int = BEFORE
+    stored: bool = False
+    domain: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.pattern} → {self.replacement}"
+
+    def allows(self, binding: dict[Any, Any]) -> bool:
+        return self.when is None or self.when(**{s.name: x for s, x in binding.items()})
+
+
+def _negative(u: Any, k: Any) -> bool:
+    return bool(k.is_Rational and k < 0)
+
+
+def _differ_by_a_number(u: Any, v: Any) -> bool:
+    return bool((u - v).is_number)
+
+
+def _power_of_two(u: Any, k: Any) -> bool:
+    """c = -k for which c times a number of few digits is exact."""
+    return bool(k.is_Rational and k < 0 and k.p == -1 and k.q & (k.q - 1) == 0) or bool(k.is_Integer and k < 0 and -k & (-k - 1) == 0)
+
+
+def _not_tanh(u: Any) -> bool:
+    """1 - a² of a tanh is left to the rule for it, or on purpose as it is."""
+    return not u.is_number and not isinstance(definition(u), sp.tanh)
+
+
+def _varies(u: Any) -> bool:
+    return not u.is_number
+
+
+_EXP, _HALF = sp.exp, sp.Rational(1, 2)
+
+RULES: tuple[Rule, ...] = (
+    # --- exponentials ---------------------------------------------------------------------------------------------------
+    Rule(_EXP(U) - 1 - U, g.expm1mx(U), "AS 4.2.1"),
+    Rule(_EXP(U) - 1, expm1(U), "Higham 1.14.1"),
+    Rule(_EXP(U) + _EXP(-U), 2 * sp.cosh(U), "AS 4.5.2"),
+    Rule(_EXP(U) - _EXP(-U), 2 * sp.sinh(U), "AS 4.5.1"),
+    Rule((1 + _EXP(U)) ** K, sigmoid(-U) ** (-K), "GBC 3.10", when=_negative, domain={"k": (-3, -1)}),
+    Rule(_EXP(U) * sigmoid(-U), sigmoid(U), "GBC 3.10"),
+    Rule(_EXP(U) / (_EXP(U) + _EXP(V)), g.softmax2(U, V), "BHH, eq. 1.1"),
+    Rule(_EXP(K * U**2), g.gaussian(U, -K), "Cody 1969, Math. Comp. 23, p. 634", when=_power_of_two, stage=AFTER, domain={"k": (-2, -0.5)}),
+    Rule(_EXP(-(U**2)), g.gaussian(U, 1), "Cody 1969, Math. Comp. 23, p. 634", stage=AFTER),
+    # --- the logistic function and the hyperbolic ones ----------------------------------------------------------------------
+    Rule(sigmoid(U) - _HALF, sp.tanh(U / 2) / 2, "GBC 6.3.2"),
+    Rule(1 - sigmoid(U), sigmoid(-U), "GBC 3.10", stored=True),
+    Rule(sigmoid(U) * sigmoid(-U), sp.sech(U / 2) ** 2 / 4, "GBC 3.10; AS 4.5.17"),
+    Rule(expm1(U) * sigmoid(-U), sp.tanh(U / 2), "AS 4.5.3 and 4.5.30"),
+    Rule(1 - sp.tanh(U) ** 2, sp.sech(U) ** 2, "AS 4.5.17", stored=True),
+    Rule(1 - sp.tanh(U), 2 * sigmoid(-2 * U), "GBC 6.3.2"),
+    Rule(1 + sp.tanh(U), 2 * sigmoid(2 * U), "GBC 6.3.2"),
+    Rule(sp.cosh(U) ** K, sp.sech(U) ** (-K), "AS 4.5.5", when=_negative, domain={"k": (-3, -1)}),
+    Rule(sp.sinh(U) * sp.sech(U), sp.tanh(U), "AS 4.5.3"),
+    # --- logarithms -------------------------------------------------------------------------------------------------------
+    Rule(sp.log(sigmoid(U)), -softplus(-U), "GBC 3.10"),
+    Rule(sp.log(1 + _EXP(U)), softplus(U), "GBC 3.10"),
+    Rule(log1p(_EXP(U)), softplus(U), "GBC 3.10"),
+    Rule(sp.log(-expm1(U)), g.log1mexp(-U), "Mächler, eq. 7", domain={"u": (-3, -0.1)}),
+    Rule(sp.log(expm1(U)), U + g.log1mexp(U), "Mächler, eq. 7", domain={"u": (0.1, 3)}),
+    Rule(sp.log(_EXP(U) + _EXP(V)), g.logaddexp(U, V), "BHH, eq. 1.2"),
+    Rule(sp.log(_EXP(U) - _EXP(V)), g.logsubexp(U, V), "Mächler, eq. 7", domain={"u": (1, 3), "v": (-3, 0.5)}),
+    Rule(sp.log(sp.cosh(U)), g.logcosh(U), "AS 4.5.28"),
+    Rule(sp.log(2 * sp.cosh(U)), g.logaddexp(U, -U), "BHH, eq. 1.2"),
+    Rule(sp.log(U + sp.sqrt(1 + U**2)), sp.asinh(U), "AS 4.6.20; Kahan"),
+    Rule(sp.log(U + sp.sqrt(U**2 - 1)), sp.acosh(U), "AS 4.6.21; Kahan", domain={"u": (1.1, 3)}),
+    Rule(sp.log((1 + U) / (1 - U)), 2 * sp.atanh(U), "AS 4.6.22; Kahan", domain={"u": (-0.9, 0.9)}),
+    Rule(sp.log(1 + U), log1p(U), "Higham 1.14.1", when=_varies, domain={"u": (-0.9, 3)}),
+    # --- the normal distribution --------------------------------------------------------------------------------------------
+    Rule(1 + sp.erf(U * sp.sqrt(2) / 2), 2 * g.normal_cdf(U), "AS 7.1.22"),
+    Rule(1 - sp.erf(U * sp.sqrt(2) / 2), 2 * g.normal_cdf(-U), "AS 7.1.22"),
+    Rule(sp.erfc(U * sp.sqrt(2) / 2), 2 * g.normal_cdf(-U), "AS 7.1.22"),
+    Rule(1 - sp.erf(U), g.erf_complement(U), "AS 7.1.2"),
+    Rule(1 + sp.erf(U), g.erf_complement(-U), "AS 7.1.2 and 7.1.9"),
+    # --- roots and squares ----------------------------------------------------------------------------------------------------
+    Rule(sp.sqrt(1 + U) - 1, U / (1 + sp.sqrt(1 + U)), "Higham 1.7", when=_varies, stage=AFTER, domain={"u": (-0.9, 3)}),
+    Rule(
+        sp.sqrt(U) - sp.sqrt(V),
+        (U - V) / (sp.sqrt(U) + sp.sqrt(V)),
+        "Higham 1.7",
+        when=_differ_by_a_number,
+        domain={"u": (0.1, 3), "v": (0.1, 3)},
+    ),
+    Rule(1 - U**2, (1 - U) * (1 + U), "Kahan", when=_not_tanh, stage=AFTER),
+    Rule(1 - sp.cos(U), 2 * sp.sin(U / 2) ** 2, "Higham 1.7", stage=AFTER),
+    # --- masks: the convention that 0 times what is not finite is 0 -------------------------------------------------------------
+    Rule(U * sp.sign(U), sp.Abs(U), "AS 4.2, the sign of a real number"),
+    Rule(
+        step(U) * relu(U) ** K,
+        g.xdivy(step(U), relu(U) ** (-K)),
+        "relu'(0) = 0 by convention",
+        when=_negative,
+        stage=LAST,
+        domain={"k": (-2, -0.5)},
+    ),
+    Rule(
+        sp.sign(U) * sp.Abs(U) ** K,
+        g.xdivy(sp.sign(U), sp.Abs(U) ** (-K)),
+        "|x|'(0) = 0 by convention",
+        when=_negative,
+        stage=LAST,
+        domain={"k": (-2, -0.5)},
+    ),
+)

@@ -1,0 +1,191 @@
+"""Rewrites that no pattern says, since they ask how many terms there are or along which axes is summed. Each is a function from an
+expression to a better one, or None; its docstring names the identity and its source, and `tests/test_stability.py` checks each with
+mpmath.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import sympy as sp
+
+from symbackprop.calculus.match import definition
+from symbackprop.calculus.rules import AFTER, BEFORE, LAST
+from symbackprop.graph import stable as g
+from symbackprop.graph.functions import expm1, log1p
+from symbackprop.graph.operators.contraction import Broadcast, Einsum
+from symbackprop.graph.operators.layout import Reshape, expand_axes
+from symbackprop.graph.operators.reduction import Softmax, log_softmax, logsumexp, softmax
+from symbackprop.graph.shapes import rank_of, shape_of
+
+Structure = Callable[[Any], sp.Expr | None]
+
+
+def log_of_a_softmax(expr: sp.log) -> sp.Expr | None:
+    """log(softmax(x)) → log_softmax(x). Blanchard, Higham & Higham (2021), eq. 1.3."""
+    seen = definition(expr.args[0])
+    return log_softmax(seen.operands[0], seen.axis) if isinstance(seen, Softmax) else None
+
+
+def log_of_a_sum_of_exponentials(expr: sp.log) -> sp.Expr | None:
+    """log(sum(exp(x))) → logsumexp(x). Blanchard, Higham & Higham (2021), eq. 1.2."""
+    found = _sum_of_exponentials(expr.args[0])
+    return None if found is None else logsumexp(*found)
+
+
+def quotient_of_exponentials(expr: sp.Mul) -> sp.Expr | None:
+    """exp(x)/sum(exp(x)) → softmax(x). Blanchard, Higham & Higham (2021), eq. 1.1."""
+    for above in expr.args:
+        inside = definition(above)
+        if not isinstance(inside, sp.exp):
+            continue
+        for below in expr.args:
+            if not (isinstance(below, sp.Pow) and below.exp == -1):
+                continue
+            total = definition(below.base)
+            while isinstance(total, (Reshape, Broadcast)):
+                total = definition(total.operands[0])
+            found = _sum_of_exponentials(total)
+            if found is None or found[0] != inside.args[0] or len(found[1]) != 1:
+                continue
+            spread = expand_axes(total, (found[1][0] - rank_of(inside),), rank_of(inside)) if rank_of(total) else total
+            if rank_of(total) == 0 or shape_of(below.base) in (shape_of(spread), shape_of(inside)):
+                return sp.Mul(softmax(inside.args[0], found[1][0]), *(f for f in expr.args if f is not above and f is not below))
+    return None
+
+
+def _sum_of_exponentials(total: sp.Basic) -> tuple[sp.Expr, tuple[int, ...]] | None:
+    """(x, axes) of sum(exp(x), axes)."""
+    seen = definition(total)
+    if not isinstance(seen, Einsum) or len(seen.operands) != 1:
+        return None
+    inside = definition(seen.operands[0])
+    (letters,), out = seen.spec
+    if not isinstance(inside, sp.exp) or out != "".join(c for c in letters if c in out):
+        return None
+    return inside.args[0], tuple(i for i, c in enumerate(letters) if c not in out)
+
+
+def masked_logarithm(expr: sp.Mul) -> sp.Expr | None:
+    """t log(p) → xlogy(t, p), which is 0 where t is: the limit of t log(t), and what cross-entropy means by it. Cover & Thomas, Elements of
+    Information Theory, 2nd ed. (2006), section 2.1."""
+    logs = [x for x in expr.args if isinstance(x, (sp.log, log1p))]
+    factors = [x for x in expr.args if x not in logs and not x.is_number]
+    if len(logs) != 1 or not factors or any(isinstance(x, sp.Pow) and x.exp.is_negative for x in factors):
+        return None
+    y = logs[0].args[0]
+    if isinstance(logs[0], log1p) or y.is_positive:
+        return None
+    return sp.Mul(*(x for x in expr.args if x.is_number), g.xlogy(sp.Mul(*factors), y))
+
+
+def masked_quotient(expr: sp.Mul) -> sp.Expr | None:
+    """u/sqrt(u² + v²) → xdivy(u, hypot(u, v)), which is 0 at the origin: the subgradient of smallest norm. Rockafellar, Convex Analysis (1970),
+    section 23."""
+    for below in expr.args:
+        if not (isinstance(below, sp.Pow) and isinstance(below.base, g.hypot) and below.exp.is_Integer and below.exp < 0) or _nonzero(below.base):
+            continue
+        for above in expr.args:
+            u, n = above.as_base_exp()
+            if n.is_Integer and n > 0 and u in _legs(below.base):
+                n = min(n, -below.exp)
+                quotient, left = g.xdivy(u, below.base), -below.exp - n
+                rest = [above / u**n, *(f for f in expr.args if f is not above and f is not below)]
+                if n > 1 and left:  # the square of a small quotient may vanish where it is divided by what is small too
+                    return sp.Mul(quotient ** (n - 1), g.xdivy(quotient, below.base**left), *rest)
+                return sp.Mul(quotient**n, below.base**-left, *rest)
+    return None
+
+
+def _legs(h: sp.Basic) -> list[sp.Basic]:
+    return [leg for x in h.args for leg in (_legs(x) if isinstance(x, g.hypot) else [x])]
+
+
+def _nonzero(h: sp.Basic) -> bool:
+    return any(x.is_number and x != 0 for x in _legs(h))
+
+
+def root_of_squares(expr: sp.Pow) -> sp.Expr | None:
+    """sqrt(u² + v² + ...) → hypot(u, v, ...), although the squares overflow or vanish; odd powers of it too. ISO C99, 7.12.7.3;
+    Higham (2002), section 1.7 and problem 27.5."""
+    base, exponent = expr.args
+    if not isinstance(base, sp.Add) or not (2 * exponent).is_Integer or exponent.is_Integer or len(base.args) > 4:
+        return None
+    legs = []
+    for term in base.args:
+        number, rest = term.as_coeff_Mul()
+        if not number > 0 or not (rest == 1 or (isinstance(rest, sp.Pow) and rest.exp == 2)):
+            return None
+        legs.append(sp.sqrt(number) * (rest.base if rest != 1 else 1))
+    result = legs[0]
+    for leg in legs[1:]:
+        result = g.hypot(result, leg)
+    return result ** (2 * exponent)
+
+
+def common_power(expr: sp.Add) -> sp.Expr | None:
+    """a/b - c/b² → (a b - c)/b² where that becomes shorter, as the quotient rule's terms do: 1/(1 + |x|) - |x|/(1 + |x|)² is 1/(1 + |x|)².
+    Elementary; on such cancellation, Higham (2002), section 1.7."""
+    if len(expr.args) > 6:
+        return None
+    powers: dict[sp.Expr, list[sp.Expr]] = {}
+    for term in expr.args:
+        for f in sp.Mul.make_args(term):
+            if isinstance(f, sp.Pow) and f.exp.is_Rational and f.exp < 0 and isinstance(f.base, sp.Add):
+                powers.setdefault(f.base, []).append(f.exp)
+    for base, exponents in powers.items():
+        lowest = min(exponents)
+        if len(exponents) < 2 or lowest == max(exponents) or not all((e - lowest).is_Integer for e in exponents):
+            continue
+        terms = [t for t in expr.args if any(isinstance(f, sp.Pow) and f.base == base and f.exp < 0 for f in sp.Mul.make_args(t))]
+        inner = sp.expand(sp.Add(*(t * base**-lowest for t in terms)))
+        if len(sp.Add.make_args(inner)) < len(terms):
+            return sp.Add(inner * base**lowest, *(t for t in expr.args if t not in terms))
+    return None
+
+
+# Functions that fail or overflow for some arguments, and one for which they do not.
+_HARMLESS: dict[Any, int] = {
+    sp.log: 1, sp.exp: 0, expm1: 0, sp.sinh: 0, sp.cosh: 0, sp.acosh: 2, sp.atanh: 0, sp.asin: 0, sp.acos: 0, log1p: 0, g.log1mexp: 1,
+}  # fmt: skip
+
+
+def branches_not_taken(expr: sp.Piecewise) -> sp.Expr | None:
+    """f(x) where c → f(x where c, else what f allows) where c: arrays compute every branch. The double where of JAX's FAQ, "Gradients contain
+    NaN where using where"."""
+    pieces: list[Any] = []
+    taken_before: list[Any] = []
+    for value, condition in expr.args:
+        own = condition if condition != sp.true else sp.Not(sp.Or(*taken_before))
+        pieces.append((_guarded(value, own), condition))
+        taken_before.append(condition)
+    if all(a == b for (a, _), (b, _) in zip(pieces, expr.args, strict=True)):
+        return None
+    better: sp.Expr = sp.Piecewise(*pieces)
+    return better
+
+
+def _guarded(root: sp.Expr, condition: Any) -> sp.Expr:
+    if root.is_number or condition in (sp.true, sp.false):
+        return root
+    table: dict[sp.Basic, sp.Basic] = {}
+    for part in sp.postorder_traversal(root):
+        is_power = isinstance(part, sp.Pow) and not isinstance(part, sp.exp) and (part.exp.is_negative or not part.exp.is_Integer)
+        safe = 1 if is_power else _HARMLESS.get(part.func)
+        if safe is None or part.is_number or part in table:
+            continue
+        x = part.args[0].xreplace(table)
+        if isinstance(x, g.guarded) or (safe == 1 and not isinstance(part, g.log1mexp) and x.is_positive):
+            continue
+        mask = sp.Piecewise((sp.S.One, condition), (sp.S.Zero, True))
+        table[part] = part.func(g.guarded(mask, x, sp.Integer(safe)), *(a.xreplace(table) for a in part.args[1:]))
+    return root.xreplace(table) if table else root
+
+
+# By the stage from which on they are applied (see `rules`), and by the head of the expression.
+STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
+    BEFORE: {sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials), sp.Mul: (quotient_of_exponentials, masked_logarithm)},
+    AFTER: {sp.Add: (common_power,)},
+    LAST: {sp.Mul: (masked_quotient,), sp.Pow: (root_of_squares,), sp.Piecewise: (branches_not_taken,)},
+}
+
+__all__ = ["STRUCTURES", "Structure"]
