@@ -89,7 +89,7 @@ def right(texts):
 def train(epochs=8, count=2000, size=32, seed=0):
     """The trainer after its last epoch, its history, its loss on 200 texts that it never saw, and the entropy of the language there."""
     rows, others = texts(count, seed=1), texts(200, seed=2)
-    trainer = transformer().trainer(sbp.Adam(lr=3e-3), seed=seed, dtype="float32", backend="numpy")
+    trainer = transformer().trainer(sbp.Adam(lr=3e-3), seed=seed, dtype="float32")
     data = {"letters": rows[:, :-1], "following": rows[:, 1:]}
     history = trainer.fit(data, epochs=epochs, batch_size=size, shuffle=True, seed=seed)
     loss = trainer.loss(letters=others[:, :-1], following=others[:, 1:])

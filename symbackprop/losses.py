@@ -51,17 +51,15 @@ def huber(y: Any, t: Any, delta: Any = 1) -> sp.Expr:
     Raises `ShapeError` where the shapes differ, `NetworkError` where delta is not positive.
     """
     _same_shape("huber", y, t)
-    _positive("huber", "delta", delta)
-    d = y - t
-    return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - sp.sympify(delta, strict=True) / 2), True)))
+    d, delta = y - t, _positive("huber", "delta", delta)
+    return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - delta / 2), True)))
 
 
 def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
     """Mean of d²/(2 beta) where |d| ≤ beta and |d| - beta/2 elsewhere, with d = y - t: `huber` divided by beta. Errors as there."""
     _same_shape("smooth_l1", y, t)
-    _positive("smooth_l1", "beta", beta)
-    d = y - t
-    return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - sp.sympify(beta, strict=True) / 2, True)))
+    d, beta = y - t, _positive("smooth_l1", "beta", beta)
+    return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - beta / 2, True)))
 
 
 def hinge(y: Any, t: Any) -> sp.Expr:
@@ -123,7 +121,10 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
     t = _classes("cross_entropy", logits, t)
     if label_smoothing == 0 and class_weights is None:
         return mean(logsumexp(logits, axis=-1) - reduce_sum(t * logits, axis=-1))
-    smooth = (1 - label_smoothing) * t + label_smoothing / sp.sympify(shape_of(logits)[-1], strict=True)
+    smoothing = as_expression(label_smoothing, "label_smoothing of cross_entropy")
+    if smoothing.is_number and not 0 <= smoothing <= 1:
+        raise NetworkError(f"cross_entropy: label_smoothing is {label_smoothing}; expected a number from 0 to 1")
+    smooth = (1 - smoothing) * t + smoothing / shape_of(logits)[-1]
     if class_weights is None:
         return mean(logsumexp(logits, axis=-1) - reduce_sum(smooth * logits, axis=-1))
     _check_weights("cross_entropy", logits, class_weights)
@@ -168,9 +169,11 @@ def _penalised(name: str, weights: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(as_expression(w, name) for w in weights)
 
 
-def _positive(name: str, option: str, value: Any) -> None:
-    if as_expression(value, f"{option} of {name}").is_positive is False:
+def _positive(name: str, option: str, value: Any) -> sp.Expr:
+    number = as_expression(value, f"{option} of {name}")
+    if number.is_positive is False:
         raise NetworkError(f"{name}: {option} is {value}; expected a positive number")
+    return number
 
 
 def _classes(name: str, y: Any, t: Any) -> sp.Expr:

@@ -11,7 +11,7 @@ import symbackprop as sbp
 from symbackprop.calculus.differentiate import adjoints
 from symbackprop.graph.operators.reduction import Softmax
 
-few = settings(max_examples=4)
+few = settings(max_examples=2)
 
 
 def total(y, shape):
@@ -229,11 +229,11 @@ def test_positions_make_masks_of_open_sizes(n, m, agrees):
 def test_a_residual_connection_needs_nothing(agrees):
     x = sbp.data("X", ("b", 3, 4))
     y = sbp.node("y", x + sbp.multi_head_attention(x, 2))
-    net = sbp.Network(sbp.node("C", sbp.sum((y + sbp.dense(y, 4, "gelu")) ** 2)))
+    net = sbp.Network(sbp.node("C", sbp.sum((y + sbp.dense(y, 4, "gelu", name="out")) ** 2)))
 
-    def reference(X, W_1, b_1, **weights):
+    def reference(X, W_out, b_out, **weights):
         y = X + torch_heads(4, 4, 2, weights)(X, X, X)
-        return ((y + torch.nn.functional.gelu(y @ W_1 + b_1)) ** 2).sum()
+        return ((y + torch.nn.functional.gelu(y @ W_out + b_out)) ** 2).sum()
 
     agrees(net, reference, numbers({name: w.shape for name, w in net.weights.items()}), numbers({"X": (2, 3, 4)}, 1))
 
@@ -246,7 +246,7 @@ def block():
     letters, following = sbp.data("letters", ("n", "t")), sbp.data("following", ("n", "t"))
     x = sbp.node("P", sbp.embedding(letters, 5, 4) + sbp.positional_encoding("t", 4))
     y = sbp.node("Y", x + sbp.multi_head_attention(x, 2, causal=True))
-    logits = sbp.dense(y, 5)
+    logits = sbp.dense(y, 5, name="out")
     return sbp.Network(sbp.node("C", sbp.cross_entropy(logits, following)), output=logits)
 
 
@@ -255,12 +255,12 @@ TEXTS = {"letters": LETTERS[0], "following": LETTERS[1]}
 
 
 def test_a_transformer_equals_torch(agrees):
-    def reference(letters, following, E_1, W_1, b_1, **weights):
+    def reference(letters, following, E_1, W_out, b_out, **weights):
         places = torch.arange(3)[:, None] / 10000 ** (torch.tensor([0, 0, 2, 2]) / 4)
         x = E_1[letters] + torch.where(torch.tensor([True, False, True, False]), torch.sin(places.double()), torch.cos(places.double()))
         future = torch.ones((3, 3), dtype=torch.bool).triu(1)
         y = x + torch_heads(4, 4, 2, weights)(x, x, x, attn_mask=future)
-        return torch.nn.functional.cross_entropy((y @ W_1 + b_1).flatten(0, 1), following.flatten())
+        return torch.nn.functional.cross_entropy((y @ W_out + b_out).flatten(0, 1), following.flatten())
 
     net = block()
     agrees(net, reference, numbers({name: w.shape for name, w in net.weights.items()}, 2), TEXTS, tolerance=1e-7)
@@ -278,6 +278,19 @@ def test_it_is_saved_and_read(tmp_path, close):
     for name in net.weights:
         assert np.array_equal(second.weights[name], whole.weights[name]), name
     assert np.array_equal(second.predict(letters=TEXTS["letters"]), whole.predict(letters=TEXTS["letters"]))
+
+
+def test_a_long_program_is_compiled_only_where_that_pays():
+    """"auto" compiles a small network for a second of NumPy, and a transformer for many."""
+    layer = sbp.mlp([3, 2], loss="mse")
+    rng = np.random.default_rng(0)
+    runs = {layer: {"X": rng.normal(size=(12, 3)), "T": rng.normal(size=(12, 2))}, block(): TEXTS}
+    for net, data in runs.items():
+        trainer = net.trainer(sbp.SGD(0.1))
+        feed = trainer._check(data)
+        update = trainer._numpy_engine(4).seconds(feed, 4)
+        chosen = [type(trainer._engine(4, int(seconds / update) + 1, feed)).__name__ for seconds in (0.5, 2, 200)]
+        assert chosen == ["ArrayEngine", "NativeEngine" if net is layer else "ArrayEngine", "NativeEngine"]
 
 
 def test_evaluate_knows_it(close):

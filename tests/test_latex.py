@@ -725,6 +725,7 @@ def lengths(latex, names):
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BUILDERS = {
     "digits": ["network"],
+    "transformer": [],  # written out, it is wide too; tests/test_attention.py reads what a block prints
     "from_scratch": ["line", "two_neurons"],
     "keras_adam": [],
     "lstm_adding": [],  # a recurrence has no closed form; its others are set in test_scan.py

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import symbackprop as sbp
 
-few = settings(max_examples=4)
+few = settings(max_examples=2)
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 BATCHES = st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple)
 POSITIVE = st.floats(0.1, 3)
@@ -217,6 +217,7 @@ def test_a_gradient_reads_as_on_paper(loss):
         (lambda y, t, v: sbp.cross_entropy(y, t, class_weights=v), "have shape (2,); expected one for each class, (3,)"),
         (lambda y, t, v: sbp.negative_log_likelihood(y, t, v), "have shape (2,); expected one for each class, (3,)"),
         (lambda y, t, v: sbp.cosine_similarity(y, v), "the prediction has shape (n, 3) and the target (2,)"),
+        (lambda y, t, v: sbp.cross_entropy(y, t, label_smoothing=2), "label_smoothing is 2; expected a number from 0 to 1"),
         (lambda y, t, v: sbp.l1(), "nothing to penalise"),
         (lambda y, t, v: sbp.l2("W_1"), "expected a SymPy expression of tensors"),
     ],

@@ -25,7 +25,8 @@ from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
 
 BACKENDS = ("auto", "numpy", "numba")
-LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling
+LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling, as long as the source has no more than LINES
+LINES = 100  # what has more must be worth it more, by the square: 170 lines were compiled in 5 s, 340 in 22 s
 PACE = 0.1  # seconds of compiled epochs between two looks at progress
 
 
@@ -34,7 +35,7 @@ class Trainer:
 
     `dtype` is "float64" or "float32". `backend` says what runs the updates: "numpy" (networks of scalars on plain floats, sample by sample;
     everything else in NumPy arrays); "numba" compiled code, which needs the extra [fast]; "auto" compiled code for a `fit` that would
-    take NumPy longer than about a second, where [fast] is installed. All give the same numbers up to rounding.
+    take NumPy longer than compiling it, about a second for a small network, where [fast] is installed. All give the same numbers up to rounding.
     """
 
     def __init__(
@@ -197,13 +198,15 @@ class Trainer:
             return self._native_engine(batch)
         if self.backend == "numpy" or self._unsupported or not native.installed():
             return self._numpy_engine(batch)
-        long = self.compiled or (feed is not None and updates * self._numpy_engine(batch).seconds(feed, batch) >= LONG)
-        if not long:
+        seconds = updates * self._numpy_engine(batch).seconds(feed, batch) if feed is not None else 0.0
+        if not self.compiled and seconds < LONG:
             return self._numpy_engine(batch)
         try:
             engine = self._native_engine(batch)
         except UnsupportedError:
             self._unsupported = True
+            return self._numpy_engine(batch)
+        if not self.compiled and seconds < LONG * (engine.source.count("\n") / LINES) ** 2:
             return self._numpy_engine(batch)
         self.compiled = True
         return engine
