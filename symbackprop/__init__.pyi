@@ -81,10 +81,12 @@ from symbackprop.network import Network
 from symbackprop.reading import load, parse
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from symbackprop.training.second_order import KFAC, GaussNewton, LevenbergMarquardt, Newton
 from symbackprop.training.trainer import Trainer
 from symbackprop.version import __version__
 
 __all__ = [
+    "KFAC",
     "SGD",
     "Adagrad",
     "Adam",
@@ -99,12 +101,15 @@ __all__ = [
     "Dim",
     "Equation",
     "Finding",
+    "GaussNewton",
     "Gradient",
     "GradientReport",
     "Gradients",
     "History",
+    "LevenbergMarquardt",
     "Network",
     "NetworkError",
+    "Newton",
     "Normal",
     "Optimizer",
     "ParseError",

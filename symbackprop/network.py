@@ -112,8 +112,7 @@ class Network:
         optimizer = SGD(lr=0.01) if optimizer is None else optimizer
         if not isinstance(optimizer, Optimizer):
             raise NetworkError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
-        rule = optimizer.equations()
-        return targets.generate(target, self.system, rule, dtype)
+        return targets.generate(target, *optimizer.prepared(self.system), dtype)
 
     def trainer(
         self, optimizer: "Optimizer", weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"

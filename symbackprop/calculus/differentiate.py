@@ -39,11 +39,25 @@ class Adjoints:
         own = {symbol for symbol, _ in self.equations}
         return [t for t in collect([self.loss, *own, *also]) if t not in own]
 
+    def listing(self, also: Iterable[Tensor] = ()) -> list[Equation]:
+        """The equations of the loss, its adjoints and `also` in an order in which they can be computed: `also` may be made of adjoints."""
+        after = {symbol for symbol, _ in self.equations}
+        first, last = [], []
+        for t in self.forward(also):
+            if t.definition is None:
+                continue
+            if after.isdisjoint(t.inputs):
+                first.append(Equation(t, t.definition))
+            else:
+                after.add(t)
+                last.append(Equation(t, t.definition))
+        return [*first, *self.equations, *last]
+
 
 @once
 def adjoints(system: System) -> Adjoints:
     """The adjoints of all weights of a system."""
-    return differentiate(system.loss, system.weights, system.tensors)
+    return differentiate(system.loss, system.weights, system.forward)
 
 
 def differentiate(loss: Tensor, wrt: Iterable[Tensor], named: Iterable[Tensor] = ()) -> Adjoints:

@@ -205,7 +205,8 @@ def jacobian(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
 
 
 def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
-    """J_p^T (d2C/dy2) J_q for every pair of weights, with y = `node`, shape (*p, *q)."""
+    """J_p^T (d2C/dy2) J_q for every pair of weights, with y = `node`, shape (*p, *q). What is added to the loss and does not depend on y, a
+    penalty on weights, has its Hessian in it."""
     name = namer(system)
     space = Space(name)
     maps = _jacobians(system, node, wrt, space)
@@ -221,7 +222,19 @@ def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
         for p in wrt[k:]:
             left = Linear(rows, maps[p].terms)
             found[p, q] = space.expression(Linear(maps[p].axes, space.inner(left, bent)))
+    penalty = _beside(system, node, wrt)
+    if penalty is not None:
+        bent_too = hessian(System(penalty, listed=(*system.data, *system.weights)), [w for w in wrt if w in collect([penalty])]).blocks
+        found |= {pair: found[pair] + bent_too[pair] for pair in found.keys() & bent_too.keys()}
     return Blocks(system, _symmetric(name, "G", found, wrt), {}, node)
+
+
+def _beside(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Tensor | None:
+    """The sum of the terms of the loss that the weights change, but not through the node."""
+    loss = system.loss.definition
+    through, reached = depends_on(system.tensors, [node]), depends_on(system.tensors, wrt)
+    terms = [t for t in sp.Add.make_args(loss) if reached & tensors_in(t) and not through & tensors_in(t)]
+    return Tensor(f"{system.loss.name}_beside", (), "node", sp.Add(*terms)) if terms else None
 
 
 # --- single samples ------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Computed:
 @once
 def stabilise(system: System) -> System:
     """The same system, computed stably, in the form to be differentiated; the very same object where there is nothing to rewrite."""
-    return _renewed(system, Rewriter())[0]
+    return _renewed(system, Rewriter())
 
 
 @once
@@ -63,37 +63,50 @@ def trained(system: System) -> Computed:
 
 
 def _computed(system: System, stored: bool) -> Computed:
-    first = Rewriter()
-    stable, _ = _renewed(system, first)
-    rewriter = Rewriter(LAST, stored)
-    final, moved = _renewed(stable, rewriter)
+    first, last = Rewriter(), Rewriter(LAST, stored)
+    stable = _renewed(system, first)
     found = adjoints(stable)
-    equations: list[Equation] = []
-    for symbol, expr in found.equations:
-        better = rewriter(symbol.name, expr.xreplace(moved) if moved else expr)
-        new = symbol
-        if better is not expr:
-            assert symbol.adjoint_of is not None
-            pair = (moved.get(symbol.adjoint_of[0], symbol.adjoint_of[0]), moved.get(symbol.adjoint_of[1], symbol.adjoint_of[1]))
-            moved[symbol] = new = Tensor(symbol.name, symbol.shape, symbol.role, better, adjoint_of=pair)
-        equations.append(Equation(new, better))
+    moved: dict[Tensor, Tensor] = {}
+    nodes = {t for t in stable.tensors if t.definition is not None} | {symbol for symbol, _ in found.equations}  # updates may read adjoints
+    for t in sorted(nodes, key=lambda t: t.order):
+        _renew(t, moved, last)
     of = {moved.get(x, x): g.xreplace(moved) for x, g in found.of.items()}
     edges = {(moved.get(y, y), moved.get(x, x)): e.xreplace(moved) for (y, x), e in found.edges.items()} if moved else found.edges
-    return Computed(final, Adjoints(final.loss, equations, of, edges), (*first.done, *rewriter.done))
+    final = _with(stable, moved, last)
+    return Computed(final, Adjoints(final.loss, [_equation(moved.get(s, s)) for s, _ in found.equations], of, edges), (*first.done, *last.done))
 
 
-def _renewed(system: System, rewriter: "Rewriter") -> tuple[System, dict[Tensor, Tensor]]:
-    """The system with its equations rewritten, and its new tensors by the old."""
-    renewed: dict[Tensor, Tensor] = {}
-    for symbol, expr in system.equations:
-        better = rewriter(symbol.name, expr.xreplace(renewed) if renewed else expr)
-        if better is not expr:
-            renewed[symbol] = Tensor(symbol.name, symbol.shape, symbol.role, better, adjoint_of=symbol.adjoint_of)
-    if not renewed:
-        return system, renewed
-    output = system.output if system.output is None else renewed.get(system.output, system.output)
-    updates = tuple(Equation(state, rewriter(state.name, expr.xreplace(renewed))) for state, expr in system.updates)
-    return System(renewed.get(system.loss, system.loss), output, system.extra, (*system.data, *system.kept), updates), renewed
+def _equation(t: Tensor) -> Equation:
+    assert t.definition is not None
+    return Equation(t, t.definition)
+
+
+def _renew(t: Tensor, moved: dict[Tensor, Tensor], rewriter: "Rewriter | None") -> None:
+    """Put the tensor into `moved` if its equation, in the tensors as they are by now, is another one; rewritten, if there is a rewriter."""
+    expr = _equation(t).expr
+    better = expr.xreplace(moved) if moved else expr
+    better = better if rewriter is None else rewriter(t.name, better)
+    if better is not expr:
+        pair = None if t.adjoint_of is None else (moved.get(t.adjoint_of[0], t.adjoint_of[0]), moved.get(t.adjoint_of[1], t.adjoint_of[1]))
+        moved[t] = Tensor(t.name, t.shape, t.role, better, adjoint_of=pair)
+
+
+def _renewed(system: System, rewriter: "Rewriter") -> System:
+    """The system with the equations of its loss and output rewritten."""
+    moved: dict[Tensor, Tensor] = {}
+    forward = set(system.forward)
+    for t, _ in system.equations:
+        _renew(t, moved, rewriter if t in forward else None)
+    return _with(system, moved, rewriter)
+
+
+def _with(system: System, moved: dict[Tensor, Tensor], rewriter: "Rewriter") -> System:
+    """The system with other tensors; the very same object where there are none."""
+    updates = tuple(Equation(state, rewriter(state.name, expr.xreplace(moved))) for state, expr in system.updates)
+    if not moved and updates == system.updates:
+        return system
+    output = system.output if system.output is None else moved.get(system.output, system.output)
+    return System(moved.get(system.loss, system.loss), output, system.extra, (*system.data, *system.kept), updates)
 
 
 class Rewriter:

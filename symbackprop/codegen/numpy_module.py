@@ -1,6 +1,6 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -65,7 +65,7 @@ class Module:
     def everything(self) -> list[Equation]:
         """All equations that some function of the module computes: the outputs, the loss, the derivatives, the new states."""
         outputs = [Equation(t, t.definition) for t in collect([t for t in self.returned() if t.adjoint_of is None]) if t.definition is not None]
-        return list(dict.fromkeys([*outputs, *self.backward(self.system.updated), *(Equation(state, expr) for state, expr in self.system.updates)]))
+        return list(dict.fromkeys([*outputs, *self.adjoints.listing(self.system.updated), *(Equation(state, expr) for state, expr in self.system.updates)]))
 
     def batched(self, system: System) -> Computed:
         return computed(lift(system) if self.single else system)
@@ -146,22 +146,18 @@ class Module:
         gradients = "\n".join(["{", *returned, "    }"]) if returned else "{}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
         if not updates:
-            return [self.function("loss_and_gradients", doc, self.backward(), f"float({loss.name}), {gradients}", self.adjoints.forward())]
+            return [self.function("loss_and_gradients", doc, self.adjoints.listing(), f"float({loss.name}), {gradients}", self.adjoints.forward())]
         name = Namer(self.taken)
         new = [Equation(Tensor(name(f"{state.name}_new"), state.shape, "state", expr), expr) for state, expr in updates]
         states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * _is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
         required = self.adjoints.forward(self.system.updated)
         all_doc = "The same, and the new value of every state that an update changes (name → array)."
-        equations = [*self.backward(self.system.updated), *new]
+        equations = [*self.adjoints.listing(self.system.updated), *new]
         together = self.function("loss_gradients_and_states", all_doc, equations, f"float({loss.name}), {gradients}, {{{states}}}", required)
         used = "".join(f", {d.name}={d.name}" for d in self.system.data if d in set(required))
         result = f"loss_gradients_and_states(weights{used})[:2]"
         signature = together[: together.index(":\n")].replace("loss_gradients_and_states", "loss_and_gradients")
         return [f'{signature}:\n    """{doc}"""\n    return {result}\n', together]
-
-    def backward(self, also: Iterable[Tensor] = ()) -> list[Equation]:
-        """The equations of the loss, its derivatives and what else is wanted."""
-        return [Equation(t, t.definition) for t in self.adjoints.forward(also) if t.definition is not None] + self.adjoints.equations
 
     # --- a function over the equations --------------------------------------------------------------------------------
 
@@ -226,14 +222,18 @@ class Module:
             '    raise FloatingPointError("the loss is not finite; the weights were left as they were")',
             'state["t"] += 1',
             *(['t = state["t"]'] if self.rule.uses_step else []),
-            f"for {name}, g in {gradients}.items():",
-            *(f"    {line}" for line in loop),
+            *([f"for {name}, g in {gradients}.items():", *(f"    {line}" for line in loop)] if loop else []),
             *([f"for {name} in {new}:", f"    weights[{name}][...] = {new}[{name}]"] if updates else []),
             f"return {value}",
         ]
-        formulas = "".join(f"        {e.symbol} <- {formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
-        formulas += f"\n    States are changed too: {', '.join(t.name for t, _ in reversed(updates))}.\n" if updates else ""
-        doc = f"One step of the optimizer, in place; returns the loss before it.\n\n    For every weight w with gradient g:\n\n{formulas}    "
+        doc = "One step of the optimizer, in place; returns the loss before it.\n\n"
+        if self.rule.assignments:
+            doc += "    For every weight w with gradient g:\n\n"
+            doc += "".join(f"        {e.symbol} <- {formula(e.expr, e.symbol)}\n" for e in self.rule.assignments)
+            doc += f"\n    States are changed too: {', '.join(t.name for t, _ in reversed(updates))}.\n" if updates else ""
+        else:
+            doc += "    All at once, from the values before:\n\n" + "".join(f"        {t} <- {formula(expr, t)}\n" for t, expr in updates)
+        doc += "    "
         signature = self.signature(names, optional).replace("weights", "weights, state", 1)
         return f'def update({signature}):\n    """{doc}"""\n' + "".join(f"    {line}\n" for line in lines)
 

@@ -41,7 +41,7 @@ def training_program(system: System, rule: Rule) -> Program:
     forward = adjoints.forward(system.updated)
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
     step = Tensor(name("step"), (), "state")
-    equations = [Equation(t, t.definition) for t in forward if t.definition is not None] + adjoints.equations
+    equations = adjoints.listing(system.updated)
     gradients = {g: w for w in system.weights if isinstance(g := adjoints.of[w], Tensor)}
     places: dict[Tensor, Tensor] = {}
     for state, value in system.updates:
@@ -49,7 +49,7 @@ def training_program(system: System, rule: Rule) -> Program:
         places[new] = state
         equations.append(Equation(new, value))
     states: dict[tuple[str, Tensor], Tensor] = {}
-    for w in system.weights:
+    for w in system.weights if rule.assignments else ():
         table: dict[sp.Basic, sp.Basic] = {WEIGHT: w, GRADIENT: adjoints.of[w], STEP: step}
         for s in rule.states:
             states[s.name, w] = Tensor(name(f"{s.name}_{w.name}"), w.shape, "state")

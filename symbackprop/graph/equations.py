@@ -90,6 +90,12 @@ class System:
         return [Equation(t, t.definition) for t in self.tensors if t.definition is not None]
 
     @cached_property
+    def forward(self) -> list[Tensor]:
+        """What the loss and the output are computed from, they included; without what only updates are made of."""
+        needed = set(collect([self.loss, *([self.output] if self.output is not None else []), *self.extra]))
+        return [t for t in self.tensors if t in needed]
+
+    @cached_property
     def data(self) -> list[Tensor]:
         return [t for t in self.tensors if t.role == "data"]
 

@@ -17,7 +17,7 @@ from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.scan import Scan, opened
 from symbackprop.graph.operators.window import Window
 from symbackprop.graph.shapes import postorder
-from symbackprop.graph.tensor import Tensor
+from symbackprop.graph.tensor import Equation, Tensor
 
 # name → (distribution, variance as a function of fan_in and fan_out); None stands for a constant.
 _VARIANCES: dict[str, tuple[str, Callable[[float, float], float]]] = {
@@ -49,7 +49,8 @@ def default_initializers(system: System) -> dict[Tensor, str]:
     """Weight → initializer: zeros for a bias (a weight that is only added), ones for an elementwise gain, He before a relu, else Glorot."""
     uses: dict[Tensor, set[str]] = {w: set() for w in system.weights}
     before_relu: set[Tensor] = set()
-    for symbol, expr in reversed(list(opened(system.equations))):  # a relu's argument stands before the relu
+    own = [Equation(t, t.definition) for t in system.forward if t.definition is not None]
+    for symbol, expr in reversed(list(opened(own))):  # a relu's argument stands before the relu
         weight_of = _reshaped_weights(expr, system)
         if expr in weight_of:
             uses[weight_of[expr]].add("multiplied")

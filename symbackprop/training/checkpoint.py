@@ -20,6 +20,7 @@ from symbackprop.graph.serialize import Arrays, read, write
 from symbackprop.graph.tensor import Equation, Tensor
 from symbackprop.training.optimizers import Assignments, Optimizer, State
 from symbackprop.training.run import Run
+from symbackprop.training.second_order import KFAC, GaussNewton, LevenbergMarquardt, Newton
 
 R = TypeVar("R", bound=Run)
 FORMAT = 1
@@ -40,6 +41,10 @@ class StoredOptimizer(Optimizer):
 
     def __repr__(self) -> str:
         return self._text
+
+
+# Their updates belong to a network as a whole: they are stored by name and settings, and made again.
+_SECOND_ORDER: dict[str, Callable[..., Optimizer]] = {kind.__name__: kind for kind in (Newton, GaussNewton, LevenbergMarquardt, KFAC)}
 
 
 # --- writing -------------------------------------------------------------------------------------------------------------
@@ -90,6 +95,8 @@ def _network(system: System, arrays: Arrays) -> dict[str, Any]:
 
 def _optimizer(optimizer: Optimizer, rule: Rule) -> dict[str, Any]:
     text = repr(optimizer)
+    if type(optimizer) in _SECOND_ORDER.values():
+        return {"text": text, "second_order": type(optimizer).__name__, "settings": vars(optimizer)}
     try:
         nodes, places, _ = write([part for equation in rule.assignments for part in equation] + list(rule.states))
     except UnsupportedError as error:
@@ -157,6 +164,8 @@ def _read_optimizer(stored: dict[str, Any]) -> Optimizer:
         raise UnsupportedError(
             f"the file does not hold the optimizer {stored['text']} ({stored['not_storable']}); pass it: Trainer.load(path, optimizer=...)"
         )
+    if "second_order" in stored:
+        return _SECOND_ORDER[stored["second_order"]](**stored["settings"])
     parts: list[Any] = read(stored["nodes"], {})
     places = stored["assignments"]
     assignments = tuple(Equation(parts[a], parts[b]) for a, b in zip(places[::2], places[1::2], strict=True))

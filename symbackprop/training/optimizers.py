@@ -26,6 +26,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import NetworkError
+from symbackprop.graph.equations import System
 from symbackprop.graph.names import check_name
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
 from symbackprop.graph.shapes import rank_of
@@ -44,6 +45,10 @@ class Optimizer:
         """The assignments of one update, for one weight."""
         raise NetworkError(f"{type(self).__name__} defines no rule; give it a method rule(self, w, g, t, state) that yields (target, expression) pairs")
 
+    def prepared(self, system: System) -> tuple[System, Rule]:
+        """What training computes: the network, with the equations that the optimizer adds to it, and the rule for each weight."""
+        return system, self.equations()
+
     def equations(self) -> Rule:
         """The rule as equations. Raises `NetworkError` where it assigns or reads what is not its own."""
         name = type(self).__name__
@@ -53,7 +58,7 @@ class Optimizer:
             symbol = Tensor(check_name(letter, "optimizer state"), (), "state")
             if symbol in (WEIGHT, GRADIENT, STEP):
                 raise NetworkError(f"{name}: a state may not be called {letter!r}; w, g and t are the weight, its gradient and the step count")
-            states[symbol] = float(_hyperparameter(init, f"{name}: the initial value of {letter}", low=float("-inf")))
+            states[symbol] = float(hyperparameter(init, f"{name}: the initial value of {letter}", low=float("-inf")))
             return symbol
 
         assignments = []
@@ -115,7 +120,7 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(f'{k}={_shown(v)}' for k, v in vars(self).items())})"
 
 
-def _hyperparameter(value: Any, name: str, low: float = 0.0, high: float = float("inf")) -> Any:
+def hyperparameter(value: Any, name: str, low: float = 0.0, high: float = float("inf")) -> Any:
     """A number in [low, high), or an expression of t."""
     if isinstance(value, sp.Expr) and value.free_symbols:
         if {s.name for s in value.free_symbols} - {"t"}:
@@ -149,11 +154,11 @@ class SGD(Optimizer):
     and weight decay g ← g + weight_decay w."""
 
     def __init__(self, lr: Any = 1e-3, momentum: Any = 0, nesterov: bool = False, weight_decay: Any = 0, dampening: Any = 0) -> None:
-        self.lr = _hyperparameter(lr, "lr")
-        self.momentum = _hyperparameter(momentum, "momentum")
+        self.lr = hyperparameter(lr, "lr")
+        self.momentum = hyperparameter(momentum, "momentum")
         self.nesterov = bool(nesterov)
-        self.weight_decay = _hyperparameter(weight_decay, "weight_decay")
-        self.dampening = _hyperparameter(dampening, "dampening")
+        self.weight_decay = hyperparameter(weight_decay, "weight_decay")
+        self.dampening = hyperparameter(dampening, "dampening")
         if self.nesterov and (momentum == 0 or dampening != 0):
             raise NetworkError("Nesterov's momentum needs momentum > 0 and dampening = 0")
 
@@ -173,12 +178,12 @@ class Adam(Optimizer):
     """Running means m of g and v of g², corrected for their start at zero: w ← w - lr m̂ / (√v̂ + eps)."""
 
     def __init__(self, lr: Any = 1e-3, betas: tuple[Any, Any] = (0.9, 0.999), eps: Any = 1e-8, weight_decay: Any = 0, amsgrad: bool = False) -> None:
-        self.lr = _hyperparameter(lr, "lr")
+        self.lr = hyperparameter(lr, "lr")
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise NetworkError(f"betas is {betas!r}; expected a pair of numbers, such as (0.9, 0.999)")
-        self.betas = (_hyperparameter(betas[0], "betas[0]", high=1), _hyperparameter(betas[1], "betas[1]", high=1))
-        self.eps = _hyperparameter(eps, "eps")
-        self.weight_decay = _hyperparameter(weight_decay, "weight_decay")
+        self.betas = (hyperparameter(betas[0], "betas[0]", high=1), hyperparameter(betas[1], "betas[1]", high=1))
+        self.eps = hyperparameter(eps, "eps")
+        self.weight_decay = hyperparameter(weight_decay, "weight_decay")
         self.amsgrad = bool(amsgrad)
 
     def decay(self, w: Tensor, g: Tensor) -> Assignments:
@@ -213,11 +218,11 @@ class RMSprop(Optimizer):
     """Running mean v of g²: w ← w - lr g / (√v + eps); centered subtracts the squared running mean of g, momentum smooths the step."""
 
     def __init__(self, lr: Any = 1e-2, alpha: Any = 0.99, eps: Any = 1e-8, weight_decay: Any = 0, momentum: Any = 0, centered: bool = False) -> None:
-        self.lr = _hyperparameter(lr, "lr")
-        self.alpha = _hyperparameter(alpha, "alpha")
-        self.eps = _hyperparameter(eps, "eps")
-        self.weight_decay = _hyperparameter(weight_decay, "weight_decay")
-        self.momentum = _hyperparameter(momentum, "momentum")
+        self.lr = hyperparameter(lr, "lr")
+        self.alpha = hyperparameter(alpha, "alpha")
+        self.eps = hyperparameter(eps, "eps")
+        self.weight_decay = hyperparameter(weight_decay, "weight_decay")
+        self.momentum = hyperparameter(momentum, "momentum")
         self.centered = bool(centered)
 
     def rule(self, w: Tensor, g: Tensor, t: Tensor, state: State) -> Assignments:
@@ -242,11 +247,11 @@ class Adagrad(Optimizer):
     """Sum v of g²: w ← w - lr / (1 + (t - 1) lr_decay) g / (√v + eps)."""
 
     def __init__(self, lr: Any = 1e-2, lr_decay: Any = 0, weight_decay: Any = 0, initial_accumulator_value: Any = 0, eps: Any = 1e-10) -> None:
-        self.lr = _hyperparameter(lr, "lr")
-        self.lr_decay = _hyperparameter(lr_decay, "lr_decay")
-        self.weight_decay = _hyperparameter(weight_decay, "weight_decay")
-        self.initial_accumulator_value = _hyperparameter(initial_accumulator_value, "initial_accumulator_value")
-        self.eps = _hyperparameter(eps, "eps")
+        self.lr = hyperparameter(lr, "lr")
+        self.lr_decay = hyperparameter(lr_decay, "lr_decay")
+        self.weight_decay = hyperparameter(weight_decay, "weight_decay")
+        self.initial_accumulator_value = hyperparameter(initial_accumulator_value, "initial_accumulator_value")
+        self.eps = hyperparameter(eps, "eps")
 
     def rule(self, w: Tensor, g: Tensor, t: Tensor, state: State) -> Assignments:
         if self.weight_decay != 0:

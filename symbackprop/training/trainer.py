@@ -53,14 +53,14 @@ class Trainer:
             raise NetworkError(f"the optimizer is {optimizer!r}; expected an Optimizer such as SGD(lr=0.01)")
         if not system.weights:
             raise NetworkError(f"the network with loss {system.loss.name!r} has no weights, so there is nothing to train; declare some with weight(...)")
-        self.system = system
+        self.system = system  # `trained`: with what the optimizer adds to it
         self.optimizer = optimizer
         self.backend = backend
-        self.rule = optimizer.equations()
-        self.module: ModuleType = load_source(numpy_module(system, self.rule, self.dtype, __version__), "network")
+        self.trained, self.rule = optimizer.prepared(system)
+        self.module: ModuleType = load_source(numpy_module(self.trained, self.rule, self.dtype, __version__), "network")
         self._check = Checker(system, self.dtype)
         self._arrays: dict[str, Array] = {name: np.array(value) for name, value in self.module.initialize(seed).items()}
-        self._weights = Weights(self._arrays)
+        self._weights = Weights({t.name: self._arrays[t.name] for t in system.kept})  # what the optimizer keeps is not among them
         if weights is not None:
             assign(self._weights, weights)
         self.state: dict[str, Any] = self.module.initialize_state(self._arrays)
@@ -214,19 +214,19 @@ class Trainer:
     def _numpy_engine(self, batch: int) -> ScalarEngine | ArrayEngine:
         """Scalars one at a time run on floats; a batch of them, and any array, in NumPy."""
         if batch == 1 and self.dtype == "float64" and "scalar" not in self._engines and all(t.rank == 0 for t in self.system.tensors):
-            engine = ScalarEngine(self.system, self.rule)
+            engine = ScalarEngine(self.trained, self.rule)
             if engine.usable:
                 self._engines["scalar"] = engine
         found: ScalarEngine | ArrayEngine | None = self._engines.get("scalar") if batch == 1 else None
         if found is None:
-            found = self._engines.get("array") or ArrayEngine(self.system, self.rule, self.dtype)
+            found = self._engines.get("array") or ArrayEngine(self.trained, self.rule, self.dtype)
             self._engines["array"] = found
         return found
 
     def _native_engine(self, batch: int) -> Engine:
         if not native.installed():
             raise ImportError("backend='numba' needs numba and scipy; install them with: pip install symbackprop[fast]")
-        engine: native.NativeEngine = self._engines.get("native") or native.NativeEngine(self.system, self.rule, self.dtype)
+        engine: native.NativeEngine = self._engines.get("native") or native.NativeEngine(self.trained, self.rule, self.dtype)
         engine.code(batch)
         self._engines["native"] = engine
         return engine
