@@ -31,7 +31,7 @@ def test_the_short_setting_measures_whatever_is_installed_and_writes_nothing():
     for note in notes:
         assert note in run.stdout
     titles = re.findall("^# (.*)", run.stdout, re.MULTILINE)
-    assert titles == ["Training steps", "Digits to 97 %", "Derive and generate", "Derive and generate, by depth", "Hessians", "Import", "Memory"]
+    assert titles == ["Training steps", "Digits to 97 %", "Derive and generate", "Derive and generate, by depth", "Hessians", "Import", "Memory", "Naive formulas at extreme arguments"]
     assert {path: path.stat().st_mtime_ns for path in report.RESULTS.iterdir()} == written
 
 

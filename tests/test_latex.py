@@ -728,6 +728,7 @@ BUILDERS = {
     "transformer": [],  # written out, it is wide too; tests/test_attention.py reads what a block prints
     "from_scratch": ["line", "two_neurons"],
     "keras_adam": [],
+    "lenet": ["network"],
     "lstm_adding": [],  # a recurrence has no closed form; its others are set in test_scan.py
     "physics_informed": [],  # written out, its gradients are wider than TeX can measure
     "regression": [],

@@ -8,6 +8,7 @@ contraction with those rows. Any other operator is lifted over the directions, a
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import singledispatch
+from itertools import pairwise
 from typing import Any
 
 import sympy as sp
@@ -15,10 +16,11 @@ import sympy as sp
 from symbackprop.calculus.batch import lift_operator
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
 from symbackprop.calculus.linear import Axes, Factor, Linear, Space, Term, renaming
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, Eye, contract
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take
-from symbackprop.graph.operators.layout import Pad, Reshape, Slice, reshape
+from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, reshape
 from symbackprop.graph.shapes import Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -51,10 +53,13 @@ def apply(expr: sp.Expr, table: Mapping[Tensor, Linear], space: Space, end: bool
 def apply_operator(operator: Any, operands: list[Linear], space: Space) -> Linear:
     """An operator that is linear in one operand, of which the matrix is given: applied to it for every direction at once, by the rule by
     which networks are lifted to batches."""
-    place = next((i for i, x in enumerate(operands) if x.terms), None)
+    places = [i for i, x in enumerate(operands) if x.terms]
     axes = space.axes(operator.shape)
-    if place is None:
+    if not places:
         return Linear(axes, ())
+    if len(places) > 1:
+        raise UnsupportedError(f"{operator} has no rule for directions in several of its operands; write it as a sum of parts with one each")
+    (place,) = places
     terms = [_lifted(operator, operands[place].axes, term, place, axes, space) for term in operands[place].terms]
     return space.summed(axes, terms)
 
@@ -102,6 +107,19 @@ def _(operator: Einsum, operands: list[Linear], space: Space) -> Linear:
             term = term.renamed(table)
             found = {*term.letters, *(c for d in term.deltas for c in d), *(c for own, _ in others for c in own), *(c for c in axes if c is not None)}
             terms.append(replace(term, scalar=term.scalar * scalar * space.free(letters.values(), found), factors=(*term.factors, *others)))
+    return space.summed(axes, terms)
+
+
+@apply_operator.register
+def _(operator: Concatenate, operands: list[Linear], space: Space) -> Linear:
+    """The sum of its parts, each at its place among zeros."""
+    at, shape = operator.axis + operator.rank, operator.shape
+    axes = space.axes(shape)
+    terms: list[Term] = []
+    for x, linear, cut in zip(operator.operands, operands, pairwise(operator.offsets()), strict=True):
+        cuts = ints(ints((*cut, 1)) if i == at else ints((0, size, 1)) for i, size in enumerate(shape))
+        padded = apply_operator(Pad(cuts, ints(shape), sp.S.Zero, x), [linear], space)
+        terms += [term.renamed(renaming(padded.axes, axes)) for term in padded.terms]
     return space.summed(axes, terms)
 
 

@@ -4,6 +4,7 @@ in a sum the pattern may stand with any factor beside other terms, in a product 
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -65,7 +66,7 @@ def same(a: sp.Basic, b: sp.Basic) -> bool:
 
 def _in_any_order(pattern: sp.Basic, expr: sp.Basic, binding: Binding, names: bool) -> Iterator[Binding]:
     """The arguments of a sum or product; the last one of the pattern takes all that is left."""
-    parts = sorted(pattern.args, key=lambda p: (isinstance(p, sp.Symbol), -len(p.args), p.is_Number))
+    parts = _telling(pattern)
 
     def match(i: int, left: tuple[sp.Basic, ...], found: Binding) -> Iterator[Binding]:
         if i == len(parts) - 1:
@@ -80,6 +81,13 @@ def _in_any_order(pattern: sp.Basic, expr: sp.Basic, binding: Binding, names: bo
         yield from match(0, expr.args, binding)
 
 
+@cache
+def _telling(pattern: sp.Basic) -> list[sp.Basic]:
+    """The arguments of a pattern, those first that fit the fewest expressions."""
+    return sorted(pattern.args, key=lambda p: (isinstance(p, sp.Symbol), -len(p.args), p.is_Number))
+
+
+@cache
 def leading(pattern: sp.Expr) -> tuple[sp.Expr, ...]:
     """The arguments of a sum or product pattern, the one that says most first."""
     return tuple(sorted(pattern.args, key=lambda p: (p.is_number, isinstance(p.as_coeff_Mul()[1], sp.Symbol), -p.count_ops(), p.sort_key())))
@@ -100,17 +108,16 @@ def _other_terms(others: list[sp.Expr], left: list[sp.Expr], found: Binding, c: 
         yield found, c, sp.Add(*left)
         return
     first, *others = others
-    for i, term in enumerate(left):
-        rest = left[:i] + left[i + 1 :]
-        if first.free_symbols <= found.keys():
-            ways = [found] if same(c * first.xreplace(found), term) else []
-        elif c.is_number:
-            number, core = first.as_coeff_Mul()
-            ways = list(unify(core, term / (c * number), found, names))
-        else:
-            ways = []
-        for way in ways:
-            yield from _other_terms(others, rest, way, c, names)
+    if first.free_symbols <= found.keys():
+        wanted = c * first.xreplace(found)
+        places = [i for i, term in enumerate(left) if same(wanted, term)] if wanted.is_Number else [left.index(wanted)] if wanted in set(left) else []
+        for i in places:
+            yield from _other_terms(others, left[:i] + left[i + 1 :], found, c, names)
+    elif c.is_number:
+        number, core = first.as_coeff_Mul()
+        for i, term in enumerate(left):
+            for way in unify(core, term / (c * number), found, names):
+                yield from _other_terms(others, left[:i] + left[i + 1 :], way, c, names)
 
 
 def in_product(pattern: sp.Expr, expr: sp.Mul, names: bool = True) -> Iterator[Place]:

@@ -241,13 +241,6 @@ def _(operator: Scan, new: list[sp.Expr], n: Dimension) -> sp.Expr:
 
 
 @lift_operator.register
-def _(operator: Scatter, new: list[sp.Expr], n: Dimension) -> sp.Expr:
-    if new[1] is not operator.operands[1]:
-        raise UnsupportedError(f"{operator} scatters to positions that differ from step to step; write the lookup as a contraction with one_hot(...)")
-    return Scatter(*operator.parameters, *new)
-
-
-@lift_operator.register
 def _(operator: Part, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     lifted = Part(operator.args[0], *new)
     if lifted.rank == operator.rank:  # the same for all samples
