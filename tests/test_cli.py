@@ -133,7 +133,7 @@ def test_optimizers_have_names_and_settings(run, arguments, optimizer):
 # --- check ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.net")))
+@pytest.mark.parametrize("name", sorted({path.stem for path in EXAMPLES.glob("*.net")} - {"lenet"}))  # whose check takes as long as all others
 def test_the_examples_check(run, name):
     status, out, err = run("check", EXAMPLES / f"{name}.net")
     assert (status, err) == (0, "")

@@ -23,6 +23,10 @@ SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 TENTHS = {"W_1": np.full((2, 2), 0.1), "b_1": np.zeros(2), "W_2": np.full(2, 0.1), "b_2": np.zeros(())}
 
 
+# What is trained at length by tests of its own, or prints as much after less.
+SHORT = {"transformer": {"epochs": 1}, "physics_informed": {"epochs": 1_000}}
+
+
 @pytest.fixture(scope="module")
 def example():
     """`example(name)`: the module of one script, found as `python examples/NAME.py` finds it and its neighbours."""
@@ -96,7 +100,7 @@ def assert_same(close, found, expected, tolerance=1e-10):
 
 @pytest.mark.parametrize("name", sorted(set(SCRIPTS) - {"keras_adam", "gallery"}))
 def test_every_example_prints_formulas_and_numbers(name, example, capsys):
-    example(name).main()
+    example(name).main(**SHORT.get(name, {}))
     printed = capsys.readouterr()
     assert r"\frac{\partial " in printed.out
     assert len(re.findall(r"\d\.\d{3}", printed.out)) > 5
