@@ -114,8 +114,6 @@ def _conventions(context: Context) -> str:
 def partials_section(context: Context) -> Section:
     """∂y/∂x for every equation y and everything in it that the weights reach."""
     section = Section("The derivative of each equation")
-    section.text.append("In each, whatever else stands in the equation is held fixed.")
-    section.text += [] if context.notation.scalar else ["Entries that are not listed are zero."]
     wanted = {*context.nodes, *context.weights}
     through = {*context.nodes, context.system.loss}
     for y, x in context.forms.adjoints.edges:
@@ -124,6 +122,9 @@ def partials_section(context: Context) -> Section:
             continue  # its equations are differentiated step by step, among the errors
         if x in wanted and y in through and not (y is context.system.loss and context.users(x) == [y]):
             section.blocks.append([_partial(context, y, x)])
+    if section.blocks:
+        section.text.append("In each, whatever else stands in the equation is held fixed.")
+        section.text += [] if context.notation.scalar else ["Entries that are not listed are zero."]
     return section
 
 
