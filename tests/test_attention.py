@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import symbackprop as sbp
 from symbackprop.calculus.differentiate import adjoints
+from symbackprop.graph.equations import collect
 from symbackprop.graph.operators.reduction import Softmax
 
 few = settings(max_examples=2)
@@ -392,3 +393,14 @@ def test_bad_input_is_named(call, message):
     with pytest.raises(sbp.SymbackpropError) as error:
         call(sbp.data("x", ("b", 3, 4)), sbp.data("i", ("b",)))
     assert message in str(error.value)
+
+
+def test_keys_and_kernels_do_not_take_each_others_names():
+    """Both are called K by those who write about them."""
+    image = sbp.data("X", ("n", 2, 6))
+    first = sbp.multi_head_attention(sbp.conv1d(image, 2, 3), 2)
+    second = sbp.conv1d(sbp.multi_head_attention(image, 2), 2, 3)
+    for y in (first, second):
+        names = [t.name for t in collect([sbp.node("Y", y)])]
+        assert len(names) == len(set(names))
+        assert sum(name.startswith("K_") for name in names) == 2

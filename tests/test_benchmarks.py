@@ -27,7 +27,7 @@ def test_the_short_setting_measures_whatever_is_installed_and_writes_nothing():
     run = subprocess.run([sys.executable, "-m", "benchmarks", "--short", *measured], capture_output=True, text=True, cwd=ROOT, timeout=900)
     assert run.returncode == 0, run.stderr
     names, notes = present()
-    for name in names:
+    for name in set(names) - {AUTO}:  # which only the digits know
         assert re.search(rf"^\| {re.escape(name)} +\| +[\d.,]+ [mµn]?s", run.stdout, re.MULTILINE), f"{name} has no time"
     for note in notes:
         assert note in run.stdout

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from symbackprop.cli import check, derive, generate, train
 from symbackprop.cli.errors import describe, report
-from symbackprop.cli.interrupt import insistent
 from symbackprop.cli.progress import erasing
 from symbackprop.errors import ParseError, SymbackpropError, TrainingDivergedError, UnsupportedError
 from symbackprop.text.page import one_line
@@ -79,8 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_: print(
                 f"{erasing()}{command}: warning: {describe(Exception(str(message)))}", file=sys.stderr
             )
-            with insistent():
-                status: int = arguments.run(arguments)
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
     except SystemExit as end:

@@ -32,7 +32,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, name: str | None = None)
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         found = ", ".join(f"{letter} {show(shape)}" for letter, shape in zip("qkv", shapes, strict=True))
         raise ShapeError(f"attention: found {found}; expected q (.., n, d), k (.., m, d) and v (.., m, e), with the same d and the same m")
-    name = name or next_number("node", "S", q, k, v)
+    name = name or next_number("node", "S", q, k, v, beside="R")
     scores = node(f"R_{name}", einsum("...id,...jd->...ij", q, k) / sp.sqrt(shapes[0][-1]))
     seen: sp.Expr = scores
     if _is_condition(mask):  # what may not be seen has the weight exp(-oo): none
@@ -60,7 +60,7 @@ def multi_head_attention(x: Any, heads: int, context: Any = None, mask: Any = No
     units = shape_of(x)[-1]
     if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or units % heads:
         raise ShapeError(f"multi_head_attention: {heads!r} heads for {units} units; the number of heads must be a positive divisor of the units")
-    name = name or next_number("node", "S", x, context)
+    name = name or next_number("node", "S", x, context, beside="Q K V R H")
     q, k, v = (node(f"{letter}_{name}", _split(dense(y, units, name=f"{letter}_{name}"), heads)) for letter, y in (("Q", x), ("K", context), ("V", context)))
     seen = None if mask is None else _for_heads(mask)
     if causal:
