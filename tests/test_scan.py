@@ -442,3 +442,19 @@ def test_recurrences_stand_beside_what_differs_at_inference(close, draw):
     trainer = net.trainer(sbp.SGD(lr=0.1), weights=weights)
     close(trainer.predict(X=data["X"]), (h_torch + c_torch)[0].detach().numpy())
     assert sbp.check_gradients(net, weights, data).ok
+
+
+@pytest.mark.parametrize("layer", [sbp.rnn, sbp.gru, sbp.lstm])
+def test_unrolled_from_zeros_it_has_the_same_gradients(layer, close, draw):
+    """Nothing goes back through a state that starts at zero."""
+    nets = []
+    for unroll in (False, True):
+        sequence, target = sbp.data("S", ("n", 3, 2)), sbp.data("y", ("n", 3, 4))
+        states = layer(sequence, 4, name="r", unroll=unroll)[0]
+        nets.append(sbp.Network(sbp.node("C", sbp.mse(states, target))))
+    weights = draw({name: w.shape for name, w in nets[0].weights.items()}, low=-1, high=1)
+    data = draw({"S": (5, 3, 2), "y": (5, 3, 4)}, low=-1, high=1, seed=1)
+    (value, gradients), (wanted_value, wanted) = (net.value_and_gradients(weights, **data) for net in reversed(nets))
+    close(value, wanted_value, what="the loss")
+    for name, g in wanted.items():
+        close(gradients[name], g, what=name)

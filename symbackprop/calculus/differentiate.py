@@ -163,8 +163,9 @@ def _pull_elementwise(
         for leaf, factor in zip(wanted, slopes(body, wanted, leaves, y.name), strict=True):
             x = operators.get(leaf, leaf)
             factor = (factor.xreplace(operators) if operators else factor).xreplace(own)
-            if factor != 0:
-                collected[x].append(reduce_to(product(share, factor), shape_of(x)))
+            change = product(share, factor)
+            if change != 0:  # a state that starts at zeros hands nothing back
+                collected[x].append(reduce_to(change, shape_of(x)))
 
 
 __all__ = ["Adjoints", "adjoints", "differentiate", "pull"]
