@@ -474,3 +474,25 @@ def test_gradients_of_samples_are_those_of_each_sample_alone(loss, close, draw):
     for p in weights:
         close(sum(np.tensordot(hessian[p, q], v[q], v[q].ndim) for q in v), product[p], what=f"H v, {p}")
         close(net.hessian(p)(weights, **data)[p, p], hessian[p, p], what=f"the Hessian of {p} alone")
+
+
+def _looked_up(x):
+    return sbp.reshape(sbp.embedding(x, 5, 2), ("n", 6))
+
+
+def _convolved(x):
+    return sbp.reshape(sbp.conv1d(sbp.reshape(x, ("n", 1, 6)), 2, 3), ("n", -1))
+
+
+@pytest.mark.parametrize(("build", "shape"), [(_looked_up, (3,)), (_convolved, (6,))], ids=["embedding", "convolution"])
+def test_gauss_newton_sums_each_side_by_itself(build, shape):
+    """J^T B J from the Jacobian's own numbers, where the Jacobian has sums inside."""
+    x, target = sbp.data("X", ("n", *shape)), sbp.data("T", ("n", 2))
+    y = sbp.node("Y", sbp.dense(build(x), 2, name="out"))
+    net = sbp.Network(sbp.node("C", sbp.half_squared_error(y, target)), output=y)
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=w.shape) for name, w in net.weights.items()}
+    inputs = rng.integers(0, 5, (4, *shape)) if shape == (3,) else rng.normal(size=(4, *shape))
+    jacobian = net.jacobian(y).matrix(weights, X=inputs)
+    found = net.gauss_newton().matrix(weights, X=inputs, T=rng.normal(size=(4, 2)))
+    np.testing.assert_allclose(found, jacobian.T @ jacobian / 4, rtol=1e-10, atol=1e-12)

@@ -194,7 +194,11 @@ class Space:
         table = renaming(b.axes, a.axes)
         terms = []
         for left in a.terms:
+            own = left.letters.union(*left.deltas)
             for right in (t.renamed(table) for t in b.terms):
+                # What each is summed over is its own: a Gauss-Newton block on the diagonal has the same map on both sides.
+                bound = (own & right.letters.union(*right.deltas)) - set(a.axes)
+                right = right.renamed({c: self.index(self.sizes[c]) for c in sorted(bound)})
                 both = Term(left.scalar * right.scalar, left.factors + right.factors, left.deltas + right.deltas)
                 found = both.letters.union(*both.deltas)
                 terms.append(replace(both, scalar=both.scalar * self.free(a.axes, found)))
