@@ -16,6 +16,7 @@ from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnknownWeightError, UnsupportedError
 from symbackprop.graph.equations import System, collect
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex import second as tex
 from symbackprop.version import __version__
@@ -86,6 +87,9 @@ class Derivatives(Mapping[Any, Derivative]):
         self._derive = derive
         self._system = system
         self._wrt = _chosen(system, wrt)
+        recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
+        if recurrent is not None:
+            raise UnsupportedError(f"the {kind} of a network with the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
 
     @cached_property
     def _written(self) -> Blocks:
@@ -180,7 +184,8 @@ class Derivatives(Mapping[Any, Derivative]):
         weight. Raises `DataError` for what is missing, unknown, ill-shaped or not finite."""
         from symbackprop.training.weights import complete
 
-        point = complete(self._system.weights, weights)
+        states = {s.name for s in self._system.states}  # a trainer's weights hold them too; no derivative reads them
+        point = complete(self._system.weights, {k: v for k, v in weights.items() if getattr(k, "name", k) not in states})
         feed = self._check(data, self._needed)
         function = getattr(self._module, self._function)
         arguments = [point]

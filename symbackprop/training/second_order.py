@@ -24,6 +24,7 @@ from symbackprop.graph.operators.base import ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, Eye
 from symbackprop.graph.operators.layout import concatenate, reshape
 from symbackprop.graph.operators.products import einsum, matmul, transpose
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim, rank_of, shape_of, size_of
@@ -48,6 +49,9 @@ class SecondOrder(Optimizer):
                 f"{type(self).__name__}: the network describes one sample, and curvature is that of the mean over many; "
                 "give its data a leading dimension such as 'n'"
             )
+        recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
+        if recurrent is not None:
+            raise UnsupportedError(f"{type(self).__name__}: the curvature of the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
         system = stabilise(system)
         found = adjoints(system)
         name = Namer({t.name for t in (*system.tensors, *found.of)} | {s.name for s, _ in found.equations} | {d.name for d in system.dims})
