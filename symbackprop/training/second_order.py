@@ -51,7 +51,9 @@ class SecondOrder(Optimizer):
             )
         recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
         if recurrent is not None:
-            raise UnsupportedError(f"{type(self).__name__}: the curvature of the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
+            raise UnsupportedError(
+                f"{type(self).__name__}: the curvature of the recurrence {recurrent!r} is not supported; write its steps out with unroll=True"
+            )
         system = stabilise(system)
         found = adjoints(system)
         name = Namer({t.name for t in (*system.tensors, *found.of)} | {s.name for s, _ in found.equations} | {d.name for d in system.dims})
