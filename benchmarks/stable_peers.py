@@ -9,10 +9,26 @@ import numpy as np
 from benchmarks.formulas import Formula, Point
 
 
-class Torch:
-    """PyTorch, eager."""
+class Peer:
+    """What a formula calls of a library, where all have it under one name."""
 
     pi = np.pi
+
+    def sum(self, x: Any) -> Any:
+        return x.sum(1)
+
+    def keep(self, x: Any) -> Any:
+        return x.sum(1, keepdims=True)
+
+    def first(self, x: Any) -> Any:
+        return x[:, 0]
+
+    def value(self, formula: Formula, variables: Sequence[Any]) -> Any:
+        return formula.row(self, *variables) if formula.row is not None else formula.build(self, *variables)
+
+
+class Torch(Peer):
+    """PyTorch, eager."""
 
     def __init__(self, dtype: str) -> None:
         import torch
@@ -30,26 +46,18 @@ class Torch:
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
         return self.torch.where(condition, yes, no)
 
-    def sum(self, x: Any) -> Any:
-        return x.sum(1)
-
     def keep(self, x: Any) -> Any:
         return x.sum(1, keepdim=True)
 
-    def first(self, x: Any) -> Any:
-        return x[:, 0]
-
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
         variables = [self.torch.tensor(x, dtype=self.dtype, requires_grad=True) for x in inputs]
-        y = formula.row(self, *variables) if formula.row is not None else formula.build(self, *variables)
+        y = self.value(formula, variables)
         y.sum().backward()
         return [y.detach().numpy(), *(v.grad.numpy() for v in variables)]
 
 
-class Jax:
+class Jax(Peer):
     """JAX, under jit."""
-
-    pi = np.pi
 
     def __init__(self, dtype: str) -> None:
         import jax
@@ -63,18 +71,9 @@ class Jax:
     def sqrt(self, x: Any) -> Any:
         return self.jax.numpy.sqrt(x) if hasattr(x, "dtype") else np.sqrt(x).item()
 
-    def sum(self, x: Any) -> Any:
-        return x.sum(1)
-
-    def keep(self, x: Any) -> Any:
-        return x.sum(1, keepdims=True)
-
-    def first(self, x: Any) -> Any:
-        return x[:, 0]
-
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
         def total(*variables: Any) -> Any:
-            y = formula.row(self, *variables) if formula.row is not None else formula.build(self, *variables)
+            y = self.value(formula, variables)
             return y.sum(), y
 
         found = self.jax.jit(self.jax.value_and_grad(total, argnums=tuple(range(len(inputs))), has_aux=True))
@@ -82,10 +81,8 @@ class Jax:
         return [np.asarray(y), *map(np.asarray, slopes)]
 
 
-class PyTensor:
+class PyTensor(Peer):
     """PyTensor, with all its rewrites, which are applied after differentiation."""
-
-    pi = np.pi
 
     def __init__(self, dtype: str) -> None:
         import pytensor
@@ -102,19 +99,10 @@ class PyTensor:
     def max(self, x: Any) -> Any:
         return self.pt.maximum(x, 0)
 
-    def sum(self, x: Any) -> Any:
-        return x.sum(1)
-
-    def keep(self, x: Any) -> Any:
-        return x.sum(1, keepdims=True)
-
-    def first(self, x: Any) -> Any:
-        return x[:, 0]
-
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
         kind = self.pt.matrix if formula.row is not None else self.pt.vector
         variables = [kind(f"x{i}", dtype=self.dtype) for i in range(len(inputs))]
-        y = formula.row(self, *variables) if formula.row is not None else formula.build(self, *variables)
+        y = self.value(formula, variables)
         slopes = self.pytensor.grad(y.sum(), variables)
         function = self.pytensor.function(variables, [y, *slopes], mode=self.pytensor.compile.mode.Mode(linker="py", optimizer="fast_run"))
         return [np.asarray(x) for x in function(*(np.asarray(x, self.dtype) for x in inputs))]

@@ -28,31 +28,39 @@ def network():
 
 def train(epochs=30, batch_size=32):
     """The trainer after its last epoch, and the losses of both parts of the data."""
-    (images, labels), (unseen, unseen_labels) = split()
     trainer = network().trainer(sbp.SGD(lr=0.1, momentum=0.9), seed=0)
-    history = trainer.fit(
+    return trainer, fit(trainer, epochs, batch_size)
+
+
+def fit(trainer, epochs, batch_size):
+    """Train on the digits; the losses of both parts of the data."""
+    (images, labels), (unseen, unseen_labels) = split()
+    return trainer.fit(
         {"X": images, "labels": labels},
         epochs=epochs,
         batch_size=batch_size,
         shuffle=True,
         validation={"X": unseen, "labels": unseen_labels},
     )
-    return trainer, history
 
 
 def accuracy(trainer, images, labels):
     return float(np.mean(trainer.predict(X=images).argmax(axis=1) == labels))
 
 
-def main():
-    net = network()
-    print(net.latex("equations"), net.latex("matrix"), sep="\n\nIts gradients:\n", end="\n\n")
-    trainer, history = train()
-    for epoch in (1, 2, 5, 10, 20, 30):
+def report(trainer, history, epochs):
+    """Print the losses after some epochs, and the accuracy on both parts of the data."""
+    for epoch in epochs:
         loss, validation_loss = history.loss[epoch - 1], history.validation_loss[epoch - 1]
         print(f"epoch {epoch:2}   loss {loss:.4f}   on the held-out fifth {validation_loss:.4f}")
     for name, part in zip(("training images", "images it never saw"), split(), strict=True):
         print(f"Accuracy on {len(part[0])} {name}: {accuracy(trainer, *part):.2%}")
+
+
+def main():
+    net = network()
+    print(net.latex("equations"), net.latex("matrix"), sep="\n\nIts gradients:\n", end="\n\n")
+    report(*train(), epochs=(1, 2, 5, 10, 20, 30))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ After LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Docum
 8 × 8 pixels. The images are those of `digits.py`, a fifth of which is held out and never trained on (`pip install scikit-learn`).
 """
 
-from digits import accuracy, split
+from digits import fit, report
 
 import symbackprop as sbp
 
@@ -24,22 +24,14 @@ def network():
 
 def train(epochs=12, batch_size=32, backend="auto"):
     """The trainer after its last epoch, and the losses of both parts of the data."""
-    (images, labels), (unseen, unseen_labels) = split()
     trainer = network().trainer(sbp.SGD(lr=0.05, momentum=0.9), seed=0, backend=backend)
-    validation = {"X": unseen, "labels": unseen_labels}
-    history = trainer.fit({"X": images, "labels": labels}, epochs=epochs, batch_size=batch_size, shuffle=True, validation=validation)
-    return trainer, history
+    return trainer, fit(trainer, epochs, batch_size)
 
 
 def main():
     net = network()
     print(net.latex("equations"), net.latex("matrix"), sep="\n\nIts gradients:\n", end="\n\n")
-    trainer, history = train()
-    for epoch in (1, 2, 4, 8, 12):
-        loss, validation_loss = history.loss[epoch - 1], history.validation_loss[epoch - 1]
-        print(f"epoch {epoch:2}   loss {loss:.4f}   on the held-out fifth {validation_loss:.4f}")
-    for name, part in zip(("training images", "images it never saw"), split(), strict=True):
-        print(f"Accuracy on {len(part[0])} {name}: {accuracy(trainer, *part):.2%}")
+    report(*train(), epochs=(1, 2, 4, 8, 12))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnknownWeightError, UnsupportedError
 from symbackprop.graph.equations import System, collect
-from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex import second as tex
 from symbackprop.version import __version__
@@ -87,9 +86,7 @@ class Derivatives(Mapping[Any, Derivative]):
         self._derive = derive
         self._system = system
         self._wrt = _chosen(system, wrt)
-        recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
-        if recurrent is not None:
-            raise UnsupportedError(f"the {kind} of a network with the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
+        second.refuse_recurrences(system, f"the {kind}")
 
     @cached_property
     def _written(self) -> Blocks:

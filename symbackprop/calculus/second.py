@@ -22,6 +22,7 @@ from symbackprop.graph.equations import System, collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import LETTERS, broadcast_in, contract
 from symbackprop.graph.operators.layout import reshape
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -43,6 +44,13 @@ def namer(system: System) -> Namer:
     """New names beside those of the system and of its adjoints."""
     taken = {t.name for t in system.tensors} | {d.name for d in system.dims}
     return Namer(taken | {symbol.name for symbol, _ in adjoints(system).equations})
+
+
+def refuse_recurrences(system: System, what: str) -> None:
+    """Raises `UnsupportedError` where the network has a scan, whose matrix of second derivatives has no rule yet."""
+    recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
+    if recurrent is not None:
+        raise UnsupportedError(f"{what} of a network with the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
 
 
 def inner(pairs: Iterable[tuple[sp.Expr, sp.Expr]]) -> sp.Expr:
@@ -339,5 +347,5 @@ __all__ = [
     "jacobian",
     "loss_input",
     "per_sample_gradients",
-    "tensors_in",
+    "refuse_recurrences",
 ]

@@ -46,7 +46,14 @@ class Computed:
 @once
 def stabilise(system: System) -> System:
     """The same system, computed stably, in the form to be differentiated; the very same object where there is nothing to rewrite."""
-    return _renewed(system, Rewriter())
+    return _first(system)[0]
+
+
+@once
+def _first(system: System) -> tuple[System, tuple[Rewrite, ...]]:
+    """The system in the form to be differentiated, and what was rewritten; found once, so that its adjoints are found once too."""
+    rewriter = Rewriter()
+    return _renewed(system, rewriter), tuple(rewriter.done)
 
 
 @once
@@ -63,8 +70,8 @@ def trained(system: System) -> Computed:
 
 
 def _computed(system: System, stored: bool) -> Computed:
-    first, last = Rewriter(), Rewriter(LAST, stored)
-    stable = _renewed(system, first)
+    last = Rewriter(LAST, stored)
+    stable, first = _first(system)
     found = adjoints(stable)
     moved: dict[Tensor, Tensor] = {}
     nodes = {t for t in stable.tensors if t.definition is not None} | {symbol for symbol, _ in found.equations}  # updates may read adjoints
@@ -73,7 +80,7 @@ def _computed(system: System, stored: bool) -> Computed:
     of = {moved.get(x, x): g.xreplace(moved) for x, g in found.of.items()}
     edges = {(moved.get(y, y), moved.get(x, x)): e.xreplace(moved) for (y, x), e in found.edges.items()} if moved else found.edges
     final = _with(stable, moved, last)
-    return Computed(final, Adjoints(final.loss, [_equation(moved.get(s, s)) for s, _ in found.equations], of, edges), (*first.done, *last.done))
+    return Computed(final, Adjoints(final.loss, [_equation(moved.get(s, s)) for s, _ in found.equations], of, edges), (*first, *last.done))
 
 
 def _equation(t: Tensor) -> Equation:

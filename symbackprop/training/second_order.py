@@ -14,17 +14,15 @@ import sympy as sp
 
 from symbackprop.calculus.batch import is_single_sample
 from symbackprop.calculus.differentiate import adjoints
-from symbackprop.calculus.second import gauss_newton, hessian, loss_input
+from symbackprop.calculus.second import gauss_newton, hessian, loss_input, refuse_recurrences
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnsupportedError
 from symbackprop.graph.equations import System
 from symbackprop.graph.functions import step
 from symbackprop.graph.names import Namer
-from symbackprop.graph.operators.base import ints
-from symbackprop.graph.operators.contraction import Broadcast, Einsum, Eye
+from symbackprop.graph.operators.contraction import Einsum, Eye, broadcast_in
 from symbackprop.graph.operators.layout import concatenate, reshape
 from symbackprop.graph.operators.products import einsum, matmul, transpose
-from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.solve import solve
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim, rank_of, shape_of, size_of
@@ -49,11 +47,7 @@ class SecondOrder(Optimizer):
                 f"{type(self).__name__}: the network describes one sample, and curvature is that of the mean over many; "
                 "give its data a leading dimension such as 'n'"
             )
-        recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
-        if recurrent is not None:
-            raise UnsupportedError(
-                f"{type(self).__name__}: the curvature of the recurrence {recurrent!r} is not supported; write its steps out with unroll=True"
-            )
+        refuse_recurrences(system, f"{type(self).__name__}: the curvature")
         system = stabilise(system)
         found = adjoints(system)
         name = Namer({t.name for t in (*system.tensors, *found.of)} | {s.name for s, _ in found.equations} | {d.name for d in system.dims})
@@ -88,7 +82,8 @@ class Flat:
         return sum(self.sizes)
 
     def vector(self, parts: Sequence[sp.Expr]) -> sp.Expr:
-        flat = [reshape(x if rank_of(x) or not w.shape else _full(x, w.shape), (size,)) for w, x, size in zip(self.weights, parts, self.sizes, strict=True)]
+        full = [x if rank_of(x) or not w.shape else broadcast_in(x, w.shape, ()) for w, x in zip(self.weights, parts, strict=True)]
+        flat = [reshape(x, (size,)) for x, size in zip(full, self.sizes, strict=True)]
         return concatenate(flat) if len(flat) > 1 else flat[0]
 
     def parts(self, vector: Any) -> list[sp.Expr]:
@@ -102,10 +97,6 @@ class Flat:
             row = [reshape(blocks[p, q], (height, width)) for q, width in zip(self.weights, self.sizes, strict=True)]
             rows.append(concatenate(row, axis=1) if len(row) > 1 else row[0])
         return concatenate(rows, axis=0) if len(rows) > 1 else rows[0]
-
-
-def _full(x: sp.Expr, shape: Any) -> sp.Expr:
-    return Broadcast(ints(shape), ints(()), x)
 
 
 class Newton(SecondOrder):
@@ -237,7 +228,7 @@ class KFAC(SecondOrder):
         yield Equation(k, k + 1)
         for z, x, w, b in _layers(system):
             n, units = z.shape
-            rows = node(name(f"rows_{w.name}"), concatenate([x, _full(sp.S.One, (n, 1))], axis=1)) if b is not None else x
+            rows = node(name(f"rows_{w.name}"), concatenate([x, broadcast_in(sp.S.One, (n, 1), ())], axis=1)) if b is not None else x
             inputs = shape_of(rows)[1]
             delta = of[z]
             a_old, b_old = _state(name, f"A_{w.name}", (inputs, inputs)), _state(name, f"B_{w.name}", (units, units))
