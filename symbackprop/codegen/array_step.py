@@ -1,6 +1,7 @@
 """Target "numpy", training step: NumPy with preallocated buffers, one call a line, updates in place."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -41,13 +42,18 @@ class _Equations(Calls):
 
     def step(self, number: int, equation: Equation) -> None:
         """One equation; the blocks that it is the last to read are free after it."""
-        owners = Counter(self.owner[t] for t in tensors_in(equation.expr) if t in self.owner)
+        owners = self.owners([equation])
         ending = [owner for owner in owners if self.last[owner] == number]
         self.dying = {t for t in ending if owners[t] == 1 and equation.expr.count(t) == 1}
         self.equation(equation)
         for owner in [*ending, equation.symbol]:
             if owner in self.block and self.last.get(owner, number) == number:
                 self.memory.give(self.block.pop(owner))
+
+    def owners(self, equations: Sequence[Equation]) -> Counter[Tensor]:
+        """Whose blocks the equations read, in an order that is the same in every process."""
+        read = {t for _, expr in equations for t in tensors_in(expr)}
+        return Counter(self.owner[t] for t in sorted(read, key=lambda t: t.order) if t in self.owner)
 
     def equation(self, equation: Equation) -> None:
         symbol, expr = equation
@@ -193,7 +199,7 @@ class _Step(_Equations):
         self.parts += [*buffers, f"{parts} = {self.printer.helper('_parts')}({small[0]}, [{', '.join(outer)}], [{', '.join(names)}])"]
         self.lines.append(f"for {', '.join([*outer.values(), *names])} in {parts}:")
         self.lines += [f"    {line}" for line in inner.lines]
-        for owner in {self.owner[t] for _, expr in run for t in tensors_in(expr) if t in self.owner}:
+        for owner in self.owners(run):
             if owner in self.block and self.last[owner] < start + len(run):
                 self.memory.give(self.block.pop(owner))
 
