@@ -15,8 +15,9 @@ from symbackprop.graph import functions as f
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import shape_code
-from symbackprop.graph.operators.contraction import Einsum, matrix_product, tensordot
+from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.layout import Pad, Reshape, cuts_code
+from symbackprop.graph.operators.pairs import Pair
 from symbackprop.graph.operators.positions import Positions
 from symbackprop.graph.operators.reduction import AxisMax
 from symbackprop.graph.operators.window import Fold
@@ -272,32 +273,41 @@ class Calls:
                 self.lines.append(f"np.power({x}, {self.printer.plain(exponent)}, out={out})")
 
     def emit_einsum(self, expr: Einsum, out: str) -> None:
-        ins, outs = expr.spec
         with ExitStack() as stack:
-            names = {x: stack.enter_context(self.argument(x)) for x in expr.operands}
-            arguments = ", ".join(names[x] for x in expr.operands)
-            plan = matrix_product(expr)
-            if plan is not None:
-                (a, a_transposed), (b, b_transposed) = plan
-                left, right = names[a] + (".T" if a_transposed else ""), names[b] + (".T" if b_transposed else "")
-                call = f"{left}.dot({right}" if self.labels.isdisjoint(expr.operands) else f"np.matmul({left}, {right}"
-            elif len(ins) == 1 and len(ins[0]) == 2 and len(outs) == 1 and self.labels.isdisjoint(expr.operands):
-                ones = self.row("ones", shape_of(expr.operands[0])[ins[0].index(outs) - 1])  # as many as the other axis is long
-                call = f"{ones}.dot({arguments}" if outs == ins[0][1] else f"{arguments}.dot({ones}"
-            elif len(ins) == 1 and outs == "".join(c for c in ins[0] if c in outs):
-                axes = tuple(i for i, c in enumerate(ins[0]) if c not in outs)
-                call = f"np.add.reduce({arguments}, axis={axes[0] if len(axes) == 1 else axes}"
-            elif len(ins) == 2 and outs == ins[0] + ins[1]:
-                call = f"np.multiply.outer({arguments}"
-            elif (stacks := stacked(expr)) is not None and self.labels.isdisjoint(expr.operands):
-                self.emit_stacked(stacks, [names[x] for x in expr.operands], out)
-                return
-            elif (found := tensordot(expr)) is not None:
-                self.lines.append(f"{out}[...] = np.tensordot({names[found[0]]}, {names[found[1]]}, axes={found[2]})")
-                return
-            else:
-                call = f'np.einsum("{expr.args[0].name}", {arguments}{", optimize=True" if len(ins) > 2 else ""}'
-            self.lines.append(f"{call}, out={out})")
+            names = [stack.enter_context(self.argument(x)) for x in expr.operands]
+            if len(names) == 1:
+                call: str | None = self.sum_call(expr, *names)
+            elif expr.pair is None or (call := self.pair_call(expr, expr.pair, names, out)) is None:
+                call = f'np.einsum("{expr.args[0].name}", {", ".join(names)}{", optimize=True" * (len(names) > 2)}'
+            self.lines += [f"{call}, out={out})"] if call else []
+
+    def sum_call(self, expr: Einsum, name: str) -> str:
+        """The start of a call that sums or permutes the axes of one array."""
+        (letters,), out = expr.spec
+        if len(letters) == 2 and len(out) == 1 and self.labels.isdisjoint(expr.operands):
+            ones = self.row("ones", shape_of(expr.operands[0])[letters.index(out) - 1])  # as many as the other axis is long
+            return f"{ones}.dot({name}" if out == letters[1] else f"{name}.dot({ones}"
+        if out == "".join(c for c in letters if c in out):
+            axes = tuple(i for i, c in enumerate(letters) if c not in out)
+            return f"np.add.reduce({name}, axis={axes[0] if len(axes) == 1 else axes}"
+        return f'np.einsum("{expr.args[0].name}", {name}'
+
+    def pair_call(self, expr: Einsum, pair: Pair, names: list[str], out: str) -> str | None:
+        """The start of a call that multiplies two arrays; empty where the lines are written already, None where none but einsum does it."""
+        left, right = (names[i] for i in pair.operands)
+        one_type = self.labels.isdisjoint(expr.operands)
+        if expr.matmul is not None and not expr.matmul.lead:
+            a, b = (name + ".T" * turned for name, (_, turned) in zip((left, right), expr.matmul.factors, strict=True))
+            return f"{a}.dot({b}" if one_type else f"np.matmul({a}, {b}"
+        if pair.is_outer and pair.operands == (0, 1):  # else einsum is faster
+            return f"np.multiply.outer({left}, {right}"
+        if one_type and (stacks := stacked(expr)) is not None:
+            self.emit_stacked(stacks, names, out)
+        elif pair.is_tensordot:
+            self.lines.append(f"{out}[...] = np.tensordot({left}, {right}, axes={pair.inner_axes})")
+        else:
+            return None
+        return ""
 
     def emit_stacked(self, stacks: Stacked, names: list[str], out: str) -> None:
         """A product of stacks of matrices, each an array under another shape; a sum along the stack is taken after it."""

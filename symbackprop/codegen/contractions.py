@@ -14,8 +14,9 @@ import sympy as sp
 
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, Printer
-from symbackprop.graph.operators.contraction import Einsum, Eye, contract, matrix_product
+from symbackprop.graph.operators.contraction import Einsum, Eye, contract
 from symbackprop.graph.operators.layout import reshape
+from symbackprop.graph.operators.pairs import Pair
 from symbackprop.graph.shapes import shape_of, split_scalars
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -167,27 +168,21 @@ def _cost(a: str, b: str, out: str, sizes: dict[str, float]) -> float:
 
 def pair_code(e: Einsum, p: Printer) -> str | None:
     """A product of two tensors as NumPy computes it fastest, or None where it has another form already."""
-    ins, out = e.spec
-    if len(ins) != 2 or matrix_product(e) is not None or any(isinstance(x, Eye) for x in e.operands):
+    pair = e.pair
+    if pair is None or (e.matmul is not None and not e.matmul.lead) or any(isinstance(x, Eye) for x in e.operands):
         return None
-    a, b = ins
-    shared = set(a) & set(b)
-    summed = shared - set(out)
-    if set(a + b) - summed != set(out):
-        return None
-    x, y = e.operands
-    if not summed:
-        return f"{_spread(x, a, out, p)} * {_spread(y, b, out, p)}"
-    kept = shared & set(out)
-    if not kept:
-        return _tensordot(x, a, y, b, out, p)
-    free_a, free_b = "".join(c for c in out if c in a and c not in b), "".join(c for c in out if c in b and c not in a)
-    if len(free_a) == len(free_b) == len(summed) == 1:
-        (k,) = summed
-        batch = "".join(c for c in out if c in kept)
-        left, right = _permuted(x, a, batch + free_a + k, p), _permuted(y, b, batch + k + free_b, p)
-        text, order = f"{left} @ {right}", batch + free_a + free_b
-        return text if order == out else f"({text}).transpose({', '.join(str(order.index(c)) for c in out)})"
+    if not (pair.inner and pair.is_ordered):  # the operands as they are given, which is mostly the larger first
+        pair = pair if pair.operands == (0, 1) else pair.swapped
+        pair = pair.swapped if pair.inner and pair.columns and pair.out.startswith(pair.columns) else pair
+    x, y = (e.operands[i] for i in pair.operands)
+    if not pair.inner:
+        return f"{_spread(x, pair.left, pair.out, p)} * {_spread(y, pair.right, pair.out, p)}"
+    if not pair.batch:
+        return _tensordot(pair, x, y, p)
+    if len(pair.rows) == len(pair.inner) == len(pair.columns) == 1:
+        left = _permuted(x, pair.left, pair.batch + pair.rows + pair.inner, p)
+        right = _permuted(y, pair.right, pair.batch + pair.inner + pair.columns, p)
+        return _ordered(f"{left} @ {right}", pair.batch + pair.rows + pair.columns, pair.out)
     return None
 
 
@@ -207,16 +202,17 @@ def _spread(x: sp.Expr, letters: str, out: str, p: Printer) -> str:
     return f"{text}[{', '.join(marks)}]"
 
 
-def _tensordot(x: sp.Expr, a: str, y: sp.Expr, b: str, out: str, p: Printer) -> str:
-    free_a, free_b = [c for c in a if c in out], [c for c in b if c in out]
-    if out.startswith("".join(free_b)) and not out.startswith("".join(free_a)):
-        x, a, y, b, free_a, free_b = y, b, x, a, free_b, free_a
-    summed = [c for c in a if c in b]
-    places = [[s.index(c) for c in summed] for s in (a, b)]
-    axes = f"({places[0][0]}, {places[1][0]})" if len(summed) == 1 else f"({places[0]}, {places[1]})"
-    text = f"np.tensordot({p.plain(x)}, {p.plain(y)}, {axes})"
-    order = "".join(free_a + free_b)
-    return text if order == out else f"{text}.transpose({', '.join(str(order.index(c)) for c in out)})"
+def _tensordot(pair: Pair, x: sp.Expr, y: sp.Expr, p: Printer) -> str:
+    left, right = pair.inner_axes
+    axes = f"({left[0]}, {right[0]})" if len(left) == 1 else f"({list(left)}, {list(right)})"
+    return _ordered(f"np.tensordot({p.plain(x)}, {p.plain(y)}, {axes})", pair.rows + pair.columns, pair.out)
+
+
+def _ordered(text: str, order: str, out: str) -> str:
+    """A product with its axes in the order of the result's."""
+    if order == out:
+        return text
+    return f"{text if text.endswith(')') and ' @ ' not in text else f'({text})'}.transpose({', '.join(str(order.index(c)) for c in out)})"
 
 
 def is_new_array(expr: sp.Expr) -> bool:

@@ -18,7 +18,7 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import Einsum, is_matmul
+from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.rule import STEP
 from symbackprop.graph.shapes import Dim, shape_of, size_of
@@ -294,7 +294,7 @@ class PythonPrinter:
         return str(bool(expr)), _ATOM
 
     def _operator(self, expr: Operator) -> Spelling:
-        return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and is_matmul(expr) else _ATOM
+        return expr.numpy_form(self), _MUL if isinstance(expr, Einsum) and expr.is_matmul else _ATOM
 
 
 class FormulaPrinter(PythonPrinter):

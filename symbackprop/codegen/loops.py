@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy as sp
 
@@ -36,16 +36,6 @@ KERNELS: dict[Any, tuple[str, int | None]] = {
     FirstMax: ("first_max", 1),
     LogSumExp: ("log_sum_exp", None),
 }
-
-
-class Plan(NamedTuple):
-    """How a contraction is one product of matrices: the number of the left operand, what is transposed, and the shapes under which the result,
-    left and right are matrices."""
-
-    first: int
-    a_transposed: bool
-    b_transposed: bool
-    shapes: tuple[Shape, ...]
 
 
 LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear
@@ -350,33 +340,17 @@ class _Lowering:
     # --- matrix products --------------------------------------------------------------------------------------------------
 
     def is_product(self, expr: sp.Expr) -> bool:
-        return isinstance(expr, Einsum) and self.plan(expr) is not None
-
-    def plan(self, operator: Einsum) -> Plan | None:
-        """The contraction as one product of matrices, or None."""
-        ins, out = operator.spec
-        sizes = operator.sizes()
-        if len(ins) != 2:
-            return None
-        a, b, c = ("".join(x for x in letters if sizes[x] != 1) for letters in (*ins, out))
-        inner = "".join(x for x in a if x in b)
-        if not inner or set(inner) & set(c) or (set(a) ^ set(b)) - set(c):
-            return None
-        for first, (x, y) in enumerate(((a, b), (b, a))):
-            left, right = ("".join(i for i in letters if i not in inner) for letters in (x, y))
-            if not left or not right or c != left + right or x not in (left + inner, inner + left) or y not in (inner + right, right + inner):
-                continue
-            turned = x != left + inner, y != inner + right
-            groups = (left, right), (inner, left) if turned[0] else (left, inner), (right, inner) if turned[1] else (inner, right)
-            shapes = tuple(tuple(sp.Mul(*(sizes[i] for i in g)) for g in pair) for pair in groups)
-            return Plan(first, *turned, shapes)
-        return None
+        """Whether it is one product of two matrices."""
+        found = stacked(expr) if isinstance(expr, Einsum) else None
+        return found is not None and found.is_single
 
     def product(self, symbol: Tensor, operator: Any, alpha: sp.Expr = sp.S.One, beta: sp.Expr = sp.S.Zero) -> None:
-        plan = self.plan(operator)
+        plan = stacked(operator)
         assert plan is not None
-        x, y = (self.array(operator.operands[i]) for i in (plan.first, 1 - plan.first))
-        self.add(Product(symbol, (x, plan.a_transposed), (y, plan.b_transposed), plan.shapes, self.constants(alpha), self.constants(beta)))
+        a, b = (self.array(operator.operands[i]) for i in plan.operands)
+        shapes = tuple(stack.shape[2:] for stack in (plan.out, plan.left, plan.right))
+        alpha, beta = self.constants(alpha), self.constants(beta)
+        self.add(Product(symbol, (a, plan.left.transposed), (b, plan.right.transposed), shapes, alpha, beta))
 
     def may_wait(self, symbol: Tensor, expr: sp.Expr) -> bool:
         """Whether a product is best computed inside the one update that reads it: then nothing it is computed from may be overwritten before."""

@@ -13,6 +13,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.pairs import Pair, pair
 from symbackprop.graph.shapes import Shape
 
 
@@ -35,34 +36,35 @@ class Stacked:
     right: Stack
     sums: tuple[int, ...]
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one product of two matrices."""
+        return all(stack.shape[:2] == (1, 1) for stack in (self.left, self.right))
+
 
 @lru_cache(maxsize=2**10)
 def stacked(operator: Einsum) -> Stacked | None:
     """The contraction as a stack of matrix products with as few matrices as may be, or None."""
-    ins, out = operator.spec
-    if len(ins) != 2:
+    found = pair(operator, units=False)
+    if found is None or not found.inner:
         return None
-    sizes = operator.sizes()
-    a, b, c = ("".join(x for x in letters if sizes[x] != 1) for letters in (*ins, out))
-    if not set(a) & set(b) - set(c) or set(c) - set(a + b) or (set(a) ^ set(b)) - set(c):
-        return None
-    for loops in _loops(a, b, c):
-        made = _cut(loops, a, b, c, sizes)
+    for loops in _loops(found):
+        made = _cut(loops, found, operator.sizes())
         if made is not None:
             return made
     return None
 
 
-def _loops(a: str, b: str, c: str) -> Iterator[str]:
+def _loops(p: Pair) -> Iterator[str]:
     """The letters that may run over the stack, outermost first: with them each array begins. Fewest first."""
-    summed = [x for x in a if x in b and x not in c]
+    arrays = p.left, p.right, p.out
     found = []
-    for t in range(len(c) + 1):
-        for u in range(len(summed)):
-            chosen = {*c[:t], *summed[:u]}
-            heads = ["".join(x for x in s if x in chosen) for s in (a, b, c)]
+    for t in range(len(p.out) + 1):
+        for u in range(len(p.inner)):
+            chosen = {*p.out[:t], *p.inner[:u]}
+            heads = ["".join(x for x in s if x in chosen) for s in arrays]
             order = max(heads, key=len)
-            if len(order) == len(chosen) and all(s.startswith(h) and _follows(h, order) for s, h in zip((a, b, c), heads, strict=True)):
+            if len(order) == len(chosen) and all(s.startswith(h) and _follows(h, order) for s, h in zip(arrays, heads, strict=True)):
                 found.append(order)
     return iter(sorted(found, key=len))
 
@@ -71,19 +73,17 @@ def _follows(part: str, order: str) -> bool:
     return part == "".join(x for x in order if x in part)
 
 
-def _cut(loops: str, a: str, b: str, c: str, sizes: dict[str, Any]) -> Stacked | None:
-    """The product of what is left of each array behind the loops, if that is one of two matrices."""
-    ra, rb, rc = ("".join(x for x in s if x not in loops) for s in (a, b, c))
-    shared = {x for x in ra if x in rb}
-    runs = ["".join(run) for _, run in groupby(rc, key=lambda x: x in ra)]
-    if shared & set(rc) or len(runs) != 2:
+def _cut(loops: str, p: Pair, sizes: dict[str, Any]) -> Stacked | None:
+    """The product of what is left of each array behind the loops, if that is one of two matrices: a group of axes is the rows, one is summed,
+    one is the columns."""
+    left, right, out = ("".join(x for x in s if x not in loops) for s in (p.left, p.right, p.out))
+    rows, columns = ("".join(x for x in s if x not in loops) for s in (p.rows, p.columns))
+    inner = left.replace(rows, "", 1)
+    if not rows or not columns or out != rows + columns:
         return None
-    first = 0 if runs[0][0] in ra else 1
-    left, right = (ra, rb)[first], (ra, rb)[1 - first]
-    inner = left.replace(runs[0], "", 1)
-    if left not in (runs[0] + inner, inner + runs[0]) or right not in (inner + runs[1], runs[1] + inner):
+    if left not in (rows + inner, inner + rows) or right not in (inner + columns, columns + inner):
         return None
-    groups = ["".join(run) for _, run in groupby(loops, key=lambda x: (x in a, x in b, x in c))]
+    groups = ["".join(run) for _, run in groupby(loops, key=lambda x: (x in p.left, x in p.right, x in p.out))]
     if len(groups) > 2:
         return None
     groups += [""] * (2 - len(groups))
@@ -92,14 +92,12 @@ def _cut(loops: str, a: str, b: str, c: str, sizes: dict[str, Any]) -> Stacked |
         along = [_size(g, sizes) if set(g) <= set(letters) else 1 for g in groups]
         return Stack((*along, _size(rows, sizes), _size(columns, sizes)), transposed)
 
-    lefts, rights = (a, b)[first], (a, b)[1 - first]
-    turned_left, turned_right = left != runs[0] + inner, right != inner + runs[1]
     return Stacked(
-        (first, 1 - first),
-        stack(c, runs[0], runs[1]),
-        stack(lefts, inner, runs[0], True) if turned_left else stack(lefts, runs[0], inner),
-        stack(rights, runs[1], inner, True) if turned_right else stack(rights, inner, runs[1]),
-        tuple(i for i, g in enumerate(groups) if not set(g) <= set(c)),
+        p.operands,
+        stack(p.out, rows, columns),
+        stack(p.left, rows, inner) if left == rows + inner else stack(p.left, inner, rows, True),
+        stack(p.right, inner, columns) if right == inner + columns else stack(p.right, columns, inner, True),
+        tuple(i for i, g in enumerate(groups) if not set(g) <= set(p.out)),
     )
 
 

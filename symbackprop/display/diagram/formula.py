@@ -12,12 +12,11 @@ from symbackprop.calculus.order import common_factor, fraction, is_negative_term
 from symbackprop.display.diagram.text import Span, Text, name_text, plain, text
 from symbackprop.graph.functions import absolute, maximum, sigmoid, step
 from symbackprop.graph.operators.base import Operator
-from symbackprop.graph.operators.contraction import Broadcast, Einsum, is_outer, matrix_product
+from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import OneHot
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp
 from symbackprop.graph.operators.scan import Part, Scan, moment
-from symbackprop.graph.operators.stacks import stacked_product
 from symbackprop.graph.shapes import Dim, rank_of
 from symbackprop.graph.tensor import Tensor
 
@@ -195,14 +194,12 @@ class _Formula:
 
     def _einsum(self, expr: Einsum, depth: int) -> Printed:
         ins, out = expr.spec
-        stack = stacked_product(expr)
-        product = matrix_product(expr) if stack is None else stack.factors if not stack.summed else None
         if expr.convolved:
             return _join((self.bind(x, depth, _MATRIX) for x in expr.convolved.operands), " ⋆ "), _MATRIX
-        if product is not None:
-            return _join((self._turned(x, turned, depth) for x, turned in product), "\u2009"), _MATRIX
-        if len(ins) == 2 and is_outer(expr):
-            a, b = expr.operands if out == ins[0] + ins[1] else reversed(expr.operands)
+        if expr.matmul is not None and not expr.matmul.summed:
+            return _join((self._turned(x, turned, depth) for x, turned in expr.matmul.factors), "\u2009"), _MATRIX
+        if expr.pair is not None and expr.pair.is_outer:
+            a, b = (expr.operands[i] for i in expr.pair.operands)
             return (*self.bind(a, depth, _POWER), Span(" ⊗ "), *self.bind(b, depth, _POWER)), _MATRIX
         if len(ins) == 1 and sorted(out) == sorted(ins[0]):
             if len(out) == 2:

@@ -17,9 +17,9 @@ from sympy.printing.precedence import PRECEDENCE
 from symbackprop.errors import ShapeError
 from symbackprop.graph.operators.base import CodePrinter, Convolution, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
 from symbackprop.graph.operators.chains import chain_latex, is_chain
-from symbackprop.graph.operators.stacks import StackedProduct, stacked_product
+from symbackprop.graph.operators.pairs import MatMul, Pair, matmul, pair
+from symbackprop.graph.operators.spelling import LATEX, NUMPY, Text, algebra, is_norm, sum_of_stack
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
-from symbackprop.graph.tensor import Tensor
 
 LETTERS = string.ascii_lowercase[8:] + string.ascii_lowercase[:8] + string.ascii_uppercase  # i, j, k first, as on paper
 
@@ -72,9 +72,29 @@ class Einsum(Operator):
         ins, out = self.spec
         if len(ins) == 1:
             return "the transpose" if len(out) == len(ins[0]) else "the sum" if all(c in ins[0] for c in out) else "the contraction"
-        if matrix_product(self) is not None or stacked_product(self) is not None:
+        if self.matmul is not None:
             return "the inner product" if not out else "the matrix product"
-        return self.convolved.title if self.convolved else "the outer product" if is_outer(self) else "the contraction"
+        return self.convolved.title if self.convolved else "the outer product" if self.is_outer else "the contraction"
+
+    @cached_property
+    def pair(self) -> Pair | None:
+        """Its indices by where they stand, if it is a product of two tensors."""
+        return pair(self)
+
+    @cached_property
+    def matmul(self) -> MatMul | None:
+        """The same as a product of matrices or of stacks of them, if it is one."""
+        return matmul(self)
+
+    @property
+    def is_outer(self) -> bool:
+        """Whether it is the outer product of two tensors."""
+        return self.pair is not None and self.pair.is_outer
+
+    @property
+    def is_matmul(self) -> bool:
+        """Whether code writes it with `@`."""
+        return self.matmul is not None and not self.matmul.summed
 
     @cached_property
     def convolved(self) -> Convolution | None:  # type: ignore[override]
@@ -84,7 +104,7 @@ class Einsum(Operator):
     @property
     def precedence(self) -> int:
         """How tightly `str` binds it: a matrix product less than a product of numbers, so that both are told apart."""
-        return PRECEDENCE["Mul"] - 1 if is_matmul(self) else PRECEDENCE["Atom"]
+        return PRECEDENCE["Mul"] - 1 if self.is_matmul else PRECEDENCE["Atom"]
 
     def sizes(self) -> dict[str, Any]:
         """Letter → size; raises `ShapeError` where two operands disagree."""
@@ -132,47 +152,30 @@ class Einsum(Operator):
     def is_juxtaposed(self) -> bool:  # type: ignore[override]
         ins, out = self.spec
         if len(ins) == 1:
-            return len(out) < len(ins[0]) < 3 and not _is_norm(self)
+            return len(out) < len(ins[0]) < 3 and not is_norm(self)
         chain = is_chain(list(zip(ins, self.operands, strict=True)), self.spec[1])
-        return is_matmul(self) or is_outer(self) or self.convolved is not None or chain
+        return self.is_matmul or self.is_outer or self.convolved is not None or chain
 
     def latex_form(self, p: LatexPrinter) -> str:
         if self.convolved:
             return f" {self.convolved.sign} ".join(map(p.factor, self.convolved.operands))
         spec = self.args[0].name.replace("->", r" \to ")
-        chain = _matrix_form(self, p, _LATEX) or chain_latex(list(zip(self.spec[0], self.operands, strict=True)), self.spec[1], p)
+        chain = algebra(self, p, LATEX) or sum_of_stack(self, p) or chain_latex(list(zip(self.spec[0], self.operands, strict=True)), self.spec[1], p)
         return chain or p.call(rf"\operatorname{{einsum}}_{{{spec}}}", *self.operands)
 
     def numpy_form(self, p: CodePrinter) -> str:
-        matrix = _matrix_form(self, p, _NUMPY)
+        matrix = algebra(self, p, NUMPY)
         if matrix is not None:
             return matrix
-        found = tensordot(self)
-        if found is not None:
-            return f"np.tensordot({p.plain(found[0])}, {p.plain(found[1])}, axes={found[2]})"
+        if self.pair is not None and self.pair.is_tensordot:
+            a, b = (p.plain(self.operands[i]) for i in self.pair.operands)
+            return f"np.tensordot({a}, {b}, axes={self.pair.inner_axes})"
         by_products = len(self.operands) > 2 or (len(self.operands) == 2 and min(map(rank_of, self.operands)) > 2)
         arguments = [f'"{self.args[0].name}"', *map(p.plain, self.operands), *(["optimize=True"] if by_products else [])]
         return f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:
-        return _matrix_form(self, _StrAdapter(printer), _NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"
-
-
-class _StrAdapter:
-    """Lets `str()` write a contraction as NumPy would."""
-
-    def __init__(self, printer: Any) -> None:
-        self._printer = printer
-
-    def atom(self, expr: sp.Basic) -> str:
-        text: str = self._printer._print(expr)
-        return text if isinstance(expr, Tensor) else f"({text})"
-
-    factor = atom
-
-    def plain(self, expr: sp.Basic) -> str:
-        text: str = self._printer._print(expr)
-        return text
+        return algebra(self, Text(printer), NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"
 
 
 class Broadcast(Operator):
@@ -232,173 +235,6 @@ def broadcast_in(x: sp.Expr, shape: Shape, axes: Sequence[int]) -> sp.Expr:
     if rest == 1:
         coefficient, rest = sp.S.One, coefficient
     return coefficient * Broadcast(ints(shape), ints(axes), rest)
-
-
-# --- spelling ------------------------------------------------------------------------------------------------------------
-
-
-class _Latex:
-    """Products as juxtaposition, transposes as a superscript, sums as products with the vector of ones."""
-
-    def transpose(self, x: str, rank: int = 2) -> str:
-        return rf"{x}^{{\top}}"
-
-    def summed(self, p: LatexPrinter, product: StackedProduct) -> str:
-        axes = ", ".join(map(str, range(product.summed)))
-        return rf"\operatorname{{sum}}_{{\text{{axis }} {axes}}}({_stacked_form(product, p, self)})"
-
-    def permute(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        rank = len(axes)
-        if axes == [*range(rank - 2), rank - 1, rank - 2]:
-            return self.transpose(p.atom(x))  # of each matrix in a stack
-        return p.call(rf"\operatorname{{transpose}}_{{{', '.join(map(str, axes))}}}", x)
-
-    def product(self, a: str, b: str) -> str:
-        return f"{a} {b}"
-
-    def outer(self, a: str, b: str) -> str:
-        return rf"{a} \otimes {b}"
-
-    def total(self, p: LatexPrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        ones = r"\mathbf{1}"
-        rank = rank_of(x)
-        if len(axes) == rank < 3 and isinstance(x, sp.Pow) and x.exp == 2:
-            return rf"\lVert {p.plain(x.base)} \rVert" + ("_{F}^{2}" if rank == 2 else "^{2}")
-        if rank == 1:
-            return rf"{ones}^{{\top}} {p.factor(x)}"
-        if rank == 2:
-            left, right = (0 in axes), (1 in axes)
-            return (rf"{ones}^{{\top}} " if left else "") + p.factor(x) + (f" {ones}" if right else "")
-        over = "" if len(axes) == rank else rf"_{{\text{{axis }} {', '.join(map(str, axes))}}}"
-        return p.call(rf"\operatorname{{sum}}{over}", x)
-
-
-class _Numpy:
-    """Products as `@`, transposes as `.T`, sums as `.sum(axis=...)`."""
-
-    def transpose(self, x: str, rank: int = 2) -> str:
-        return f"{x}.T" if rank == 2 else f"{x}.swapaxes(-1, -2)"
-
-    def summed(self, p: CodePrinter, product: StackedProduct) -> str | None:
-        return None
-
-    def permute(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        return f"{p.atom(x)}.transpose({', '.join(map(str, axes))})"
-
-    def product(self, a: str, b: str) -> str:
-        return f"{a} @ {b}"
-
-    def outer(self, a: str, b: str) -> str:
-        return f"np.multiply.outer({a}, {b})"
-
-    def total(self, p: CodePrinter, x: sp.Expr, axes: list[int]) -> str | None:
-        if len(axes) == rank_of(x):
-            return f"{p.atom(x)}.sum()"
-        axis = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
-        return f"{p.atom(x)}.sum(axis={axis})"
-
-
-_LATEX, _NUMPY = _Latex(), _Numpy()
-
-
-def _matrix_form(e: Einsum, p: Any, style: Any) -> str | None:
-    """The contraction as matrix algebra writes it, or None where only indices can say it."""
-    ins, out = e.spec
-    if len(ins) == 1:
-        return _single_form(e, p, style)
-    plan = matrix_product(e)
-    if plan is not None:
-        (a, a_transposed), (b, b_transposed) = plan
-        if style is _LATEX and rank_of(a) == 1 and rank_of(b) == 2:  # on paper a vector is a column: not x W but W^T x
-            a, a_transposed, b, b_transposed = b, not b_transposed, a, False
-        left = style.transpose(p.atom(a)) if a_transposed else p.factor(a)
-        right = style.transpose(p.atom(b)) if b_transposed else p.factor(b)
-        if style is _LATEX and rank_of(a) == 1:
-            left = style.transpose(p.atom(a))
-        text: str = style.product(left, right)
-        return text
-    product = stacked_product(e)
-    if product is not None:
-        stacked: str | None = style.summed(p, product) if product.summed else _stacked_form(product, p, style)
-        return stacked
-    if is_outer(e):
-        a, b = e.operands if out == ins[0] + ins[1] else reversed(e.operands)
-        if style is _LATEX and (len(ins[0]), len(ins[1])) == (1, 1):
-            return rf"{p.factor(a)} {style.transpose(p.atom(b))}"
-        text = style.outer(p.plain(a) if style is _NUMPY else p.factor(a), p.plain(b) if style is _NUMPY else p.factor(b))
-        return text
-    return None
-
-
-def _single_form(e: Einsum, p: Any, style: Any) -> str | None:
-    letters, out = e.spec[0][0], e.spec[1]
-    (x,) = e.operands
-    kept = "".join(c for c in letters if c in out)
-    if len(out) < len(letters):
-        if out != kept:
-            return None
-        text: str | None = style.total(p, x, [i for i, c in enumerate(letters) if c not in out])
-        return text
-    if out == letters[::-1]:
-        transposed: str = style.transpose(p.atom(x))
-        return transposed
-    permuted: str | None = style.permute(p, x, [letters.index(c) for c in out])
-    return permuted
-
-
-def is_outer(e: Einsum) -> bool:
-    """Whether the contraction is the outer product of its two operands, in either order."""
-    ins, out = e.spec
-    return len(ins) == 2 and out in (ins[0] + ins[1], ins[1] + ins[0])
-
-
-def _is_norm(e: Einsum) -> bool:
-    (x,) = e.operands
-    return not e.spec[1] and isinstance(x, sp.Pow) and bool(x.exp == 2)
-
-
-def matrix_product(e: Einsum) -> tuple[tuple[sp.Expr, bool], tuple[sp.Expr, bool]] | None:
-    """The contraction as one product of two matrices or vectors: ((a, transposed), (b, transposed)), or None."""
-    ins, out = e.spec
-    if len(ins) != 2 or max(len(ins[0]), len(ins[1])) > 2:
-        return None
-    shared = set(ins[0]) & set(ins[1])
-    if len(shared) != 1 or set(out) != set(ins[0]) ^ set(ins[1]):
-        return None
-    (k,) = shared
-    for first, second in ((0, 1), (1, 0)):
-        a, b = ins[first], ins[second]
-        if a.replace(k, "") + b.replace(k, "") == out:
-            return (e.operands[first], len(a) == 2 and a[0] == k), (e.operands[second], len(b) == 2 and b[1] == k)
-    return None
-
-
-def is_matmul(e: Einsum) -> bool:
-    """Whether code writes the contraction with `@`."""
-    if matrix_product(e) is not None:
-        return True
-    product = stacked_product(e)
-    return product is not None and not product.summed
-
-
-def _stacked_form(product: StackedProduct, p: Any, style: Any) -> str:
-    left, right = (style.transpose(p.atom(x), rank_of(x)) if transposed else p.factor(x) for x, transposed in product.factors)
-    text: str = style.product(left, right)
-    return text
-
-
-def tensordot(e: Einsum) -> tuple[sp.Expr, sp.Expr, tuple[tuple[int, ...], tuple[int, ...]]] | None:
-    """Two operands, and the axes of them that are contracted with each other, where all others stand in the result, those of the first before
-    those of the second: a product of matrices whose rows and columns are several axes long. None for anything else."""
-    ins, out = e.spec
-    if len(ins) != 2:
-        return None
-    for first in (0, 1):
-        a, b = ins[first], ins[1 - first]
-        shared = [c for c in a if c in b]
-        if len(shared) > 1 and out == "".join(c for s in (a, b) for c in s if c not in shared):
-            return e.operands[first], e.operands[1 - first], (tuple(a.index(c) for c in shared), tuple(b.index(c) for c in shared))
-    return None
 
 
 # --- construction --------------------------------------------------------------------------------------------------------
