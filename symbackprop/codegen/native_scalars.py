@@ -11,7 +11,8 @@ from symbackprop.calculus.index import IndexForm, split
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter, squeezed
-from symbackprop.codegen.native_step import NativeSource, compiled_helpers, imported, indented, taken
+from symbackprop.codegen.native_step import NativeSource
+from symbackprop.codegen.native_text import compiled_helpers, imported, indented, taken
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take

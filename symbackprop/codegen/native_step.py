@@ -4,17 +4,17 @@ The source depends on the equations and not on the widths of the layers, so that
 """
 
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sympy as sp
 
-from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.loops import Call, Line, Lowered, Pass, Product, Statement, lower, read_by, written
+from symbackprop.codegen.loops import Call, Check, Line, Lowered, Pass, Product, Statement, lower, read_by, written
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
+from symbackprop.codegen.native_text import compiled, compiled_helpers, imported, indented, row, taken
+from symbackprop.codegen.pieces import LONG, Variables, function, grouped
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.errors import UnsupportedError
@@ -183,7 +183,7 @@ class _Native:
     def cut(self, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> list[str]:
         """Arrays under the shapes in which a kernel sees them."""
         pairs = zip(tensors, shapes, strict=True)
-        return [self.array(t) + ("" if _whole(t.shape) == shape else f".reshape({_row(map(self.extent, shape))})") for t, shape in pairs]
+        return [self.array(t) + ("" if _whole(t.shape) == shape else f".reshape({row(map(self.extent, shape))})") for t, shape in pairs]
 
     def extent(self, size: Any) -> str:
         factors = [self.turns(int(x)) if x.is_Integer else self.whole.atom(x) for x in sp.Mul.make_args(sp.sympify(size, strict=True)) if x != 1]
@@ -265,14 +265,11 @@ class _Native:
     def source(self) -> NativeSource:
         w = self.words
         program = self.program
-        body: list[str] = []
-        constants = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
+        head = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
         if any(program.step in e.expr.free_symbols for e in program.equations):
-            body.append(f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
-        body += constants
-        body += self.fetch()
-        for at, statement in enumerate(self.statements):
-            body += self.statement(statement, at)
+            head.insert(0, f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
+        head += self.fetch()
+        statements = [self.statement(statement, at) for at, statement in enumerate(self.statements)]
         places = stored(program)
         buffers = self.buffers()
         unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])
@@ -284,16 +281,38 @@ class _Native:
         views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
         views += taken(w["room"], [b.name for b in buffers])
         views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
+        store = [f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places]
+        functions, body = self.in_pieces(statements, [*unpack, *views, *head], store)
         parts = {
             "unpack": indented(unpack, 1),
             "views": indented(views, 2),
-            "body": indented(body, 3),
+            "body": indented([*head, *body], 3),
             "imported": imported(self.kernels),
-            "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels),
-            "store": indented([f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places], 1),
+            "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels) + compiled(functions, self.kernels),
+            "store": indented(store, 1),
         }
         module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
         return NativeSource(fold(module), (*(d for d in program.system.dims if d != self.batch), *self.sizes), buffers)
+
+    def in_pieces(self, statements: list[list[str]], before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
+        """The functions that a long step is cut up into, and the lines of its body, which call them; a short step is its lines. `before`, `after`:
+        what stands around the body."""
+        lines = [line for statement in statements for line in statement]
+        if len(lines) < LONG:
+            return [], lines
+        check = next(at for at, statement in enumerate(self.statements) if isinstance(statement, Check))  # it may leave the loop
+        groups = {"forward": grouped(statements[:check]), "backward": grouped(statements[check + 1 :])}
+        known = {*Variables([*before, *lines]).sets, *self.words.values()} - {self.real, self.kernels}
+        needed = {v for part in (after, statements[check], *groups["forward"], *groups["backward"]) for v in Variables(part).reads}
+        functions: list[str] = []
+        body: list[str] = []
+        for kind, parts in groups.items():
+            for part in parts:
+                text, call = function(self.program.name(f"{kind}_{len(functions) + 1}"), part, known, needed)
+                functions.append(text)
+                body += call
+            body += statements[check] if kind == "forward" else []
+        return functions, body
 
     def fetch(self) -> list[str]:
         """The samples of this batch: a view of all, or the rows that the order names."""
@@ -311,32 +330,6 @@ class _Native:
 
 def _whole(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
-
-
-def compiled_helpers(names: set[str], kernels: str) -> str:
-    """Helper functions of float arithmetic, compiled."""
-    return "".join(f"\n\n@njit(**{kernels}.COMPILED)\n{text}\n" for text in helper_source(names, scalar=True))
-
-
-def imported(kernels: str) -> str:
-    """The kernels under the name that the network leaves them."""
-    return "kernels" if kernels == "kernels" else f"kernels as {kernels}"
-
-
-def indented(lines: list[str], depth: int) -> str:
-    return "\n".join("    " * depth + line for line in lines)
-
-
-def taken(source: str, names: list[str]) -> list[str]:
-    """The parts of a tuple by their names."""
-    if len(line := f"{_row(names)} = {source}") < 100:
-        return [line] if names else []
-    return ["(", *textwrap.wrap(", ".join(names) + ",", 96, initial_indent="    ", subsequent_indent="    "), f") = {source}"]
-
-
-def _row(names: Iterable[str]) -> str:
-    listed = list(names)
-    return f"({', '.join(listed)}{',' if len(listed) == 1 else ''})"
 
 
 _MODULE = '''
