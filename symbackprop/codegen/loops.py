@@ -5,20 +5,18 @@ Every equation is read as its index form (graph.operators state it), so this mod
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import count
 from typing import Any
 
 import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
-from symbackprop.calculus.index import IndexForm, index_symbol, split
+from symbackprop.calculus.index import IndexForm, index_symbol
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.stacks import stacked
+from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Product, Statement, written
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
@@ -26,7 +24,7 @@ from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
 from symbackprop.graph.operators.window import Fold, Window
-from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
+from symbackprop.graph.shapes import Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 # Operators with a kernel, and what they are along an axis of size one: a number, or None for the operand itself.
@@ -39,96 +37,6 @@ KERNELS: dict[Any, tuple[str, int | None]] = {
 
 
 LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear
-
-
-@dataclass
-class Line:
-    """`symbol[index] = value`, or `+= value` where it `adds`: a sum over the indices of the pass that are not in `index`."""
-
-    symbol: Tensor
-    index: Index
-    value: sp.Expr
-    adds: bool = False
-
-    @cached_property
-    def reads(self) -> list[tuple[Tensor, Index]]:
-        """The entries that the value reads."""
-        return list(_entries(self.value))
-
-
-@dataclass
-class Pass:
-    """Loops over `axes` (index, size), the lines in each turn. Without axes: scalars."""
-
-    axes: tuple[tuple[sp.Symbol, Dimension], ...]
-    lines: list[Line]
-
-
-@dataclass
-class Product:
-    """`symbol = alpha op(a) @ op(b) + beta symbol`; (a, b) as (tensor, transposed). `shapes`: those under which the symbol, a and b are matrices."""
-
-    symbol: Tensor
-    a: tuple[Tensor, bool]
-    b: tuple[Tensor, bool]
-    shapes: tuple[Shape, ...]
-    alpha: sp.Expr = sp.S.One
-    beta: sp.Expr = sp.S.Zero
-
-
-@dataclass
-class Call:
-    """A kernel on arrays under other shapes: `shapes` are those under which it sees the symbol and each operand; `options` follow."""
-
-    symbol: Tensor
-    kernel: str
-    operands: tuple[Tensor, ...]
-    shapes: tuple[Shape, ...]
-    options: tuple[Any, ...] = ()
-
-
-@dataclass
-class Check:
-    """Stop where the loss is not finite."""
-
-    loss: Tensor
-
-
-Statement = Pass | Product | Call | Check
-
-
-@dataclass
-class Lowered:
-    """`statements` in order; `constants`: what depends on nothing but sizes and the step count, in double precision, before them."""
-
-    statements: list[Statement] = field(default_factory=list)
-    constants: list[tuple[sp.Symbol, sp.Expr]] = field(default_factory=list)
-
-
-def written(statement: Statement) -> list[Tensor]:
-    """The symbols that a statement computes."""
-    if isinstance(statement, Pass):
-        return [line.symbol for line in statement.lines]
-    return [] if isinstance(statement, Check) else [statement.symbol]
-
-
-def _entries(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
-    """The entries that an expression reads."""
-    for part in expr.atoms(sp.Indexed, Tensor):
-        if isinstance(part, sp.Indexed):
-            tensor, index = split(part)
-            yield tensor, squeezed(index, tensor.shape)
-        elif not any(size != 1 for size in part.shape):
-            yield part, ()
-
-
-def read_by(statement: Statement) -> set[Tensor]:
-    """The tensors that a statement reads."""
-    if isinstance(statement, Pass):
-        return {t for line in statement.lines for t, _ in line.reads}
-    if isinstance(statement, Product):
-        return {statement.a[0], statement.b[0], *tensors_in(statement.alpha), *tensors_in(statement.beta)}
-    return {statement.loss} if isinstance(statement, Check) else set(statement.operands)
 
 
 def lower(program: Program) -> Lowered:
@@ -381,4 +289,4 @@ class _Lowering:
         return True
 
 
-__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "lower", "read_by", "written"]
+__all__ = ["lower"]

@@ -11,12 +11,13 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.loops import Call, Check, Line, Lowered, Pass, Product, Statement, lower, read_by, written
+from symbackprop.codegen.loops import lower
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
 from symbackprop.codegen.native_text import compiled, compiled_helpers, imported, indented, row, taken
 from symbackprop.codegen.pieces import LONG, Variables, function, grouped
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
+from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Product, Statement, read_by, written
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.shapes import Dim, Dimension, Shape
 from symbackprop.graph.tensor import Tensor
