@@ -5,9 +5,10 @@ import sympy as sp
 from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.share import share
 from symbackprop.codegen.contractions import is_new_array, on_diagonals, pair_code, planned
+from symbackprop.codegen.formulas import formula, shapes_text
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.numpy_module import Module, ModulePrinter, formula, shapes_text
+from symbackprop.codegen.numpy_module import Module, ModulePrinter
 from symbackprop.graph.equations import collect
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer

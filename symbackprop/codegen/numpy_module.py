@@ -9,7 +9,9 @@ from symbackprop.calculus.batch import is_single_sample, lift
 from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import Computed, computed
-from symbackprop.codegen.expressions import FormulaPrinter, PythonPrinter
+from symbackprop.codegen import templates
+from symbackprop.codegen.expressions import PythonPrinter
+from symbackprop.codegen.formulas import derivative, formula, shape_text, shapes_text
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.draw import Draw
@@ -18,10 +20,8 @@ from symbackprop.graph.inference import inference
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
-from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.layout import Reshape, Slice
-from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.rule import WEIGHT, Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Equation, Tensor
@@ -79,7 +79,7 @@ class Module:
         functions += [self.draw(), self.check_gradients()] if self.drawn else [self.check_gradients()]
         if self.system.data:
             functions.append(self.arrays())
-        parts = [self.header(), *functions, *self.printer.sources(), _MAIN]
+        parts = [self.header(), *functions, *self.printer.sources(), templates.MAIN]
         return fold("\n\n\n".join(part.strip("\n") for part in parts) + "\n")
 
     def header(self) -> str:
@@ -90,7 +90,7 @@ class Module:
         lines += [f"    {t} = {formula(t.inference)}, at inference" for t, _ in self.written.equations if t.inference is not None]
         if self.single:
             lines += ["", "The loss of a batch is the mean of its samples' losses."]
-        gradients = [f"    {_derivative(e.symbol)} = {formula(e.expr)}" for e in adjoints(written).equations]
+        gradients = [f"    {derivative(e.symbol)} = {formula(e.expr)}" for e in adjoints(written).equations]
         title = f"Update code of a network with loss {system.loss}, written by symbackprop {self.version}. It needs NumPy and nothing else."
         text = [f'"""{title}', "", "The network:", "", *lines]
         if gradients:
@@ -114,7 +114,7 @@ class Module:
     def predict(self) -> str:
         output = self.inferred.output
         if output is None:
-            return _NO_OUTPUT
+            return templates.NO_OUTPUT
         required = collect([output])
         equations = [Equation(t, t.definition) for t in required if t.definition is not None]
         batched = self.single and output is not self.trained.output and output.shape
@@ -200,7 +200,7 @@ class Module:
             items = "weights.items() if name in WEIGHTS" if self.system.states else "weights.items()"
             entries.append(f'"{state.name}": {{name: {start} for name, w in {items}}}')
         body = f"{{{entries[0]}}}" if len(entries) == 1 else "{\n" + "".join(f"        {e},\n" for e in entries) + "    }"
-        return _INITIALIZE_STATE.replace("<body>", body)
+        return templates.INITIALIZE_STATE.replace("<body>", body)
 
     def update(self) -> str:
         assert self.rule is not None
@@ -258,7 +258,7 @@ class Module:
     def arrays(self) -> str:
         axis = "        if value.ndim == len(shape) - 1:\n            value = value[None]  # one sample is a batch of one\n" if self.single else ""
         convert = "np.asarray(value) if name in LABELS else np.asarray(value, DTYPE)" if self.labels else "np.asarray(value, DTYPE)"
-        return _ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", _RANGE if self.labels else "")
+        return templates.ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", templates.RANGE if self.labels else "")
 
     def draw(self) -> str:
         """The function that draws what training draws for every update."""
@@ -280,7 +280,7 @@ class Module:
             draw = f"rng.integers(0, {_size(self.labels[d], sizes)}, {shape})" if d in self.labels else f"rng.uniform(0.1, 0.9, {shape})"
             draws.append(f'            "{d.name}": {draw},')
         data = "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
-        return _CHECK.replace("<data>", data)
+        return templates.CHECK.replace("<data>", data)
 
 
 def _is_view(expr: sp.Expr) -> bool:
@@ -307,24 +307,6 @@ def _size(size: Any, sizes: dict[str, int]) -> str:
     return str(sizes.get(str(size), size))
 
 
-def shape_text(shape: Any) -> str:
-    return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-def shapes_text(shapes: dict[str, Any]) -> str:
-    def one(shape: Any) -> str:
-        sizes = [s if isinstance(s, int) else str(s) for s in shape] if isinstance(shape, tuple) else shape
-        return repr(tuple(sizes)).replace("'", '"') if isinstance(sizes, list) else (repr(sizes) if isinstance(sizes, int) else f'"{sizes}"')
-
-    return "{" + ", ".join(f'"{name}": {one(shape)}' for name, shape in shapes.items()) + "}"
-
-
-def _derivative(symbol: Tensor) -> str:
-    if symbol.adjoint_of is None:
-        return symbol.name
-    return f"d{symbol.adjoint_of[0]}/d{symbol.adjoint_of[1]}"
-
-
 class _Line(NamedTuple):
     text: str
     mentioned: set[sp.Symbol]
@@ -342,97 +324,6 @@ class ModulePrinter(PythonPrinter):
         return super()._symbol(expr)
 
 
-class _Formula(FormulaPrinter):
-    """The same, with derivatives as quotients."""
-
-    def recurrence(self, scan: Scan) -> str:
-        """The function whose docstring has the equations of one step, and what it is applied to."""
-        return f"{scan.body.name}_loop({', '.join(map(self.plain, scan.operands))})"
-
-    def _operator(self, expr: Operator) -> tuple[str, int]:
-        if isinstance(expr, Part):  # by its name: its number depends on what else is read
-            tensor, final = expr.result
-            return f"{self.plain(expr.operands[0])}[{f'last {expr.scan.body.after(tensor)}' if final else tensor}]", 100
-        return super()._operator(expr)
-
-    def _symbol(self, expr: sp.Symbol) -> tuple[str, int]:
-        return (_derivative(expr), 21) if isinstance(expr, Tensor) and expr.adjoint_of else (expr.name, 100)
-
-
-def formula(expr: Any, lead: Tensor | None = None) -> str:
-    printer = _Formula()
-    printer.lead = lead
-    return printer.plain(expr)
-
-
 _COMPUTE = {False: "loss_and_gradients", True: "loss_gradients_and_states"}
 
-_NO_OUTPUT = '''
-def predict(weights, **data):
-    """There is nothing to predict: the network names no output."""
-    raise ValueError("the network names no output; build it with Network(loss, output=...)")
-'''
-
-_INITIALIZE_STATE = '''
-def initialize_state(weights):
-    """The optimizer's state before the first update: the number of updates so far, and its arrays for each weight."""
-    return <body>
-'''
-
-_ARRAYS = '''
-def _arrays(**data):
-    """The data as arrays, checked against DATA, and the sizes of the open dimensions."""
-    arrays, sizes = [], {}
-    for name, value in data.items():
-        shape = DATA[name]
-        value = <convert>
-<axis>        if value.ndim != len(shape):
-            raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
-        for found, expected in zip(value.shape, shape):
-            if found != (sizes.setdefault(expected, found) if isinstance(expected, str) else expected) or found == 0:
-                raise ValueError(f"{name} has shape {value.shape}, expected {shape} with {sizes}")
-        arrays.append(value)
-<range>    return *arrays, sizes
-'''
-
-_RANGE = '''    for name, value in zip(data, arrays):
-        size = sizes.get(LABELS.get(name), LABELS.get(name))
-        if size is not None and (value.dtype.kind not in "iu" or value.min() < 0 or value.max() >= size):
-            raise ValueError(f"{name} must hold integers from 0 to {size - 1}")
-'''
-
-_CHECK = '''
-def check_gradients(seed=0):
-    """Largest relative error of the gradients against central differences, at random weights and data, in float64."""
-    global DTYPE
-    kept, DTYPE = DTYPE, np.float64
-    try:
-        rng = np.random.default_rng(seed)
-        weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w)), DTYPE) for name, w in initialize(seed).items()}
-        data = <data>
-        value, gradients = loss_and_gradients(weights, **data)
-        errors = [0.0]
-        for name, g in gradients.items():
-            w = weights[name]
-            directions = [np.eye(1, w.size, k).reshape(w.shape) for k in rng.permutation(w.size)[:50]]
-            directions.append(rng.choice([-1.0, 1.0], w.shape))  # in which every entry takes part
-            for d in directions:
-                h = 1e-5 * max(1.0, np.abs(w).max())
-                above = loss({**weights, name: w + h * d}, **data)
-                below = loss({**weights, name: w - h * d}, **data)
-                numeric, symbolic = (above - below) / (2 * h), float((g * d).sum())
-                size = max(abs(numeric), abs(symbolic), 1e-3 * np.abs(g).max(), 1e-5 * abs(value), 1e-12)
-                errors.append(abs(numeric - symbolic) / size)
-        return float(np.max(errors))
-    finally:
-        DTYPE = kept
-'''
-
-_MAIN = '''
-if __name__ == "__main__":
-    error = check_gradients()
-    print(f"largest relative error of the gradients: {error:.1e}")
-    raise SystemExit(0 if error < 1e-5 else 1)
-'''
-
-__all__ = ["Module", "ModulePrinter", "formula", "numpy_module", "shape_text", "shapes_text", "share_rule"]
+__all__ = ["Module", "ModulePrinter", "numpy_module", "share_rule"]
