@@ -11,7 +11,8 @@ from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
 from symbackprop.graph.equations import collect, depends_on
 from symbackprop.graph.names import Namer, check_name
 from symbackprop.graph.operators.base import operand
-from symbackprop.graph.operators.layout import concatenate, getitem, reshape
+from symbackprop.graph.operators.indexing import getitem
+from symbackprop.graph.operators.layout import concatenate, reshape
 from symbackprop.graph.operators.scan import Body, Scan, moment, part
 from symbackprop.graph.shapes import Dimension, as_dimension, shape_of, show
 from symbackprop.graph.tensor import Equation, Tensor, as_expression, node

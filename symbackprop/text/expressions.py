@@ -7,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import SymbackpropError
-from symbackprop.graph.operators.layout import getitem
+from symbackprop.graph.operators.indexing import getitem
 from symbackprop.graph.operators.products import matmul, transpose
 from symbackprop.graph.shapes import Dim, Shaped, shape_of
 from symbackprop.graph.tensor import Tensor
