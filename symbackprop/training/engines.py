@@ -88,16 +88,31 @@ class ScalarEngine:
         return values
 
 
-class ArrayEngine:
+class BatchEngine:
+    """What engines on arrays share: the network of a batch, and how its data are cut into batches."""
+
+    def __init__(self, system: System, rule: Rule) -> None:
+        self.single = is_single_sample(system)
+        self.system = lift(system) if self.single else system
+        self.dimension = batch_dimension(self.system)
+        self.program = training_program(self.system, rule)
+
+    def sizes(self, feed: Feed, batch: int) -> dict[str, int]:
+        """The size of every open dimension in a batch of so many samples."""
+        return feed.sizes | ({self.dimension.name: batch} if self.dimension is not None else {})
+
+    def batched(self, feed: Feed, name: str, array: Array) -> Array:
+        """Values of one data tensor as the network of a batch takes them; one sample is a batch of one."""
+        return array[None] if self.single and name not in feed.sliced else array
+
+
+class ArrayEngine(BatchEngine):
     """NumPy in preallocated buffers, a batch at a time."""
 
     takes_epochs = False
 
     def __init__(self, system: System, rule: Rule, dtype: str) -> None:
-        self.single = is_single_sample(system)
-        self.system = lift(system) if self.single else system
-        self.dimension = batch_dimension(self.system)
-        self.program = training_program(self.system, rule)
+        super().__init__(system, rule)
         self.source = array_source(self.program, dtype)
         self._build = load_source(self.source, "array_step").build
         self._steps: dict[Any, Any] = {}
@@ -123,9 +138,8 @@ class ArrayEngine:
                 for batch in batches:
                     size = len(batch)
                     if size not in steps:
-                        sizes = feed.sizes | ({self.dimension.name: size} if self.dimension is not None else {})
-                        steps[size] = self.step_for(weights, state, sizes)
-                    loss = steps[size](t + len(losses) + 1, *[self.cut(feed, name, batch) for name in names])
+                        steps[size] = self.step_for(weights, state, self.sizes(feed, size))
+                    loss = steps[size](t + len(losses) + 1, *[self.batched(feed, name, feed.cut(name, batch)) for name in names])
                     if loss - loss != 0:
                         break
                     losses.append(loss)
@@ -135,8 +149,7 @@ class ArrayEngine:
 
     def seconds(self, feed: Feed, batch: int) -> float:
         """About how long one update takes: so much for each equation, each entry and each multiplication of a product."""
-        table = {Dim(name): sp.Integer(size) for name, size in feed.sizes.items()}
-        table |= {self.dimension: sp.Integer(batch)} if self.dimension is not None else {}
+        table = {Dim(name): sp.Integer(size) for name, size in self.sizes(feed, batch).items()}
 
         def number(sizes: Iterable[Any]) -> int:
             return int(sp.sympify(sp.Mul(*sizes), strict=True).xreplace(table))
@@ -145,8 +158,3 @@ class ArrayEngine:
         entries = sum(number(symbol.shape) for symbol, _ in equations)
         products = sum(number(e.sizes().values()) for _, expr in equations for e in expr.atoms(Einsum) if len(e.operands) > 1)
         return 1.5e-6 * len(equations) + 1e-9 * entries + 5e-11 * products
-
-    def cut(self, feed: Feed, name: str, batch: Any) -> Array:
-        """One batch of one data tensor; one sample is a batch of one."""
-        array = feed.cut(name, batch)
-        return array[None] if self.single and name not in feed.sliced else array

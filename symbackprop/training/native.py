@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbackprop.calculus.batch import batch_dimension, is_single_sample, lift
 from symbackprop.codegen.lifetimes import aligned, places
 from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.lower import lowered
 from symbackprop.codegen.native_scalars import is_small, native_scalars
 from symbackprop.codegen.native_step import Buffer, NativeSource, native_source
-from symbackprop.codegen.program import training_program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.codegen.schedule import scheduled
 from symbackprop.graph.equations import System
@@ -25,7 +23,7 @@ from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
-from symbackprop.training.engines import Outcome, State, Weights
+from symbackprop.training.engines import BatchEngine, Outcome, State, Weights
 from symbackprop.training.feed import Array, Batches, Feed
 
 PATIENCE = 0.1  # seconds of compiled code after which Python looks for a Ctrl-C
@@ -37,18 +35,16 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "scipy"))
 
 
-class NativeEngine:
+class NativeEngine(BatchEngine):
     """Compiled loops over epochs, batches and arrays."""
 
     takes_epochs = True
 
     def __init__(self, system: System, rule: Rule, dtype: str) -> None:
-        self.single = is_single_sample(system)
-        self.system = lift(system) if self.single else system
-        self.dimension = batch_dimension(self.system)
+        super().__init__(system, rule)
         self.dtype = np.dtype(dtype)
         self.labels = index_data(self.system)
-        self.program = scheduled(lowered(training_program(self.system, rule), dtype))
+        self.program = scheduled(lowered(self.program, dtype))
         self.small = is_small(self.program, self.dimension)
         self._codes: dict[bool, tuple[NativeSource, Any]] = {}
         self._memory: dict[Any, tuple[Array, ...]] = {}
@@ -105,15 +101,13 @@ class NativeEngine:
 
     def converted(self, feed: Feed, t: Tensor) -> Array:
         """One data tensor in C order, of a known type, without axes of size one."""
-        array = feed.arrays[t.name]
-        if self.single and t.name not in feed.sliced:
-            array = array[None]
+        array = self.batched(feed, t.name, feed.arrays[t.name])
         array = np.require(array, np.int64 if t in self.labels else self.dtype, ["C", "W"])
         return array.reshape([size for size, declared in zip(array.shape, t.shape, strict=True) if declared != 1])
 
     def buffers(self, native: NativeSource, n: int, feed: Feed, gathers: bool) -> tuple[Array, ...]:
         """Working memory for batches of n samples; allocated once."""
-        sizes = feed.sizes if self.dimension is None else {**feed.sizes, self.dimension.name: n}
+        sizes = self.sizes(feed, n)
         key = (native.source, tuple(sizes.items()), gathers)
         if key not in self._memory:
             self._memory[key] = self.allocated(native.buffers, sizes, gathers)

@@ -26,7 +26,8 @@ from symbackprop.version import __version__
 
 BACKENDS = ("auto", "numpy", "numba")
 LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling, as long as the source has no more than LINES
-LINES = 100  # what has more must be worth it more, by the square: 170 lines were compiled in 5 s, 340 in 22 s
+LINES = 100  # what has more must be worth it more, by the square: 148 lines were compiled in 5.5 s, 217 in 10 s, 360 in 19 s
+CUT_UP = 5  # times as many lines, beyond which a step is in pieces, and compiled in a time that grows with the lines: 579 in 28 s
 PACE = 0.1  # seconds of compiled epochs between two looks at progress
 
 
@@ -162,8 +163,7 @@ class Trainer:
         last weights whose loss was finite.
         """
         feed = self._check(data, drawn=True)
-        check = _positive(batch_size, "batch_size") if batch_size is not None else feed.samples
-        size = min(check, feed.samples)
+        size = min(_positive(batch_size, "batch_size"), feed.samples) if batch_size is not None else feed.samples
         held_out = self._validation(validation) if validation is not None else None
         epochs = _positive(epochs, "epochs", zero=True)
         engine = self._engine(size, epochs * -(-feed.samples // size), feed)
@@ -171,23 +171,16 @@ class Trainer:
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
         guard = Guard(self, engine, feed, alone=not callbacks)
         alone = held_out is None and not callbacks and engine.takes_epochs and not self._check.drawn
-        count, left = 1, epochs
         with _bar(epochs, progress) as advance:
-            while left:
-                start = perf_counter()
+            for count in _paces(epochs, alone):
                 orders = [generator.permutation(feed.samples) for _ in range(count)] if generator is not None else []
-                batches = Batches(feed.samples, size, np.concatenate(orders) if orders else None, count)
-                history.loss += guard.run(batches)
-                left -= count
+                history.loss += guard.run(Batches(feed.samples, size, np.concatenate(orders) if orders else None, count))
                 if held_out is not None:
                     history.validation_loss.append(held_out())
                 advance(count, history)
                 answers = [callback(self, history) for callback in callbacks]
                 if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                     break
-                if alone and perf_counter() - start < PACE / 2:
-                    count *= 2
-                count = min(count, left)
         guard.check_weights()
         return history
 
@@ -206,7 +199,8 @@ class Trainer:
         except UnsupportedError:
             self._unsupported = True
             return self._numpy_engine(batch)
-        if not self.compiled and seconds < LONG * (engine.source.count("\n") / LINES) ** 2:
+        length = engine.source.count("\n") / LINES
+        if not self.compiled and seconds < LONG * length * min(length, CUT_UP):
             return self._numpy_engine(batch)
         self.compiled = True
         return engine
@@ -256,6 +250,18 @@ def _positive(value: Any, name: str, zero: bool = False) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < (0 if zero else 1):
         raise DataError(f"{name} is {value!r}; expected a {'non-negative' if zero else 'positive'} integer")
     return int(value)
+
+
+def _paces(epochs: int, alone: bool) -> Iterator[int]:
+    """How many epochs to run at once, one after the other: one, or, where nothing looks at them in between, as many as take PACE seconds."""
+    count = 1
+    while epochs:
+        count = min(count, epochs)
+        start = perf_counter()
+        yield count
+        epochs -= count
+        if alone and perf_counter() - start < PACE / 2:
+            count *= 2
 
 
 @contextmanager
