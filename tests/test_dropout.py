@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import symbackprop as sbp
 from symbackprop.codegen.load import load_source
@@ -90,6 +92,33 @@ def test_the_statistics_of_masks(p):
     start = np.sign(sbp.Network(sbp.sum(w)).initialize()["w"])
     for a, b in [(first, second), (first[1:], first[:-1]), (first, start), (second, start)]:
         assert abs(np.corrcoef(a, b)[0, 1]) < bound
+
+
+@settings(max_examples=8)
+@given(p=st.floats(0, 0.9), shape=st.lists(st.integers(1, 9), max_size=2).map(tuple), seed=st.integers(0, 2**32 - 1))
+def test_over_shapes_shares_and_seeds(p, shape, seed):
+    """The value and the gradient are those of the formula x M/(1 - p); at inference nothing is dropped; a seed fixes the masks; the mean of
+    M/(1 - p) is 1: over 20,000 entries within 5 standard deviations of sqrt(p/(1 - p)/20,000)."""
+    x, c = sbp.data("X", ("n", *shape)), sbp.weight("c", shape)
+    y = sbp.node("y", c * sbp.dropout(x, p))
+    net = sbp.Network(sbp.node("C", sbp.sum(y)), output=y)
+    module = load_source(net.generate(), "dropout")
+    n = 1 + 20_000 // int(np.prod(shape))
+    mask, again, other = (module.draw(np.random.default_rng(s), n=n)["M_1"] for s in (seed, seed, seed + 1))
+    assert mask.shape == (n, *shape)
+    assert set(np.unique(mask)) <= {0.0, 1.0}
+    assert np.array_equal(mask, again)
+    assert p < 0.01 or not np.array_equal(mask, other)
+    assert abs(mask.mean() / (1 - p) - 1) <= 5 * np.sqrt(p / (1 - p) / mask.size)
+    X, weights = numbers((n, *shape)), {"c": numbers(shape, 1)}
+    kept = X * mask / (1 - p)
+    loss, found = net.value_and_gradients(weights, X=X, M_1=mask)
+    np.testing.assert_allclose(loss, (weights["c"] * kept).sum(), rtol=1e-10, atol=1e-10 * np.abs(kept).sum())
+    np.testing.assert_allclose(found["c"], kept.sum(axis=0), rtol=1e-10, atol=1e-10 * np.abs(kept).sum())
+    pair = [net.trainer(sbp.SGD(lr=0.1), weights=weights, seed=seed, backend="numpy") for _ in range(2)]
+    np.testing.assert_allclose(pair[0].predict(X=X), weights["c"] * X, **TIGHT)
+    assert pair[0].step(X=X) == pair[1].step(X=X)
+    assert equal(*pair)
 
 
 def test_normal_noise():
