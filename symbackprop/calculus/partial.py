@@ -5,8 +5,8 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.calculus.differentiate import pull
 from symbackprop.calculus.index import IndexForm, split, summed
+from symbackprop.calculus.pull import pull
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.tensor import Tensor

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from symbackprop.calculus.batch import Lifter, lift_operator
+from symbackprop.calculus.pull import pull
 from symbackprop.calculus.simplify import add, spread_to
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
@@ -48,8 +49,6 @@ def barred(name: str) -> str:
 def _reverse(body: Body, given: tuple[int, ...], later: str) -> _Reverse:
     """The adjoint equations of a body, where the stacked results with the numbers `given` have an adjoint. `later`: the ending of what
     comes from the step behind this one, in time before it or after it."""
-    from symbackprop.calculus.differentiate import pull
-
     name = Namer({t.name for t in body.tensors})
     values = {symbol: Tensor(symbol.name, symbol.shape, "state") for symbol, _ in body.equations}
     carried = [name(f"{barred(state.name)}_t").removesuffix("_t") for state in body.states]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from symbackprop.calculus.differentiate import pull
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
+from symbackprop.calculus.pull import pull
 from symbackprop.calculus.simplify import add, cancelled, product, spread_to, tidy
 from symbackprop.graph.equations import collect, depends_on
 from symbackprop.graph.names import Namer

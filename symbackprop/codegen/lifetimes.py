@@ -1,4 +1,5 @@
-"""Where working memory lies: arrays that are never needed at the same time share a place."""
+"""Where the working memory of compiled code lies: arrays that are never needed at the same time share a place. Their sizes are numbers; `memory` does
+the same for sizes with open dimensions."""
 
 from collections.abc import Sequence
 

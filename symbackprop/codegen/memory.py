@@ -1,5 +1,9 @@
-"""Which memory the values of a training step stand in. Values that are never needed at the same time share a block; a block is as
-large as the largest of them."""
+"""Which memory the values of a training step in NumPy stand in. Values that are never needed at the same time share a block; a block is as
+large as the largest of them.
+
+Blocks are handed out while the code is written, in sizes with open dimensions, so that it reads as if written by hand. `lifetimes` places
+the arrays of compiled code instead: there all of them and their sizes are known before the first is placed.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
