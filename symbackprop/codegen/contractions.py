@@ -180,20 +180,22 @@ def pair_code(e: Einsum, p: Printer) -> str | None:
     if not pair.batch:
         return _tensordot(pair, x, y, p)
     if len(pair.rows) == len(pair.inner) == len(pair.columns) == 1:
-        left = _permuted(x, pair.left, pair.batch + pair.rows + pair.inner, p)
-        right = _permuted(y, pair.right, pair.batch + pair.inner + pair.columns, p)
-        return _ordered(f"{left} @ {right}", pair.batch + pair.rows + pair.columns, pair.out)
+        left = _turned(p.atom(x), pair.left, pair.batch + pair.rows + pair.inner)
+        right = _turned(p.atom(y), pair.right, pair.batch + pair.inner + pair.columns)
+        product = f"{left} @ {right}"
+        return product if pair.is_ordered else _turned(f"({product})", pair.batch + pair.rows + pair.columns, pair.out)
     return None
 
 
-def _permuted(x: sp.Expr, letters: str, wanted: str, p: Printer) -> str:
-    return p.atom(x) if letters == wanted else f"{p.atom(x)}.transpose({', '.join(str(letters.index(c)) for c in wanted)})"
+def _turned(text: str, order: str, wanted: str) -> str:
+    """An array with its axes in another order."""
+    return text if order == wanted else f"{text}.transpose({', '.join(str(order.index(c)) for c in wanted)})"
 
 
 def _spread(x: sp.Expr, letters: str, out: str, p: Printer) -> str:
     """An operand with its axes in the order of the result's, and new ones where it has none."""
     own = "".join(c for c in out if c in letters)
-    text = _permuted(x, letters, own, p) if len(own) != 2 or own == letters else f"{p.atom(x)}.T"
+    text = _turned(p.atom(x), letters, own) if len(own) != 2 or own == letters else f"{p.atom(x)}.T"
     marks = [":" if c in letters else "None" for c in out]
     while marks and marks[0] == "None":
         marks.pop(0)
@@ -205,14 +207,7 @@ def _spread(x: sp.Expr, letters: str, out: str, p: Printer) -> str:
 def _tensordot(pair: Pair, x: sp.Expr, y: sp.Expr, p: Printer) -> str:
     left, right = pair.inner_axes
     axes = f"({left[0]}, {right[0]})" if len(left) == 1 else f"({list(left)}, {list(right)})"
-    return _ordered(f"np.tensordot({p.plain(x)}, {p.plain(y)}, {axes})", pair.rows + pair.columns, pair.out)
-
-
-def _ordered(text: str, order: str, out: str) -> str:
-    """A product with its axes in the order of the result's."""
-    if order == out:
-        return text
-    return f"{text if text.endswith(')') and ' @ ' not in text else f'({text})'}.transpose({', '.join(str(order.index(c)) for c in out)})"
+    return _turned(f"np.tensordot({p.plain(x)}, {p.plain(y)}, {axes})", pair.rows + pair.columns, pair.out)
 
 
 def is_new_array(expr: sp.Expr) -> bool:
