@@ -21,8 +21,6 @@ from symbackprop.latex import second as tex
 from symbackprop.version import __version__
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from symbackprop.training.feed import Array, Checker
 
 
@@ -160,10 +158,15 @@ class Derivatives(Mapping[Any, Derivative]):
     # --- computed -------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _module(self) -> "ModuleType":
+    def _compute(self) -> "Callable[..., dict[Any, Array]]":
         from symbackprop.codegen.load import load_source
 
-        return load_source(self.generate(), self._function)
+        compute: Callable[..., dict[Any, Array]] = getattr(load_source(self.generate(), self._function), self._function)
+        return compute
+
+    @cached_property
+    def _states(self) -> set[str]:
+        return {s.name for s in self._system.states}
 
     @cached_property
     def _check(self) -> "Checker":
@@ -181,10 +184,10 @@ class Derivatives(Mapping[Any, Derivative]):
         weight. Raises `DataError` for what is missing, unknown, ill-shaped or not finite."""
         from symbackprop.training.weights import complete
 
-        states = {s.name for s in self._system.states}  # a trainer's weights hold them too; no derivative reads them
-        point = complete(self._system.weights, {k: v for k, v in weights.items() if getattr(k, "name", k) not in states})
+        # A trainer's weights hold states too; no derivative reads them.
+        own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._states} if self._states else weights
+        point = complete(self._system.weights, own)
         feed = self._check(data, self._needed)
-        function = getattr(self._module, self._function)
         arguments = [point]
         if self._computed.vectors:
             if vectors is None:
@@ -192,7 +195,7 @@ class Derivatives(Mapping[Any, Derivative]):
             arguments.append(complete(self._wrt, vectors))
         elif vectors is not None:
             raise NetworkError(f"a {self.kind} has no direction; pass weights and data alone")
-        found: dict[Any, Array] = function(*arguments, **feed.arrays)
+        found: dict[Any, Array] = self._compute(*arguments, **feed.arrays)
         return found
 
     def matrix(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "Array":

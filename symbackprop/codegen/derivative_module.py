@@ -7,7 +7,7 @@ from symbackprop.calculus.share import share
 from symbackprop.codegen.contractions import is_new_array, on_diagonals, pair_code, planned
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.numpy_module import Module, ModulePrinter, formula, shapes_text
+from symbackprop.codegen.numpy_module import Module, ModulePrinter, formula, is_view, shapes_text
 from symbackprop.graph.equations import collect
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
@@ -74,14 +74,19 @@ class _DerivativeModule(Module):
             used = used or [next(d for d in data if dims[0] in d.shape)]
             lines.append(f"{', '.join([*(d.name for d in used), self.sizes if dims else '_'])} = _arrays({', '.join(f'{d.name}={d.name}' for d in used)})")
         lines += [f'{d.name} = {self.sizes}["{d.name}"]' for d in dims]
-        value = {block: block.name if block.shape else f"np.asarray({block.name}, DTYPE)" for block in self.blocks.blocks.values()}
-        returned = [f"        {self.key(key)}: {value[block]}," for key, block in self.blocks.blocks.items()]
+        returned = [f"        {self.key(key)}: {self.result(block)}," for key, block in self.blocks.blocks.items()]
         arguments = self.signature([d.name for d in used], [d.name for d in data if d not in used])
         if vectors:
             arguments = arguments.replace("weights", "weights, vectors", 1)
         body = "".join(f"    {line}\n" for line in [*lines, *steps])
         doc = f"{self.title}: {self.explanation()}."
         return f'def {self.function_name}({arguments}):\n    """{doc}"""\n{body}    return {{\n' + "\n".join(returned) + "\n    }\n"
+
+    def result(self, block: Tensor) -> str:
+        """A block as it is returned: an array of its own, which looks into no weight and no data."""
+        if not block.shape:
+            return f"np.array({block.name}, DTYPE)"
+        return f"{block.name}.copy()" if is_view(block) else block.name
 
     def explanation(self) -> str:
         one = len(next(iter(self.blocks.blocks))) == 1

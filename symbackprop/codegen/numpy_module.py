@@ -142,14 +142,14 @@ class Module:
             if isinstance(adjoint, Tensor) and not w.shape and adjoint.definition is not None and not tensors_in(adjoint.definition):
                 value = f"np.asarray({value}, DTYPE)"  # a number, or a size
             # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
-            returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
+            returned.append(f'        "{w.name}": {value}{".copy()" if is_view(adjoint) else ""},')
         gradients = "\n".join(["{", *returned, "    }"]) if returned else "{}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
         if not updates:
             return [self.function("loss_and_gradients", doc, self.adjoints.listing(), f"float({loss.name}), {gradients}", self.adjoints.forward())]
         name = Namer(self.taken)
         new = [Equation(Tensor(name(f"{state.name}_new"), state.shape, "state", expr), expr) for state, expr in updates]
-        states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * _is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
+        states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
         required = self.adjoints.forward(self.system.updated)
         all_doc = "The same, and the new value of every state that an update changes (name → array)."
         equations = [*self.adjoints.listing(self.system.updated), *new]
@@ -283,7 +283,7 @@ class Module:
         return _CHECK.replace("<data>", data)
 
 
-def _is_view(expr: sp.Expr) -> bool:
+def is_view(expr: sp.Expr) -> bool:
     """Whether the array of an expression is, or looks into, a weight or data, as a transpose or a slice does in NumPy."""
     while isinstance(expr, (Tensor, Reshape, Slice, Broadcast, Einsum)):
         if isinstance(expr, Einsum) and (len(expr.operands) > 1 or len(expr.spec[1]) < len(expr.spec[0][0])):
@@ -435,4 +435,4 @@ if __name__ == "__main__":
     raise SystemExit(0 if error < 1e-5 else 1)
 '''
 
-__all__ = ["Module", "ModulePrinter", "formula", "numpy_module", "shape_text", "shapes_text", "share_rule"]
+__all__ = ["Module", "ModulePrinter", "formula", "is_view", "numpy_module", "shape_text", "shapes_text", "share_rule"]
