@@ -21,6 +21,8 @@ from symbackprop.latex import second as tex
 from symbackprop.version import __version__
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from symbackprop.training.feed import Array, Checker
 
 
@@ -158,11 +160,19 @@ class Derivatives(Mapping[Any, Derivative]):
     # --- computed -------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _compute(self) -> "Callable[..., dict[Any, Array]]":
+    def _module(self) -> "ModuleType":
         from symbackprop.codegen.load import load_source
 
-        compute: Callable[..., dict[Any, Array]] = getattr(load_source(self.generate(), self._function), self._function)
+        return load_source(self.generate(), self._function)
+
+    @cached_property
+    def _compute(self) -> "Callable[..., dict[Any, Array]]":
+        compute: Callable[..., dict[Any, Array]] = getattr(self._module, self._function)
         return compute
+
+    def _draw(self, rng: Any, **sizes: int) -> "dict[str, Array]":
+        drawn: dict[str, Array] = self._module.draw(rng, **sizes)
+        return drawn
 
     @cached_property
     def _states(self) -> set[str]:
@@ -187,7 +197,7 @@ class Derivatives(Mapping[Any, Derivative]):
         # A trainer's weights hold states too; no derivative reads them.
         own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._states} if self._states else weights
         point = complete(self._system.weights, own)
-        feed = self._check(data, self._needed)
+        feed = self._check.evaluated(data, self._draw, self._needed)
         arguments = [point]
         if self._computed.vectors:
             if vectors is None:

@@ -93,7 +93,7 @@ class Network:
     def explain(self, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
-        `weights` and `data` as in `value_and_gradients`, of a single sample. `optimizer` is `SGD(lr=0.01)` unless another is given;
+        `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)` unless another is given;
         `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
         of more values than anybody follows on paper.
         """
@@ -123,7 +123,12 @@ class Network:
         return Trainer(self.system, optimizer, weights, seed, dtype, backend)
 
     def value_and_gradients(self, weights: Mapping[Any, Any], **data: Any) -> tuple[float, dict[str, Any]]:
-        """The loss and, for each weight, the array of its gradient, at the given weights and data."""
+        """The loss and, for each weight, the array of its gradient, at the given weights and data: those of training, masks and noise included.
+
+        Data that training draws, such as the masks of dropout, are drawn where they are not given, with the same numbers in every call; so
+        it is in everything that takes weights and data (Hessians and Jacobians, `check_gradients`, `explain`, `audit`, `Trainer.loss`),
+        and their results belong together. Raises `DataError` for what is missing, unknown, ill-shaped or not finite.
+        """
         return self._evaluator(weights, data)
 
     def initialize(self, seed: int = 0) -> dict[str, Any]:
@@ -139,7 +144,8 @@ class Network:
 
         `gradients` maps weights (or their names) to arrays, or is a function `f(weights, **data)` that returns such a mapping, or a pair
         (loss, mapping). Right is what is within `tolerance`, relative to an entry or a thousandth of the largest one, or within rounding; it
-        is 1e-6, and 1e-4 for numbers in float32. With `optimizer` its learning rate is among the factors that are recognised.
+        is 1e-6, and 1e-4 for numbers in float32. A function is given the masks that are drawn where they are not given, as in
+        `value_and_gradients`; with arrays, pass the masks that belong to them. With `optimizer` its learning rate is among the factors that are recognised.
         """
         from symbackprop.audit.case import Case
         from symbackprop.audit.gradients import audit_gradients
@@ -167,7 +173,8 @@ class Network:
 
         `wrt`: a weight, or several, by name or as tensors; all unless given. The result prints (`.latex("matrix")`, `.latex("index")`), is
         generated (`.generate("numpy")`), and computes: `hessian(weights, **data)` gives the blocks, `.matrix(...)` one matrix of them.
-        Kinks as for gradients: relu'' is 0. Raises `UnknownWeightError` for a weight that is not in the network.
+        Kinks as for gradients: relu'' is 0. Masks that are not given are drawn, the same in every call, as in `value_and_gradients`.
+        Raises `UnknownWeightError` for a weight that is not in the network.
 
         Source: Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, sections 2 and 3.
         """

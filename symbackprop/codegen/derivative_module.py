@@ -42,7 +42,7 @@ class _DerivativeModule(Module):
         self.taken |= {self.diagonal, *(t.name for t in self.required)}
 
     def source(self) -> str:
-        parts = [self.header(), self.derivative(), *([self.arrays()] if self.system.data else [])]
+        parts = [self.header(), self.derivative(), *([self.draw()] if self.drawn else []), *([self.arrays()] if self.system.data else [])]
         return fold("\n\n\n".join(part.strip("\n") for part in [*parts, *helper_source(self.printer.helpers)]) + "\n")
 
     def header(self) -> str:

@@ -139,7 +139,17 @@ class Checker:
                 f"the size {unknown[0]} of {self.drawn[0]!r}, which is drawn, cannot be read off the other data; "
                 f"pass {self.drawn[0]}=..., or use {unknown[0]} in the shape of other data"
             )
-        return replace(feed, arrays={**draw(rng, **sizes), **feed.arrays}, sliced={**self.drawn_axes, **feed.sliced})
+        drawn, axes = draw(rng, **sizes), self.drawn_axes
+        if self.single and not feed.sliced:  # one sample, without an axis for others
+            drawn, axes = {name: array[0, ...] for name, array in drawn.items()}, {}
+        return replace(feed, arrays={**drawn, **feed.arrays}, sliced={**axes, **feed.sliced})
+
+    def evaluated(self, data: Mapping[str, Any], draw: Callable[..., dict[str, Array]], needed: list[str] | None = None) -> Feed:
+        """The data of one evaluation. Those that are drawn and not given are the same in every call, so that losses can be compared, and a
+        gradient or a Hessian belongs to the loss that is found at the same place."""
+        needed = self.needed_by_loss if needed is None else needed
+        feed = self(data, needed, drawn=True)
+        return feed if feed.arrays.keys() >= set(needed) else self.filled(feed, draw, np.random.default_rng(0))
 
     def array(self, t: Tensor, value: Any, finite: bool) -> Array:
         """One array of the declared kind: integers for labels, else real numbers of the dtype, all finite."""

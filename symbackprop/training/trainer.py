@@ -114,7 +114,7 @@ class Trainer:
     def loss(self, **data: Any) -> float:
         """The loss at the present weights, as it is in training; nothing is updated. Data that training draws and that are not given are
         the same in every call, so that losses can be compared."""
-        feed = self._check.filled(self._check(data, drawn=True), self._draw, np.random.default_rng(0))
+        feed = self._check.evaluated(data, self._draw)
         return float(self.module.loss(self._arrays, **{name: feed.arrays[name] for name in self._check.needed_by_loss}))
 
     def _drawn(self, feed: Feed) -> Feed:
@@ -128,11 +128,9 @@ class Trainer:
     def _validation(self, data: Mapping[Any, Any]) -> Callable[[], float]:
         """The loss on these data as it is at inference, as a function of nothing: the weights are those of the moment."""
         needed = self._check.needed_by_validation
-        feed = self._check(data, needed, drawn=True)
+        feed = self._check.evaluated(data, self._draw, needed)
         inferred = inference(self.system)
         module = self.module if inferred is self.system else load_source(numpy_module(inferred, None, self.dtype, __version__), "inference")
-        if not set(needed) <= feed.arrays.keys():
-            feed = self._check.filled(feed, self._draw, np.random.default_rng(0))
         return lambda: float(module.loss(self._arrays, **{name: feed.arrays[name] for name in needed}))
 
     # --- many steps -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""Second derivatives as they are called: what is checked, what is drawn, what is returned, and what is said of bad input."""
+
+import cProfile
+import pstats
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import symbackprop as sbp
+from symbackprop.training.feed import is_finite
+
+
+def dropped(p=0.5):
+    X, T = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 2))
+    y = sbp.dense(sbp.dropout(sbp.dense(X, 4, "tanh"), p), 2)
+    return sbp.Network(sbp.node("C", sbp.mse(y, T)), output=y)
+
+
+def numbers(net, n=5, seed=0):
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.normal(size=w.shape) for name, w in net.weights.items()}
+    return weights, {"X": rng.normal(size=(n, 3)), "T": rng.normal(size=(n, 2))}
+
+
+# --- the way of a call ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_mathematics_in_a_second_call():
+    net = sbp.mlp([3, 4, 2], "tanh")
+    weights, data = numbers(net)
+    hessian = net.hessian()
+    hessian(weights, **data)
+    profile = cProfile.Profile()
+    profile.runcall(hessian, weights, **data)
+    files = {file.replace("\\", "/") for file, _, _ in pstats.Stats(profile).stats}
+    assert not [file for file in files if "/sympy/" in file or "/calculus/" in file]
+    assert "sized" not in {name for _, _, name in pstats.Stats(profile).stats}  # shapes were looked at once
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(width=64), min_size=1, max_size=6), st.sampled_from(["float64", "float32"]))
+def test_finite_numbers_are_told_from_others(values, dtype):
+    with np.errstate(over="ignore"):
+        array = np.array(values).astype(dtype)
+    assert is_finite(array) == bool(np.isfinite(array).all())
+    assert is_finite(array[:, None].T) == bool(np.isfinite(array).all())
+
+
+def test_shapes_are_checked_again_when_they_change():
+    net = sbp.mlp([3, 4, 2], "tanh")
+    weights, data = numbers(net)
+    hessian = net.hessian()
+    first = hessian(weights, **data)
+    with pytest.raises(sbp.DataError, match="n = 4"):
+        hessian(weights, X=data["X"], T=data["T"][:4])
+    with pytest.raises(sbp.DataError, match="index \\(2, 1\\)"):
+        hessian(weights, X=np.where(np.arange(15).reshape(5, 3) == 7, np.nan, data["X"]), T=data["T"])
+    with pytest.raises(sbp.DataError, match="'b_1' holds NaN"):
+        hessian({**weights, "b_1": np.full(4, np.inf)}, **data)
+    smaller = hessian(weights, **{name: a[:2] for name, a in data.items()})
+    assert not np.allclose(smaller["W_1", "W_1"], first["W_1", "W_1"])
+    again = hessian({w: weights[name] for name, w in net.weights.items()}, **data)
+    assert all(np.array_equal(again[key], block) for key, block in first.items())
+
+
+def test_results_are_arrays_of_their_own(run_module):
+    x, w = sbp.data("x", ("n",)), sbp.weight("w")
+    y = sbp.node("y", w * x)
+    net = sbp.Network(sbp.node("C", sbp.mean(y**2)), output=y)
+    given = np.array([1.0, 2.0, 3.0])
+    for jacobian in (net.jacobian(y), run_module(net.jacobian(y).generate())["jacobian"]):
+        found = jacobian({"w": np.array(2.0)}, x=given)["w"]
+        assert np.array_equal(found, given)
+        found += 1
+    assert np.array_equal(given, [1.0, 2.0, 3.0])
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------------------
+
+
+def test_masks_are_drawn_once_for_everything(close, run_module):
+    net = dropped()
+    weights, data = numbers(net)
+    mask = run_module(net.generate())["draw"](np.random.default_rng(0), n=5)
+    assert 0 < mask["M_1"].mean() < 1
+    loss, gradients = net.value_and_gradients(weights, **data)
+    wanted, expected = net.value_and_gradients(weights, **data, **mask)
+    assert loss == wanted == net.trainer(sbp.SGD(lr=1), weights=weights).loss(**data)
+    other, _ = net.value_and_gradients(weights, **data, M_1=1 - mask["M_1"])
+    assert other != loss
+    for name, g in expected.items():
+        assert np.array_equal(gradients[name], g)
+    kinds = [net.hessian(), net.jacobian(net.output), net.gauss_newton(), net.fisher(), net.per_sample_gradients()]
+    for found in kinds:
+        assert np.array_equal(found.matrix(weights, **data), found.matrix(weights, **data, **mask)), found.kind
+    product = net.hessian_vector_product()
+    close(product.matrix(weights, weights, **data), net.hessian().matrix(weights, **data) @ np.concatenate([w.ravel() for w in weights.values()]))
+    assert sbp.check_gradients(net, weights, data).ok
+    assert net.audit(gradients, weights, **data).ok
+    assert net.audit(lambda weights, X, T, M_1: net.value_and_gradients(weights, X=X, T=T, M_1=M_1)[1], weights, **data).ok
+    assert not net.audit(net.value_and_gradients(weights, **data, M_1=1 - mask["M_1"])[1], weights, **data).ok
+    assert net.explain(weights, X=data["X"][0], T=data["T"][0]).ok
+
+    tensors = {name: torch.tensor(w) for name, w in weights.items()}
+    X, T, M = (torch.tensor(a) for a in (data["X"], data["T"], mask["M_1"]))
+
+    def value(w):
+        hidden = 2 * M * torch.tanh(X @ w["W_1"] + w["b_1"])
+        return ((hidden @ w["W_2"] + w["b_2"] - T) ** 2).mean()
+
+    wanted = torch.func.jacrev(torch.func.grad(value))(tensors)
+    for (p, q), block in net.hessian()(weights, **data).items():
+        close(block, wanted[p][q], what=f"{p}, {q}")
+
+
+def test_one_sample_of_a_network_of_one_sample_has_one_mask():
+    x, w = sbp.data("x"), sbp.weight("w")
+    net = sbp.Network(sbp.node("C", (w * x + sbp.dropout(w, 0.25)) ** 2))
+    for mask in (0.0, 1.0):
+        loss, gradients = net.value_and_gradients({"w": 2.0}, x=1.5, M_1=mask)
+        rate = 1.5 + mask / 0.75
+        assert loss == pytest.approx((2 * rate) ** 2, rel=1e-12)
+        assert net.hessian()({"w": 2.0}, x=1.5, M_1=mask)["w", "w"] == pytest.approx(2 * rate**2, rel=1e-12)
+    loss, gradients = net.value_and_gradients({"w": 2.0}, x=1.5)
+    assert gradients["w"] == pytest.approx(loss, rel=1e-12)  # 2 w r² and w² r² with w = 2
+    assert net.audit(gradients, {"w": 2.0}, x=1.5).ok
+    assert not net.audit({"w": 1.0}, {"w": 2.0}, x=1.5).ok
+    assert net.explain({"w": 2.0}, x=1.5).ok
+
+
+def test_a_size_that_only_drawn_data_have_is_asked_for():
+    net = sbp.Network(sbp.sum(sp.exp(sbp.weight("w") * sbp.data("E", ("k",), draw=sbp.Normal()))))
+    for call in (net.value_and_gradients, net.hessian()):
+        with pytest.raises(sbp.DataError, match="size k of 'E'"):
+            call({"w": 1.0})
