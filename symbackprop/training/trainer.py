@@ -15,7 +15,7 @@ from symbackprop.errors import DataError, NetworkError, TrainingDivergedError, U
 from symbackprop.graph.equations import System
 from symbackprop.graph.inference import inference
 from symbackprop.training import checkpoint, native
-from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
+from symbackprop.training.engines import ArrayEngine, Engine, Outcome, ScalarEngine
 from symbackprop.training.feed import Array, Batches, Checker, Feed
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
@@ -95,13 +95,23 @@ class Trainer:
         """
         feed = self._drawn(self._check(data, drawn=True))
         with np.errstate(all="ignore"):
-            done, means = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
+            done, means = self._run(self._engine(feed.samples), feed, Batches(feed.samples, feed.samples))
         if not done:
             raise TrainingDivergedError(
                 f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: "
                 "lower the learning rate, or check the data"
             )
         return means[0]
+
+    def _run(self, engine: Engine, feed: Feed, batches: Batches) -> Outcome:
+        """The updates of some batches. A matrix that cannot be solved with stops before the update, as a loss that is not finite does."""
+        try:
+            return engine.run(self._arrays, self.state, feed, batches)
+        except np.linalg.LinAlgError as error:
+            raise TrainingDivergedError(
+                f"{type(self.optimizer).__name__}: the linear equations of update {self.steps + 1} have no solution ({error}); the weights were "
+                "left as they were: raise the damping, or check the data"
+            ) from error
 
     def predict(self, **data: Any) -> Array:
         """The network's output for `data`, as it is at inference; data that only the loss reads may be left out."""
