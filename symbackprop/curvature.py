@@ -143,19 +143,23 @@ class Derivatives(Mapping[Any, Derivative]):
         return tex.align(tex.block_lines(self._written, self.kind, keys, form), environment)
 
     def generate(self, target: str = "numpy", dtype: str = "float64") -> str:
-        """The source of a standalone module with one function, named like the method that made this."""
-        from symbackprop.codegen.derivative_module import derivative_module
-
+        """The source of a standalone module with one function, named like the method that made this; `draw` for what is drawn; and `check`,
+        which holds it against central differences, as does the module when it is run. Gauss-Newton, which is no derivative, has no check."""
         if target != "numpy":
             raise UnsupportedError(f"the target {target!r} of a {self.kind} is unknown; expected 'numpy'")
         if dtype not in ("float64", "float32"):
             raise UnsupportedError(f"the dtype {dtype!r} is unknown; expected 'float64' or 'float32'")
-        source: str = derivative_module(self._computed, self._function, _TITLES[self.kind], self._single, dtype, __version__)
+        return self._source(dtype, checked=True)
+
+    def _source(self, dtype: str, checked: bool) -> str:
+        from symbackprop.codegen.derivative_module import derivative_module
+
+        source: str = derivative_module(self._computed, self.kind, _TITLES[self.kind], self._single, dtype, __version__, checked)
         return source
 
     @property
     def _function(self) -> str:
-        return self.kind.replace(" ", "_").replace("-", "_")
+        return self.kind.replace(" ", "_")
 
     # --- computed -------------------------------------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Derivatives(Mapping[Any, Derivative]):
     def _module(self) -> "ModuleType":
         from symbackprop.codegen.load import load_source
 
-        return load_source(self.generate(), self._function)
+        return load_source(self._source("float64", checked=False), self._function)
 
     @cached_property
     def _compute(self) -> "Callable[..., dict[Any, Array]]":

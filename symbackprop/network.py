@@ -93,8 +93,8 @@ class Network:
     def explain(self, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
-        `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)` unless another is given;
-        `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
+        `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)`
+        unless another is given; `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
         of more values than anybody follows on paper.
         """
         from symbackprop.display.document import explain

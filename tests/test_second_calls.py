@@ -2,6 +2,8 @@
 
 import cProfile
 import pstats
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,3 +139,56 @@ def test_a_size_that_only_drawn_data_have_is_asked_for():
     for call in (net.value_and_gradients, net.hessian()):
         with pytest.raises(sbp.DataError, match="size k of 'E'"):
             call({"w": 1.0})
+
+
+# --- modules that check themselves --------------------------------------------------------------------------------------------------
+
+
+def several():
+    """A batch, labels, a mask that is drawn, a scalar weight and a penalty."""
+    X, words = sbp.data("X", ("n", 3)), sbp.data("words", ("n",))
+    scale = sbp.weight("scale", init=1.5)
+    Z = sbp.dense(sbp.dropout(sbp.dense(X, 4, "tanh"), 0.5), 3)
+    return sbp.Network(sbp.node("C", sbp.cross_entropy(scale * Z, words) + sbp.sum(sp.exp(scale))))
+
+
+def single():
+    x, t = sbp.data("x", (3,)), sbp.data("t")
+    y = sbp.node("y", sp.tanh(x @ sbp.weight("w", (3,)) + sbp.weight("b")))
+    return sbp.Network(sbp.node("C", (y - t) ** 2), output=y)
+
+
+KINDS = {
+    "hessian": lambda net: net.hessian(),
+    "one block": lambda net: net.hessian(next(iter(net.weights))),
+    "hessian_vector_product": lambda net: net.hessian_vector_product(),
+    "jacobian": lambda net: net.jacobian(next(e.symbol for e in net.equations)),
+    "per_sample_gradients": lambda net: net.per_sample_gradients(),
+    "fisher": lambda net: net.fisher(),
+}
+
+
+# One sample alone has no axis to count samples along.
+CASES = [(make, kind) for make in (several, single) for kind in KINDS if make is several or kind not in ("per_sample_gradients", "fisher")]
+
+
+@pytest.mark.parametrize(("make", "kind"), CASES)
+def test_generated_modules_check_themselves(make, kind, run_module):
+    source = KINDS[kind](make()).generate()
+    assert run_module(source)["check"]() < 1e-6
+    # One block, halved where it is returned, is found; and so is one that is not there.
+    lines = source.splitlines()
+    start = next(i for i, line in enumerate(lines) if line == "    return {") + 1
+    name, _, value = lines[start].rpartition(": ")
+    wrong = [*lines[:start], f"{name}: {value.rstrip(',')} * 1.001,", *lines[start + 1 :]]
+    assert run_module("\n".join(wrong))["check"]() > 1e-5
+
+
+def test_a_module_is_run_as_a_script(tmp_path):
+    path = tmp_path / "hessian.py"
+    source = sbp.mlp([3, 4, 2], "tanh").hessian().generate(dtype="float32")
+    for text, status in ((source, 0), (source.replace("1 - A_1**2", "1 - A_1**3"), 1)):
+        path.write_text(text)
+        run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+        assert run.returncode == status, run.stdout + run.stderr
+        assert "largest relative error of the Hessian" in run.stdout

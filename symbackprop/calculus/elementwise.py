@@ -34,8 +34,8 @@ def regions(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
 
 
 @lru_cache(maxsize=2**14)
-def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
-    """∂expr/∂leaf of an elementwise expression; `name` is the equation's, for error messages.
+def partial(expr: sp.Expr, leaf: sp.Symbol, name: str | sp.Expr) -> sp.Expr:
+    """∂expr/∂leaf of an elementwise expression; `name` is the equation's, or itself, for error messages.
 
     Raises `UnsupportedError` where a function has no derivative or the derivative is complex.
     """
@@ -73,7 +73,7 @@ def _derivative(expr: sp.Expr, leaf: sp.Symbol) -> sp.Expr:
     return sp.diff(expr, leaf)
 
 
-def slopes(expr: sp.Expr, wanted: Sequence[sp.Symbol], leaves: Sequence[sp.Symbol], name: str) -> list[sp.Expr]:
+def slopes(expr: sp.Expr, wanted: Sequence[sp.Symbol], leaves: Sequence[sp.Symbol], name: str | sp.Expr) -> list[sp.Expr]:
     """`partial` in each of the leaves that are wanted, found once for all expressions of one form: tanh(Z_1), tanh(Z_2) ... are
     differentiated as the tanh of a slot.
 

@@ -1,12 +1,13 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from symbackprop.calculus.batch import is_single_sample, lift
-from symbackprop.calculus.differentiate import adjoints
+from symbackprop.calculus.differentiate import Adjoints, adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import Computed, computed
 from symbackprop.codegen.expressions import FormulaPrinter, PythonPrinter
@@ -38,24 +39,52 @@ class Module:
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
-        stable = self.batched(written)
-        self.system = system = stable.system
-        # What `predict` computes; mostly the same.
-        self.trained = inference(written)
-        self.inferred = self.batched(self.trained).system
         self.rule = rule
         self.dtype = dtype
         self.version = version
         self.printer = ModulePrinter()
         self.lines: dict[Equation, _Line] = {}
-        self.labels = index_data(system)
-        self.drawn = {t: t.init for t in system.data if isinstance(t.init, Draw)}
-        self.adjoints = stable.adjoints
-        self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
-        own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
+        own = Namer(self.names())  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
-        self.taken |= {self.sizes, self.single_name}
-        self.pruned = Pruned(self.everything(), self.returned())
+        self.taken = self.names() | {self.sizes, self.single_name}
+
+    @cached_property
+    def stable(self) -> Computed:
+        return self.batched(self.written)
+
+    @property
+    def adjoints(self) -> Adjoints:
+        return self.stable.adjoints
+
+    @cached_property
+    def system(self) -> System:
+        return self.stable.system
+
+    @cached_property
+    def trained(self) -> System:
+        """What `predict` computes; mostly the same."""
+        return inference(self.written)
+
+    @cached_property
+    def inferred(self) -> System:
+        return self.batched(self.trained).system
+
+    @cached_property
+    def labels(self) -> dict[Tensor, Any]:
+        return index_data(self.system)
+
+    @cached_property
+    def drawn(self) -> dict[Tensor, Draw]:
+        return {t: t.init for t in self.system.data if isinstance(t.init, Draw)}
+
+    @cached_property
+    def pruned(self) -> Pruned:
+        return Pruned(self.everything(), self.returned())
+
+    def names(self) -> set[str]:
+        """The names of the network, its derivatives included."""
+        system = self.system
+        return {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
 
     def returned(self) -> list[Tensor]:
         """What the functions of the module return."""
@@ -273,14 +302,17 @@ class Module:
         ])
 
     def check_gradients(self) -> str:
+        return _CHECK.replace("<data>", self.random_data())
+
+    def random_data(self) -> str:
+        """Random data for a check, drawn from `rng`."""
         draws = []
         sizes: dict[str, int] = {d.name: 4 + i for i, d in enumerate(self.system.dims)}
         for d in self.system.data:
             shape = "(" + ", ".join(str(sizes.get(str(s), s)) for s in d.shape) + ("," if len(d.shape) == 1 else "") + ")"
             draw = f"rng.integers(0, {_size(self.labels[d], sizes)}, {shape})" if d in self.labels else f"rng.uniform(0.1, 0.9, {shape})"
             draws.append(f'            "{d.name}": {draw},')
-        data = "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
-        return _CHECK.replace("<data>", data)
+        return "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
 
 
 def is_view(expr: sp.Expr) -> bool:

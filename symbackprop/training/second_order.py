@@ -30,7 +30,6 @@ from symbackprop.latex.equations import block
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.optimizers import hyperparameter as _hyperparameter
 
-
 LEAST = 1e-15  # damping of Levenberg-Marquardt
 
 
