@@ -1,7 +1,7 @@
 """Second derivatives and Jacobians as users meet them: a mapping from weights, or pairs of weights, to equations that can be printed,
 generated and computed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -195,9 +195,12 @@ class Derivatives(Mapping[Any, Derivative]):
 
     def __call__(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "dict[Any, Array]":
         """The blocks as arrays, at the given weights and data. `vectors`: of a Hessian-vector product, the direction, as one array for each
-        weight. Raises `DataError` for what is missing, unknown, ill-shaped or not finite."""
+        weight. Raises `DataError` for what is missing, unknown, unnamed, ill-shaped or not finite, `NetworkError` for a missing direction."""
+        from symbackprop.training.feed import refuse_positional
         from symbackprop.training.weights import complete
 
+        if not self._computed.vectors:  # nobody names a direction that there is not
+            refuse_positional([] if vectors is None else [vectors], self._function, self._needed)
         # A trainer's weights hold states too; no derivative reads them.
         own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._states} if self._states else weights
         point = complete(self._system.weights, own)
@@ -207,8 +210,6 @@ class Derivatives(Mapping[Any, Derivative]):
             if vectors is None:
                 raise NetworkError(f"a {self.kind} needs a direction: pass an array for each of {', '.join(w.name for w in self._wrt)}")
             arguments.append(complete(self._wrt, vectors))
-        elif vectors is not None:
-            raise NetworkError(f"a {self.kind} has no direction; pass weights and data alone")
         found: dict[Any, Array] = self._compute(*arguments, **feed.arrays)
         return found
 
@@ -259,10 +260,10 @@ def _chosen(system: System, wrt: Any) -> list[Tensor]:
         chosen = set(system.weights)
     else:
         by_name = {w.name: w for w in system.weights}
-        names = [getattr(w, "name", w) for w in ([wrt] if isinstance(wrt, (str, Tensor)) else wrt)]
+        names = [getattr(w, "name", w) for w in (wrt if isinstance(wrt, Iterable) and not isinstance(wrt, (str, Tensor)) else [wrt])]
         for name in names:
-            if name not in by_name:
-                raise UnknownWeightError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, by_name)) or 'no weights'}")
+            if not isinstance(name, str) or name not in by_name:
+                raise UnknownWeightError(f"wrt: {_what(system, name)}; derivatives are by weights, {', '.join(map(repr, by_name)) or 'of which it has none'}")
         chosen = {by_name[name] for name in names}
     if not chosen:
         raise NetworkError("there are no weights to derive by; declare some with weight(...), or name them")
@@ -282,11 +283,19 @@ def gauss_newton(system: System, wrt: Any, output: Any) -> Derivatives:
 
 
 def _named(system: System, node: Any) -> str:
-    name: str = getattr(node, "name", node)
-    nodes = {t.name for t in system.tensors if t.definition is not None}
-    if name not in nodes:
-        raise NetworkError(f"the node {name!r} is not in the network; it has {', '.join(sorted(nodes))}")
+    name = getattr(node, "name", node)
+    nodes = [t.name for t, _ in system.equations]
+    if not isinstance(name, str) or name not in nodes:
+        raise NetworkError(f"{_what(system, name)}; expected a node, given as the tensor or by its name: {', '.join(map(repr, nodes))}")
     return name
+
+
+def _what(system: System, name: Any) -> str:
+    """What was given in the place of something else, for an error message."""
+    if not isinstance(name, str):
+        return f"got {str(name)[:60]}, of type {type(name).__name__}"
+    role = system.by_name[name].role if name in system.by_name else None
+    return f"{name!r} is not in the network" if role is None else f"{name!r} is {'data' if role == 'data' else f'a {role}'}"
 
 
 __all__ = ["Derivative", "Derivatives", "gauss_newton", "jacobian"]

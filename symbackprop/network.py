@@ -2,9 +2,9 @@
 
 # What only some methods need is imported there, so that a network that is derived does not load what trains, draws and audits.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from symbackprop.calculus.forms import Forms
 from symbackprop.errors import NetworkError
@@ -90,7 +90,7 @@ class Network:
 
         return derive(self._forms, form, weights, optimizer, verify, seed)
 
-    def explain(self, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
+    def explain(self, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
         `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)`
@@ -99,6 +99,7 @@ class Network:
         """
         from symbackprop.display.document import explain
 
+        self._by_name(unnamed, "explain")
         return explain(self._forms, weights, data, optimizer, digits)
 
     def generate(self, target: str = "numpy", optimizer: "Optimizer | None" = None, dtype: str = "float64") -> str:
@@ -122,14 +123,21 @@ class Network:
 
         return Trainer(self.system, optimizer, weights, seed, dtype, backend)
 
-    def value_and_gradients(self, weights: Mapping[Any, Any], **data: Any) -> tuple[float, dict[str, Any]]:
+    def value_and_gradients(self, weights: Mapping[Any, Any], *unnamed: Never, **data: Any) -> tuple[float, dict[str, Any]]:
         """The loss and, for each weight, the array of its gradient, at the given weights and data: those of training, masks and noise included.
 
         Data that training draws, such as the masks of dropout, are drawn where they are not given, with the same numbers in every call; so
         it is in everything that takes weights and data (Hessians and Jacobians, `check_gradients`, `explain`, `audit`, `Trainer.loss`),
         and their results belong together. Raises `DataError` for what is missing, unknown, ill-shaped or not finite.
         """
+        self._by_name(unnamed, "value_and_gradients")
         return self._evaluator(weights, data)
+
+    def _by_name(self, unnamed: Sequence[Any], call: str) -> None:
+        """Refuse data that were passed without their names."""
+        from symbackprop.training.feed import refuse_positional
+
+        refuse_positional(unnamed, call, self.data)
 
     def initialize(self, seed: int = 0) -> dict[str, Any]:
         """Weights to start from, as a trainer with the same seed has them: name → array."""
@@ -137,7 +145,7 @@ class Network:
         return weights
 
     def audit(
-        self, gradients: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+        self, gradients: Any, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
     ) -> "Audit":
         """What is wrong with gradients that somebody derived by hand: for every weight right or wrong, the relative error, the true formula,
         and the mistake that explains the numbers.
@@ -150,11 +158,12 @@ class Network:
         from symbackprop.audit.case import Case
         from symbackprop.audit.gradients import audit_gradients
 
+        self._by_name(unnamed, "audit")
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_gradients(case, self.gradients, gradients, tolerance)
 
     def audit_update(
-        self, update: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+        self, update: Any, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
     ) -> "Audit":
         """What is wrong with a function `update(weights, **data)` that makes one step: it returns new weights, or changes the copies that it
         is given.
@@ -165,6 +174,7 @@ class Network:
         from symbackprop.audit.case import Case
         from symbackprop.audit.updates import audit_update
 
+        self._by_name(unnamed, "audit_update")
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_update(case, self.gradients, update, tolerance)
 

@@ -399,7 +399,7 @@ def test_a_wrong_rule_is_found(owner, name, wrong, monkeypatch, close, draw):
 def test_errors_say_what_to_do():
     net = sbp.mlp([2, 2, 1])
     weights, data = {name: np.zeros(w.shape) for name, w in net.weights.items()}, {"X": np.zeros((3, 2)), "T": np.zeros((3, 1))}
-    with pytest.raises(sbp.NetworkError, match=r"'V' is not in the network; it has 'W_1'"):
+    with pytest.raises(sbp.NetworkError, match=r"'V' is not in the network; derivatives are by weights, 'W_1'"):
         net.hessian("V")
     with pytest.raises(sbp.NetworkError, match=r"'q' is not in the network; it has A_1"):
         net.jacobian("q")

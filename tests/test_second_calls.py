@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbackprop as sbp
+from symbackprop.errors import UnknownWeightError
 from symbackprop.training.feed import is_finite
 
 
@@ -192,3 +193,41 @@ def test_a_module_is_run_as_a_script(tmp_path):
         run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
         assert run.returncode == status, run.stdout + run.stderr
         assert "largest relative error of the Hessian" in run.stdout
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------------------------
+
+
+NODES, UNNAMED = "expected a node, given as the tensor or by its name: 'Z_1', 'A_1', 'Z_2', 'C'", "without a name; pass data by name, X="
+BAD = [
+    (lambda net, weights, data: net.jacobian(None), sbp.NetworkError, f"got None, of type NoneType; {NODES}"),
+    (lambda net, weights, data: net.jacobian(["Z_1"]), sbp.NetworkError, f"got ['Z_1'], of type list; {NODES}"),
+    (lambda net, weights, data: net.jacobian("W_1"), sbp.NetworkError, f"'W_1' is a weight; {NODES}"),
+    (lambda net, weights, data: net.jacobian("Q"), sbp.NetworkError, f"'Q' is not in the network; {NODES}"),
+    (lambda net, weights, data: net.gauss_newton(output="X"), sbp.NetworkError, f"'X' is data; {NODES}"),
+    (lambda net, weights, data: net.hessian(wrt="X"), UnknownWeightError, "wrt: 'X' is data; derivatives are by weights, 'W_1', 'b_1', 'W_2', 'b_2'"),
+    (lambda net, weights, data: net.hessian(wrt="Z_1"), UnknownWeightError, "wrt: 'Z_1' is a node; derivatives are by weights"),
+    (lambda net, weights, data: net.hessian(wrt=3), UnknownWeightError, "wrt: got 3, of type int; derivatives are by weights"),
+    (lambda net, weights, data: net.hessian()(weights, data), sbp.DataError, f"hessian: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: net.hessian()(None, **data), sbp.DataError, "the weights are of type NoneType; expected a mapping"),
+    (lambda net, weights, data: net.hessian_vector_product()(weights, **data), sbp.NetworkError, "needs a direction: pass an array for each of W_1"),
+    (lambda net, weights, data: net.value_and_gradients(weights, data["X"]), sbp.DataError, f"value_and_gradients: got a value of type ndarray {UNNAMED}"),
+    (lambda net, weights, data: net.audit({}, weights, data), sbp.DataError, f"audit: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: net.explain(weights, data), sbp.DataError, f"explain: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: trainer(net).predict(data["X"]), sbp.DataError, f"predict: got a value of type ndarray {UNNAMED}..."),
+    (lambda net, weights, data: trainer(net).loss(data), sbp.DataError, f"loss: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: trainer(net).step(data), sbp.DataError, f"step: got a value of type dict {UNNAMED}"),
+]
+
+
+
+def trainer(net):
+    return net.trainer(sbp.SGD(lr=0.1))
+
+
+@pytest.mark.parametrize(("call", "error", "said"), BAD)
+def test_bad_input_is_one_clear_error(call, error, said):
+    net = sbp.mlp([3, 4, 2], "tanh")
+    with pytest.raises(error) as caught:
+        call(net, *numbers(net))
+    assert said in str(caught.value)

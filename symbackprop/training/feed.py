@@ -221,6 +221,13 @@ class Checker:
         return sizes, next(iter(count.values()), 1), dict.fromkeys(sliced, (0,)), None
 
 
+def refuse_positional(given: Sequence[Any], call: str, names: Iterable[str]) -> None:
+    """Raises `DataError` where data were passed without their names."""
+    if given:
+        listed = ", ".join(f"{name}=..." for name in names) or "of which this network reads none"
+        raise DataError(f"{call}: got a value of type {type(given[0]).__name__} without a name; pass data by name, {listed}")
+
+
 def is_finite(array: Array) -> bool:
     """Whether all entries are finite. A finite sum of squares says so in half the time; one that overflows says nothing."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

@@ -58,7 +58,7 @@ def complete(tensors: Sequence[Tensor], given: Mapping[Any, Any], start: Mapping
     """An array of its own for each of the weights (and states), from `start` where it is not given. Raises `DataError` for missing,
     unknown or ill-shaped ones."""
     if not isinstance(given, Mapping):
-        raise DataError(f"the weights are a {type(given).__name__}; expected a mapping from names to arrays, such as net.initialize() gives")
+        raise DataError(f"the weights are of type {type(given).__name__}; expected a mapping from names to arrays, such as net.initialize() gives")
     start = start or {}
     names = {t.name for t in tensors}
     if not given.keys() <= names:
