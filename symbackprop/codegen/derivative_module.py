@@ -25,7 +25,7 @@ from symbackprop.graph.tensor import Equation, Tensor
 def derivative_module(blocks: Blocks, kind: str, title: str, single: bool, dtype: str, version: str, checked: bool = True) -> str:
     """The source of a module whose function, named by the kind, computes the blocks. `single`: whether one sample may be given as a batch of
     one; `checked`: whether the module has what checks it, which is more than what computes it."""
-    return _DerivativeModule(blocks, kind, title, single, dtype, version).source(checked)
+    return _DerivativeModule(blocks, kind, title, single, dtype, version, checked).source()
 
 
 class Printer(ModulePrinter):
@@ -38,8 +38,8 @@ class Printer(ModulePrinter):
 
 
 class _DerivativeModule(Module):
-    def __init__(self, blocks: Blocks, kind: str, title: str, single: bool, dtype: str, version: str) -> None:
-        self.blocks, self.kind, self.title = blocks, kind, title
+    def __init__(self, blocks: Blocks, kind: str, title: str, single: bool, dtype: str, version: str, checked: bool) -> None:
+        self.blocks, self.kind, self.title, self.checked = blocks, kind, title, checked
         self.required = collect(blocks.blocks.values())
         super().__init__(blocks.system, None, dtype, version)
         self.single = single
@@ -60,8 +60,8 @@ class _DerivativeModule(Module):
     def names(self) -> set[str]:
         return {t.name for t in (*self.system.tensors, *self.required)} | {d.name for d in self.system.dims}
 
-    def source(self, checked: bool) -> str:
-        checks, main = self.checks() if checked and self.kind in CHECKS else ([], [])
+    def source(self) -> str:
+        checks, main = self.checks() if self.checked and self.kind in CHECKS else ([], [])
         parts = [self.header(), self.derivative(), *checks, *([self.draw()] if self.drawn else []), *([self.arrays()] if self.system.data else [])]
         return fold("\n\n\n".join(part.strip("\n") for part in [*parts, *self.printer.sources(), *main]) + "\n")
 
@@ -108,7 +108,7 @@ class _DerivativeModule(Module):
         """The functions of the check, and the end of the module, which runs it."""
         check = CHECKS[self.kind]
         wrt = list(dict.fromkeys(t for key in self.blocks.blocks for t in key))
-        differentiated = {"gradients": self.gradients, "value": self.value, "loss": lambda wrt: self.loss()}[check.of](wrt)
+        differentiated = self.gradients(wrt) if check.of == "gradients" else self.value() if check.of == "value" else self.loss()
         names = "[" + ", ".join(f'"{w.name}"' for w in wrt) + "]"
         source = check.source(self.function_name, self.title, names, self.random_data())
         source, _, main = source.partition("if __name__")
@@ -124,7 +124,7 @@ class _DerivativeModule(Module):
         result = "\n".join(["{", *values, "    }"])
         return self.function("gradients", "The gradient of the loss: name of a weight → array.", equations, result, required)
 
-    def value(self, wrt: Sequence[Tensor]) -> str:
+    def value(self) -> str:
         node = self.blocks.node
         assert node is not None
         required = collect([node])
