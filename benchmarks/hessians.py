@@ -83,7 +83,6 @@ def network(problem: Problem) -> Any:
     if problem.kind == "network":
         return sbp.mlp([n] * (LAYERS + 1), "relu", loss="cross_entropy")
     U, V = sbp.weight("U", (n, RANK)), sbp.weight("V", (n, RANK))
-    # One target matrix, not a batch of samples of them, so its rows are an open dimension as rows of data are.
     T = sbp.data("T", (n, n))
     rest = T - sbp.matmul(U, V.T)
     return sbp.Network(sbp.node("C", sbp.sum(sbp.data("O", (n, n)) * rest**2 if problem.kind == "masked" else rest**2)))

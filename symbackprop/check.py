@@ -59,7 +59,8 @@ def check_gradients(
 ) -> GradientReport:
     """Compare gradients with central differences, and with complex steps for a weight whose function is analytic there.
 
-    `weights` and `data` are random where they are not given. `gradients` (name → array, or a function of weights and data that returns
+    `weights` and `data` are random where they are not given; of given data, those that are drawn may be missing, as in
+    `Network.value_and_gradients`. `gradients` (name → array, or a function of weights and data that returns
     that) are checked in place of the network's own. Every entry of every weight is checked;
     of a weight with more than 2000 entries, 2000 at random and the slopes along random directions in which every entry takes part. A
     network of more than 100,000 numbers has fewer entries of each weight compared, so that a check ends.

@@ -1,7 +1,7 @@
 """Second derivatives and Jacobians as users meet them: a mapping from weights, or pairs of weights, to equations that can be printed,
 generated and computed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -143,19 +143,23 @@ class Derivatives(Mapping[Any, Derivative]):
         return tex.align(tex.block_lines(self._written, self.kind, keys, form), environment)
 
     def generate(self, target: str = "numpy", dtype: str = "float64") -> str:
-        """The source of a standalone module with one function, named like the method that made this."""
-        from symbackprop.codegen.derivative_module import derivative_module
-
+        """The source of a standalone module with one function, named like the method that made this; `draw` for what is drawn; and `check`,
+        which holds it against central differences, as does the module when it is run. Gauss-Newton, which is no derivative, has no check."""
         if target != "numpy":
             raise UnsupportedError(f"the target {target!r} of a {self.kind} is unknown; expected 'numpy'")
         if dtype not in ("float64", "float32"):
             raise UnsupportedError(f"the dtype {dtype!r} is unknown; expected 'float64' or 'float32'")
-        source: str = derivative_module(self._computed, self._function, _TITLES[self.kind], self._single, dtype, __version__)
+        return self._source(dtype, checked=True)
+
+    def _source(self, dtype: str, checked: bool) -> str:
+        from symbackprop.codegen.derivative_module import derivative_module
+
+        source: str = derivative_module(self._computed, self.kind, _TITLES[self.kind], self._single, dtype, __version__, checked)
         return source
 
     @property
     def _function(self) -> str:
-        return self.kind.replace(" ", "_").replace("-", "_")
+        return self.kind.replace(" ", "_")
 
     # --- computed -------------------------------------------------------------------------------------------------------
 
@@ -163,7 +167,20 @@ class Derivatives(Mapping[Any, Derivative]):
     def _module(self) -> "ModuleType":
         from symbackprop.codegen.load import load_source
 
-        return load_source(self.generate(), self._function)
+        return load_source(self._source("float64", checked=False), self._function)
+
+    @cached_property
+    def _compute(self) -> "Callable[..., dict[Any, Array]]":
+        compute: Callable[..., dict[Any, Array]] = getattr(self._module, self._function)
+        return compute
+
+    def _draw(self, rng: Any, **sizes: int) -> "dict[str, Array]":
+        drawn: dict[str, Array] = self._module.draw(rng, **sizes)
+        return drawn
+
+    @cached_property
+    def _states(self) -> set[str]:
+        return {s.name for s in self._system.states}
 
     @cached_property
     def _check(self) -> "Checker":
@@ -178,21 +195,22 @@ class Derivatives(Mapping[Any, Derivative]):
 
     def __call__(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "dict[Any, Array]":
         """The blocks as arrays, at the given weights and data. `vectors`: of a Hessian-vector product, the direction, as one array for each
-        weight. Raises `DataError` for what is missing, unknown, ill-shaped or not finite."""
+        weight. Raises `DataError` for what is missing, unknown, unnamed, ill-shaped or not finite, `NetworkError` for a missing direction."""
+        from symbackprop.training.feed import refuse_positional
         from symbackprop.training.weights import complete
 
-        states = {s.name for s in self._system.states}  # a trainer's weights hold them too; no derivative reads them
-        point = complete(self._system.weights, {k: v for k, v in weights.items() if getattr(k, "name", k) not in states})
-        feed = self._check(data, self._needed)
-        function = getattr(self._module, self._function)
+        if not self._computed.vectors:  # nobody names a direction that there is not
+            refuse_positional([] if vectors is None else [vectors], self._function, self._needed)
+        # A trainer's weights hold states too; no derivative reads them.
+        own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._states} if self._states else weights
+        point = complete(self._system.weights, own)
+        feed = self._check.evaluated(data, self._draw, self._needed)
         arguments = [point]
         if self._computed.vectors:
             if vectors is None:
                 raise NetworkError(f"a {self.kind} needs a direction: pass an array for each of {', '.join(w.name for w in self._wrt)}")
             arguments.append(complete(self._wrt, vectors))
-        elif vectors is not None:
-            raise NetworkError(f"a {self.kind} has no direction; pass weights and data alone")
-        found: dict[Any, Array] = function(*arguments, **feed.arrays)
+        found: dict[Any, Array] = self._compute(*arguments, **feed.arrays)
         return found
 
     def matrix(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "Array":
@@ -242,10 +260,10 @@ def _chosen(system: System, wrt: Any) -> list[Tensor]:
         chosen = set(system.weights)
     else:
         by_name = {w.name: w for w in system.weights}
-        names = [getattr(w, "name", w) for w in ([wrt] if isinstance(wrt, (str, Tensor)) else wrt)]
+        names = [getattr(w, "name", w) for w in (wrt if isinstance(wrt, Iterable) and not isinstance(wrt, (str, Tensor)) else [wrt])]
         for name in names:
-            if name not in by_name:
-                raise UnknownWeightError(f"the weight {name!r} is not in the network; it has {', '.join(map(repr, by_name)) or 'no weights'}")
+            if not isinstance(name, str) or name not in by_name:
+                raise UnknownWeightError(f"wrt: {_what(system, name)}; derivatives are by weights, {', '.join(map(repr, by_name)) or 'of which it has none'}")
         chosen = {by_name[name] for name in names}
     if not chosen:
         raise NetworkError("there are no weights to derive by; declare some with weight(...), or name them")
@@ -265,11 +283,19 @@ def gauss_newton(system: System, wrt: Any, output: Any) -> Derivatives:
 
 
 def _named(system: System, node: Any) -> str:
-    name: str = getattr(node, "name", node)
-    nodes = {t.name for t in system.tensors if t.definition is not None}
-    if name not in nodes:
-        raise NetworkError(f"the node {name!r} is not in the network; it has {', '.join(sorted(nodes))}")
+    name = getattr(node, "name", node)
+    nodes = [t.name for t, _ in system.equations]
+    if not isinstance(name, str) or name not in nodes:
+        raise NetworkError(f"{_what(system, name)}; expected a node, given as the tensor or by its name: {', '.join(map(repr, nodes))}")
     return name
+
+
+def _what(system: System, name: Any) -> str:
+    """What was given in the place of something else, for an error message."""
+    if not isinstance(name, str):
+        return f"got {str(name)[:60]}, of type {type(name).__name__}"
+    role = system.by_name[name].role if name in system.by_name else None
+    return f"{name!r} is not in the network" if role is None else f"{name!r} is {'data' if role == 'data' else f'a {role}'}"
 
 
 __all__ = ["Derivative", "Derivatives", "gauss_newton", "jacobian"]

@@ -2,9 +2,9 @@
 
 # What only some methods need is imported there, so that a network that is derived does not load what trains, draws and audits.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from symbackprop.calculus.forms import Forms
 from symbackprop.errors import NetworkError
@@ -90,15 +90,16 @@ class Network:
 
         return derive(self._forms, form, weights, optimizer, verify, seed)
 
-    def explain(self, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
+    def explain(self, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, digits: int = 6, **data: Any) -> "Derivation":
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
-        `weights` and `data` as in `value_and_gradients`, of a single sample. `optimizer` is `SGD(lr=0.01)` unless another is given;
-        `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
+        `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)`
+        unless another is given; `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
         of more values than anybody follows on paper.
         """
         from symbackprop.display.document import explain
 
+        self._by_name(unnamed, "explain")
         return explain(self._forms, weights, data, optimizer, digits)
 
     def generate(self, target: str = "numpy", optimizer: "Optimizer | None" = None, dtype: str = "float64") -> str:
@@ -122,9 +123,21 @@ class Network:
 
         return Trainer(self.system, optimizer, weights, seed, dtype, backend)
 
-    def value_and_gradients(self, weights: Mapping[Any, Any], **data: Any) -> tuple[float, dict[str, Any]]:
-        """The loss and, for each weight, the array of its gradient, at the given weights and data."""
+    def value_and_gradients(self, weights: Mapping[Any, Any], *unnamed: Never, **data: Any) -> tuple[float, dict[str, Any]]:
+        """The loss and, for each weight, the array of its gradient, at the given weights and data: those of training, masks and noise included.
+
+        Data that training draws, such as the masks of dropout, are drawn where they are not given, with the same numbers in every call; so
+        it is in everything that takes weights and data (Hessians and Jacobians, `check_gradients`, `explain`, `audit`, `Trainer.loss`),
+        and their results belong together. Raises `DataError` for what is missing, unknown, ill-shaped or not finite.
+        """
+        self._by_name(unnamed, "value_and_gradients")
         return self._evaluator(weights, data)
+
+    def _by_name(self, unnamed: Sequence[Any], call: str) -> None:
+        """Refuse data that were passed without their names."""
+        from symbackprop.training.feed import refuse_positional
+
+        refuse_positional(unnamed, call, self.data)
 
     def initialize(self, seed: int = 0) -> dict[str, Any]:
         """Weights to start from, as a trainer with the same seed has them: name → array."""
@@ -132,23 +145,25 @@ class Network:
         return weights
 
     def audit(
-        self, gradients: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+        self, gradients: Any, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
     ) -> "Audit":
         """What is wrong with gradients that somebody derived by hand: for every weight right or wrong, the relative error, the true formula,
         and the mistake that explains the numbers.
 
         `gradients` maps weights (or their names) to arrays, or is a function `f(weights, **data)` that returns such a mapping, or a pair
         (loss, mapping). Right is what is within `tolerance`, relative to an entry or a thousandth of the largest one, or within rounding; it
-        is 1e-6, and 1e-4 for numbers in float32. With `optimizer` its learning rate is among the factors that are recognised.
+        is 1e-6, and 1e-4 for numbers in float32. A function is given the masks that are drawn where they are not given, as in
+        `value_and_gradients`; with arrays, pass the masks that belong to them. With `optimizer` its learning rate is among the factors that are recognised.
         """
         from symbackprop.audit.case import Case
         from symbackprop.audit.gradients import audit_gradients
 
+        self._by_name(unnamed, "audit")
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_gradients(case, self.gradients, gradients, tolerance)
 
     def audit_update(
-        self, update: Any, weights: Mapping[Any, Any], *, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
+        self, update: Any, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any
     ) -> "Audit":
         """What is wrong with a function `update(weights, **data)` that makes one step: it returns new weights, or changes the copies that it
         is given.
@@ -159,6 +174,7 @@ class Network:
         from symbackprop.audit.case import Case
         from symbackprop.audit.updates import audit_update
 
+        self._by_name(unnamed, "audit_update")
         case = Case(self.system, self._evaluator, weights, data, optimizer)
         return audit_update(case, self.gradients, update, tolerance)
 
@@ -167,7 +183,8 @@ class Network:
 
         `wrt`: a weight, or several, by name or as tensors; all unless given. The result prints (`.latex("matrix")`, `.latex("index")`), is
         generated (`.generate("numpy")`), and computes: `hessian(weights, **data)` gives the blocks, `.matrix(...)` one matrix of them.
-        Kinks as for gradients: relu'' is 0. Raises `UnknownWeightError` for a weight that is not in the network.
+        Kinks as for gradients: relu'' is 0. Masks that are not given are drawn, the same in every call, as in `value_and_gradients`.
+        Raises `UnknownWeightError` for a weight that is not in the network.
 
         Source: Laue, Mitterreiter & Giesen, "A Simple and Efficient Tensor Calculus", AAAI 2020, sections 2 and 3.
         """

@@ -1,6 +1,7 @@
 """Optimizers that use curvature, against the methods written out once more in NumPy with JAX's derivatives."""
 
 import importlib.util
+import itertools
 
 import jax
 import jax.flatten_util
@@ -110,22 +111,20 @@ def test_gauss_newton_steps_are_those_of_jax_and_count_a_penalty():
 
 
 def marquardt(flat, data, steps, mu, factor=10.0):
-    """The method of the docstring, with the branch that the equations do without. Returns the last weights, the losses, how many steps were
-    taken back."""
-    vector, best, losses, rejected = flat.vector, None, [], 0
+    """The method of the docstring. Returns the last weights, the losses before each update, how many steps were not taken."""
+    vector, losses, rejected = flat.vector, [], 0
     for _ in range(steps):
-        loss = float(flat.value(vector))
-        losses.append(loss)
-        if best is None or loss <= best[0]:
-            mu = mu if best is None else mu / factor
-            best = loss, vector, flat.gradient(vector), gauss_newton_matrix(flat, lambda w: output(w, data["X"]), vector)
+        losses.append(float(flat.value(vector)))
+        matrix = gauss_newton_matrix(flat, lambda w: output(w, data["X"]), vector)
+        trial = vector - jnp.linalg.solve(matrix + mu * jnp.eye(len(vector)), flat.gradient(vector))
+        if float(flat.value(trial)) <= losses[-1]:
+            vector, mu = trial, mu / factor
         else:
             mu, rejected = mu * factor, rejected + 1
-        vector = best[1] - jnp.linalg.solve(best[3] + mu * jnp.eye(len(vector)), best[2])
     return vector, losses, rejected
 
 
-def test_levenberg_marquardt_takes_and_takes_back_the_same_steps():
+def test_levenberg_marquardt_takes_and_rejects_the_same_steps():
     net, data = perceptron(), samples()
     start = point(net, seed=3)
     flat = Flat(start, lambda w: squared(w, **data))
@@ -286,3 +285,83 @@ def test_networks_that_do_not_fit_are_refused():
     scaled = sbp.Network(sbp.node("C", sbp.mean((sbp.dense(x, 2) * sbp.weight("gain", (2,))) ** 2)))
     with pytest.raises(sbp.UnsupportedError, match="gain is not the weight or bias of exactly one fully connected layer"):
         scaled.trainer(sbp.KFAC())
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------------------
+
+
+def decay(k=-3.0):
+    """y = a e^(k x): the first full step from here makes k so large that e^(k x) overflows."""
+    x, t = sbp.data("x", ("n",)), sbp.data("t", ("n",))
+    y = sbp.node("y", sbp.weight("a") * sp.exp(sbp.weight("k") * x))
+    net = sbp.Network(sbp.node("C", sbp.mse(y, t)), output=y)
+    xs = np.linspace(0, 20, 15)
+    return net, {"a": np.array(0.1), "k": np.array(k)}, {"x": xs, "t": 2 * np.exp(0.1 * xs)}
+
+
+def check_a_trial_that_overflows():
+    net, start, data = decay()
+    full, _ = trained(net, sbp.GaussNewton(damping=1e-9), start, data, 1)
+    with np.errstate(over="ignore"):
+        assert not np.isfinite(full.loss(**data))  # so the first trial cannot be taken
+    trainer = net.trainer(sbp.LevenbergMarquardt(damping=1e-9), weights=start)
+    first = trainer.loss(**data)
+    assert trainer.step(**data) == first
+    assert all(trainer.weights[name] == w for name, w in start.items())
+    losses = trainer.fit(data, epochs=60).loss
+    assert losses[0] == first
+    assert all(later <= earlier for earlier, later in itertools.pairwise(losses))
+    np.testing.assert_allclose([trainer.weights["a"], trainer.weights["k"]], [2, 0.1], rtol=1e-8)
+
+
+def test_a_trial_that_overflows_counts_as_worse():
+    check_a_trial_that_overflows()
+
+
+def test_a_trial_that_is_taken_all_the_same_is_found(monkeypatch):
+    monkeypatch.setattr(second_order, "_elsewhere", lambda loss, weights, name: loss - 1)
+    with pytest.raises((AssertionError, sbp.TrainingDivergedError)):
+        check_a_trial_that_overflows()
+
+
+def test_the_generated_update_rejects_an_overflow_too(run_module):
+    net, start, data = decay()
+    module = run_module(net.generate("numpy", sbp.LevenbergMarquardt(damping=1e-9)))
+    weights = module["initialize"]() | {name: w.copy() for name, w in start.items()}
+    with np.errstate(over="ignore"):
+        module["update"](weights, module["initialize_state"](weights), **data)
+    assert all(weights[name] == w for name, w in start.items())
+    assert weights["mu"] == pytest.approx(1e-8)
+
+
+def test_a_matrix_without_full_rank_does_not_end_a_run():
+    """The second weight has no effect, and the damping falls with every update."""
+    x, t = sbp.data("x", ("n",)), sbp.data("t", ("n",))
+    y = sbp.node("y", sbp.weight("a") * x + 0 * x * sbp.weight("c") ** 2 + sbp.relu(sbp.weight("c") - 5))
+    net = sbp.Network(sbp.node("C", sbp.mse(y, t)), output=y)
+    xs = np.linspace(0, 1, 7)
+    trainer = net.trainer(sbp.LevenbergMarquardt(), weights={"a": 0.0, "c": 1.0})
+    trainer.fit({"x": xs, "t": 3 * xs}, epochs=400)
+    np.testing.assert_allclose([trainer.weights["a"], trainer.weights["c"]], [3, 1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["step", "fit"])
+@pytest.mark.parametrize("case", ["singular", "not finite"])
+@pytest.mark.parametrize("optimizer", [sbp.Newton(), sbp.GaussNewton(damping=0), sbp.LevenbergMarquardt()], ids=lambda o: type(o).__name__)
+def test_a_matrix_that_cannot_be_solved_with_is_one_clear_error(optimizer, case, how):
+    """Two weights of which only the sum matters; and a weight of which the loss is finite and its second derivative is not."""
+    x = sbp.data("x", ("n",))
+    if case == "singular":
+        y, start = sbp.node("y", (sbp.weight("a") + sbp.weight("b")) * x), {"a": 1.0, "b": 2.0}
+    else:
+        y, start = sbp.node("y", sbp.weight("a") * x), {"a": 1e-190}
+    net = sbp.Network(sbp.node("C", sbp.mean(y**2)), output=y)
+    trainer = net.trainer(optimizer, weights=start)
+    data = {"x": np.array([1.0, 2.0]) * (1 if case == "singular" else 1e200)}
+    if case == "singular" and isinstance(optimizer, sbp.LevenbergMarquardt):
+        trainer.step(**data)  # what damping is for
+        return
+    with pytest.raises(sbp.TrainingDivergedError, match=f"{type(optimizer).__name__}: the linear equations of update 1 .* raise the damping"):
+        trainer.step(**data) if how == "step" else trainer.fit(data, epochs=3)
+    assert dict(trainer.weights) == start
+    assert trainer.steps == 0

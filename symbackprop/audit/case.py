@@ -37,7 +37,7 @@ class Case:
         self.system = system
         self.evaluator = evaluator
         self.weights = evaluator.weights(weights)
-        self.feed = evaluator.check(data)
+        self.feed = evaluator.feed(data)
         self.data = {name: self.feed.arrays[name] for name in evaluator.check.needed_by_loss}
         self.optimizer = checked(optimizer)
         self.loss, self.truth = self._true_gradients(self.data)

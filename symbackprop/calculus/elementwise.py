@@ -34,8 +34,8 @@ def regions(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
 
 
 @lru_cache(maxsize=2**14)
-def partial(expr: sp.Expr, leaf: sp.Symbol, name: str) -> sp.Expr:
-    """∂expr/∂leaf of an elementwise expression; `name` is the equation's, for error messages.
+def partial(expr: sp.Expr, leaf: sp.Symbol, name: str | sp.Expr) -> sp.Expr:
+    """∂expr/∂leaf of an elementwise expression; `name` is the equation's, or itself, for error messages.
 
     Raises `UnsupportedError` where a function has no derivative or the derivative is complex.
     """
@@ -73,7 +73,7 @@ def _derivative(expr: sp.Expr, leaf: sp.Symbol) -> sp.Expr:
     return sp.diff(expr, leaf)
 
 
-def slopes(expr: sp.Expr, wanted: Sequence[sp.Symbol], leaves: Sequence[sp.Symbol], name: str) -> list[sp.Expr]:
+def slopes(expr: sp.Expr, wanted: Sequence[sp.Symbol], leaves: Sequence[sp.Symbol], name: str | sp.Expr) -> list[sp.Expr]:
     """`partial` in each of the leaves that are wanted, found once for all expressions of one form: tanh(Z_1), tanh(Z_2) ... are
     differentiated as the tanh of a slot.
 
@@ -99,21 +99,22 @@ def _slot(number: int) -> sp.Symbol:
 
 
 def _definite(expr: sp.Expr) -> sp.Expr:
-    """Abs, Max and Min replaced by functions whose derivative is settled everywhere."""
-    if not expr.has(sp.Abs, sp.Max, sp.Min, sp.floor, sp.ceiling, sp.Mod):
+    """Abs, Max and Min, and what is constant by pieces, replaced by functions whose derivative is settled everywhere."""
+    if not expr.has(sp.Abs, sp.Max, sp.Min, sp.Mod, *_PIECES):
         return expr
     table: dict[Any, Any] = {
         sp.Abs: absolute,
         sp.Max: lambda *args: relu(args[1]) if args[0] == 0 and len(args) == 2 else reduce(maximum, args),
         sp.Min: lambda *args: -reduce(maximum, [-a for a in args]),
-        sp.floor: _constant_by_pieces(sp.floor),
-        sp.ceiling: _constant_by_pieces(sp.ceiling),
         sp.Mod: lambda p, q: p - q * _Floor(p / q),
+        **_PIECES,
     }
     return _rebuild(expr, table)
 
 
 class _Floor(sp.Function):
+    """Constant by pieces; SymPy itself differentiates such a function only where it can see that the argument is real."""
+
     is_real = True
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
@@ -124,16 +125,19 @@ class _Ceiling(_Floor):
     pass
 
 
-def _constant_by_pieces(kind: Any) -> Any:
-    return _Floor if kind is sp.floor else _Ceiling
+class _Sign(_Floor):
+    pass
+
+
+_PIECES: dict[Any, Any] = {sp.floor: _Floor, sp.ceiling: _Ceiling, sp.sign: _Sign}
 
 
 def _plain(expr: sp.Expr) -> sp.Expr:
     """The way back to SymPy's own functions, and the derivative of a jump, which is 0 wherever it exists."""
     if expr.has(sp.DiracDelta):
         expr = expr.replace(sp.DiracDelta, lambda *args: sp.S.Zero)
-    if expr.has(absolute, maximum, _Floor, _Ceiling):
-        expr = _rebuild(expr, {absolute: sp.Abs, maximum: sp.Max, _Floor: sp.floor, _Ceiling: sp.ceiling})
+    if expr.has(absolute, maximum, *_PIECES.values()):
+        expr = _rebuild(expr, {absolute: sp.Abs, maximum: sp.Max, **{own: function for function, own in _PIECES.items()}})
     return expr
 
 

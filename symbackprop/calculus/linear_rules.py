@@ -44,7 +44,7 @@ def apply(expr: sp.Expr, table: Mapping[Tensor, Linear], space: Space, end: bool
     wanted = [leaf for leaf, linear in linears.items() if linear.terms]
     axes = space.axes(shape_of(expr))
     terms: list[Term] = []
-    for leaf, slope in zip(wanted, slopes(body, wanted, leaves, str(expr)[:60]), strict=True):
+    for leaf, slope in zip(wanted, slopes(body, wanted, leaves, expr), strict=True):
         terms += space.scaled(linears[leaf], slope.xreplace(operators) if operators else slope, axes)
     return Linear(axes, tuple(terms)) if end else space.summed(axes, terms)
 

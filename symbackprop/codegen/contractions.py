@@ -74,6 +74,7 @@ class _Planner:
             if scalar not in (1, -1) and math.prod(sizes[c] for c in rest[smallest][0]) < math.prod(sizes[c] for c in inner):
                 letters, x = rest[smallest]
                 rest[smallest], scalar = (letters, self.called(scalar * x)), sp.S.One
+            rest.sort(key=lambda o: [place[c] for c in o[0] if c in kept])  # of two equally wide, the axes of the first come first
             pair = _best(rest, kept, sizes)
             total = self._built(pair, inner)
             if not eyes:

@@ -4,6 +4,7 @@ Which function a SymPy function becomes is a table; what needs more than one Num
 written into the generated module only where it is used.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -153,9 +154,9 @@ class PythonPrinter:
             return str(expr.p), _ATOM if expr.p >= 0 else _NEG
         if isinstance(expr, sp.Rational) and not expr.is_Integer:
             return f"{expr.p} / {expr.q}", _MUL
-        if expr in (sp.oo, -sp.oo):
+        if expr in (sp.oo, -sp.oo) or math.isinf(float(expr)):
             inf = "math.inf" if self.scalar else "np.inf"
-            return (inf, _ATOM) if expr == sp.oo else (f"-{inf}", _NEG)
+            return (inf, _ATOM) if expr > 0 else (f"-{inf}", _NEG)
         if isinstance(expr, sp.NumberSymbol) and expr in (sp.pi, sp.E):
             return f"{'math' if self.scalar else 'np'}.{'pi' if expr == sp.pi else 'e'}", _ATOM
         return repr(float(expr)), _ATOM if float(expr) >= 0 else _NEG

@@ -26,6 +26,16 @@ def _reciprocal(name: str, function: str, title: str) -> Helper:
 
 
 HELPERS: dict[str, Helper] = {
+    "_solve": _helper(
+        '''
+        def _solve(a, b):
+            """The solution of a x = b. A matrix that is singular or not finite is an error, and never numbers."""
+            x = np.linalg.solve(a, b)
+            if not (np.isfinite(a).all() and np.isfinite(x).all()):
+                raise np.linalg.LinAlgError("The matrix or the solution is not finite")
+            return x
+        ''',
+    ),
     "_sigmoid": _helper(
         '''
         def _sigmoid(z):

@@ -1,12 +1,13 @@
 """Target "numpy": a standalone module that reads as if written by hand. It imports NumPy and nothing else."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from symbackprop.calculus.batch import is_single_sample, lift
-from symbackprop.calculus.differentiate import adjoints
+from symbackprop.calculus.differentiate import Adjoints, adjoints
 from symbackprop.calculus.share import share
 from symbackprop.calculus.stabilise import Computed, computed
 from symbackprop.codegen import templates
@@ -38,24 +39,52 @@ class Module:
     def __init__(self, written: System, rule: Rule | None, dtype: str, version: str) -> None:
         self.written = written  # as the user wrote it; the code computes a batch of it
         self.single = is_single_sample(written)
-        stable = self.batched(written)
-        self.system = system = stable.system
-        # What `predict` computes; mostly the same.
-        self.trained = inference(written)
-        self.inferred = self.batched(self.trained).system
         self.rule = rule
         self.dtype = dtype
         self.version = version
         self.printer = ModulePrinter()
         self.lines: dict[Equation, _Line] = {}
-        self.labels = index_data(system)
-        self.drawn = {t: t.init for t in system.data if isinstance(t.init, Draw)}
-        self.adjoints = stable.adjoints
-        self.taken = {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
-        own = Namer(self.taken)  # the network's names keep their spelling, and the module's own variables step aside
+        own = Namer(self.names())  # the network's names keep their spelling, and the module's own variables step aside
         self.sizes, self.single_name = own("sizes"), own("single")
-        self.taken |= {self.sizes, self.single_name}
-        self.pruned = Pruned(self.everything(), self.returned())
+        self.taken = self.names() | {self.sizes, self.single_name}
+
+    @cached_property
+    def stable(self) -> Computed:
+        return self.batched(self.written)
+
+    @property
+    def adjoints(self) -> Adjoints:
+        return self.stable.adjoints
+
+    @cached_property
+    def system(self) -> System:
+        return self.stable.system
+
+    @cached_property
+    def trained(self) -> System:
+        """What `predict` computes; mostly the same."""
+        return inference(self.written)
+
+    @cached_property
+    def inferred(self) -> System:
+        return self.batched(self.trained).system
+
+    @cached_property
+    def labels(self) -> dict[Tensor, Any]:
+        return index_data(self.system)
+
+    @cached_property
+    def drawn(self) -> dict[Tensor, Draw]:
+        return {t: t.init for t in self.system.data if isinstance(t.init, Draw)}
+
+    @cached_property
+    def pruned(self) -> Pruned:
+        return Pruned(self.everything(), self.returned())
+
+    def names(self) -> set[str]:
+        """The names of the network, its derivatives included."""
+        system = self.system
+        return {t.name for t in system.tensors} | {e.symbol.name for e in self.adjoints.equations} | {d.name for d in system.dims}
 
     def returned(self) -> list[Tensor]:
         """What the functions of the module return."""
@@ -142,14 +171,14 @@ class Module:
             if isinstance(adjoint, Tensor) and not w.shape and adjoint.definition is not None and not tensors_in(adjoint.definition):
                 value = f"np.asarray({value}, DTYPE)"  # a number, or a size
             # An update changes the weights one after the other: a gradient that looks into another weight must not change with it.
-            returned.append(f'        "{w.name}": {value}{".copy()" if _is_view(adjoint) else ""},')
+            returned.append(f'        "{w.name}": {value}{".copy()" if is_view(adjoint) else ""},')
         gradients = "\n".join(["{", *returned, "    }"]) if returned else "{}"
         doc = "The loss, and its gradient with respect to every weight (name → array of the weight's shape)."
         if not updates:
             return [self.function("loss_and_gradients", doc, self.adjoints.listing(), f"float({loss.name}), {gradients}", self.adjoints.forward())]
         name = Namer(self.taken)
         new = [Equation(Tensor(name(f"{state.name}_new"), state.shape, "state", expr), expr) for state, expr in updates]
-        states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * _is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
+        states = ", ".join(f'"{state.name}": {e.symbol.name}{".copy()" * is_view(e.expr)}' for (state, _), e in zip(updates, new, strict=True))
         required = self.adjoints.forward(self.system.updated)
         all_doc = "The same, and the new value of every state that an update changes (name → array)."
         equations = [*self.adjoints.listing(self.system.updated), *new]
@@ -273,17 +302,20 @@ class Module:
         ])
 
     def check_gradients(self) -> str:
+        return templates.CHECK.replace("<data>", self.random_data())
+
+    def random_data(self) -> str:
+        """Random data for a check, drawn from `rng`."""
         draws = []
         sizes: dict[str, int] = {d.name: 4 + i for i, d in enumerate(self.system.dims)}
         for d in self.system.data:
             shape = "(" + ", ".join(str(sizes.get(str(s), s)) for s in d.shape) + ("," if len(d.shape) == 1 else "") + ")"
             draw = f"rng.integers(0, {_size(self.labels[d], sizes)}, {shape})" if d in self.labels else f"rng.uniform(0.1, 0.9, {shape})"
             draws.append(f'            "{d.name}": {draw},')
-        data = "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
-        return templates.CHECK.replace("<data>", data)
+        return "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
 
 
-def _is_view(expr: sp.Expr) -> bool:
+def is_view(expr: sp.Expr) -> bool:
     """Whether the array of an expression is, or looks into, a weight or data, as a transpose or a slice does in NumPy."""
     while isinstance(expr, (Tensor, Reshape, Slice, Broadcast, Einsum)):
         if isinstance(expr, Einsum) and (len(expr.operands) > 1 or len(expr.spec[1]) < len(expr.spec[0][0])):
@@ -326,4 +358,4 @@ class ModulePrinter(PythonPrinter):
 
 _COMPUTE = {False: "loss_and_gradients", True: "loss_gradients_and_states"}
 
-__all__ = ["Module", "ModulePrinter", "numpy_module", "share_rule"]
+__all__ = ["Module", "ModulePrinter", "is_view", "numpy_module", "share_rule"]

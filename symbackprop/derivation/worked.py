@@ -50,7 +50,7 @@ def worked(forms: Forms, weights: Mapping[Any, Any], data: Mapping[str, Any], op
         raise DataError(f"digits is {digits!r}; expected an integer from 1 to 15")
     evaluator = Evaluator(forms.system)
     given = evaluator.weights(weights)
-    sample = evaluator.check(_one_sample(forms.system, data), [t.name for t in forms.system.data]).arrays
+    sample = evaluator.feed(_one_sample(forms.system, data), [t.name for t in forms.system.data]).arrays
     point = Values(forms.system, forms.adjoints, given={**given, **{name: _unbatched(forms.system, name, a) for name, a in sample.items()}})
     count = sum(int(point.values[e.symbol].size) for e in (*forms.system.equations, *forms.adjoints.equations))
     if count > LIMIT:

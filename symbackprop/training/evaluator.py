@@ -9,7 +9,7 @@ from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.graph.equations import System
 from symbackprop.graph.shapes import Dim
-from symbackprop.training.feed import Array, Checker
+from symbackprop.training.feed import Array, Checker, Feed
 from symbackprop.training.weights import complete
 from symbackprop.version import __version__
 
@@ -32,8 +32,16 @@ class Evaluator:
         initial = self.module.initialize() if self.system.states else {}
         return complete(self.system.kept, given, {s.name: initial[s.name] for s in self.system.states})
 
+    def feed(self, given: Mapping[Any, Any], needed: list[str] | None = None) -> Feed:
+        """The data, with those that are drawn and not given: the same in every call."""
+        return self.check.evaluated(given, self._draw, needed)
+
+    def _draw(self, rng: np.random.Generator, **sizes: int) -> dict[str, Array]:
+        drawn: dict[str, Array] = self.module.draw(rng, **sizes)
+        return drawn
+
     def data(self, given: Mapping[Any, Any]) -> dict[str, Array]:
-        feed = self.check(given)
+        feed = self.feed(given)
         return {name: feed.arrays[name] for name in self.check.needed_by_loss}
 
     def __call__(self, weights: Mapping[Any, Any], data: Mapping[Any, Any]) -> tuple[float, dict[str, Array]]:

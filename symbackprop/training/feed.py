@@ -1,5 +1,6 @@
 """Data fed at run time: checked once at the border, so that everything behind it may trust it."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,6 +87,8 @@ class Checker:
     def __init__(self, system: System, dtype: str) -> None:
         self.system = system
         self.dtype = np.dtype(dtype)
+        self.by_name = {t.name: t for t in system.data}
+        self._seen: tuple[Any, ...] = ()  # the shapes of the last call, and what was found out about them
         self.labels = index_data(system)
         self.single = is_single_sample(system)
         batched = lift(system) if self.single else system
@@ -107,8 +110,9 @@ class Checker:
         needed = self.needed_by_loss if needed is None else needed
         if not isinstance(data, Mapping):
             raise DataError(f"the data are a {type(data).__name__}; expected a mapping from names to arrays, such as {{'x': xs}}")
-        by_name = {t.name: t for t in self.system.data}
-        data = {getattr(name, "name", name): value for name, value in data.items()}
+        by_name = self.by_name
+        if not data.keys() <= by_name.keys():
+            data = {getattr(name, "name", name): value for name, value in data.items()}
         unknown = [name for name in data if name not in by_name]
         if unknown:
             raise DataError(
@@ -119,7 +123,10 @@ class Checker:
         if missing:
             raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
         arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}
-        return self.sized(arrays, by_name)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if not self._seen or self._seen[0] != shapes:
+            self._seen = shapes, self.sized(shapes)
+        return Feed(arrays, *self._seen[1])
 
     def filled(self, feed: Feed, draw: Callable[..., dict[str, Array]], rng: np.random.Generator) -> Feed:
         """The same with a new value of every tensor that is drawn and was not given; `draw` is that of the generated module."""
@@ -132,7 +139,17 @@ class Checker:
                 f"the size {unknown[0]} of {self.drawn[0]!r}, which is drawn, cannot be read off the other data; "
                 f"pass {self.drawn[0]}=..., or use {unknown[0]} in the shape of other data"
             )
-        return replace(feed, arrays={**draw(rng, **sizes), **feed.arrays}, sliced={**self.drawn_axes, **feed.sliced})
+        drawn, axes = draw(rng, **sizes), self.drawn_axes
+        if self.single and not feed.sliced:  # one sample, without an axis for others
+            drawn, axes = {name: array[0, ...] for name, array in drawn.items()}, {}
+        return replace(feed, arrays={**drawn, **feed.arrays}, sliced={**axes, **feed.sliced})
+
+    def evaluated(self, data: Mapping[str, Any], draw: Callable[..., dict[str, Array]], needed: list[str] | None = None) -> Feed:
+        """The data of one evaluation. Those that are drawn and not given are the same in every call, so that losses can be compared, and a
+        gradient or a Hessian belongs to the loss that is found at the same place."""
+        needed = self.needed_by_loss if needed is None else needed
+        feed = self(data, needed, drawn=True)
+        return feed if feed.arrays.keys() >= set(needed) else self.filled(feed, draw, np.random.default_rng(0))
 
     def array(self, t: Tensor, value: Any, finite: bool) -> Array:
         """One array of the declared kind: integers for labels, else real numbers of the dtype, all finite."""
@@ -150,9 +167,10 @@ class Checker:
             if array.size and (array.min() < 0 or (isinstance(size, int) and array.max() >= size)):
                 raise DataError(f"data {t.name!r} is used as positions from 0 to {size - 1} but holds {array.min()} to {array.max()}")
             return array
-        with np.errstate(over="ignore"), np.errstate(over="ignore"):  # what is too large for the dtype is infinite, and refused below
-            array = array.astype(self.dtype, copy=False)
-        if finite and not np.isfinite(array).all():
+        if array.dtype != self.dtype:
+            with np.errstate(over="ignore"):  # what is too large for the dtype is infinite, and refused below
+                array = array.astype(self.dtype)
+        if finite and not is_finite(array):
             bad = np.argwhere(~np.isfinite(array))
             count = "1 such entry" if len(bad) == 1 else f"{len(bad)} such entries"
             raise DataError(
@@ -161,15 +179,16 @@ class Checker:
             )
         return array
 
-    def sized(self, arrays: dict[str, Array], by_name: dict[str, Tensor]) -> Feed:
-        """Check the shapes, and count the samples."""
+    def sized(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Any, ...]:
+        """Check the shapes, and count the samples: the sizes of the named dimensions, the number of samples, the axes along which they lie
+        and the name of that dimension, as a `Feed` has them."""
+        by_name = self.by_name
         sizes: dict[str, int] = {}
         sliced = set()
-        extra = self.single and any(a.ndim == by_name[name].rank + 1 for name, a in arrays.items())
+        extra = self.single and any(len(shape) == by_name[name].rank + 1 for name, shape in shapes.items())
         count: dict[str, int] = {}
-        for name, array in arrays.items():
-            t = by_name[name]
-            shape = array.shape
+        for name, given in shapes.items():
+            t, shape = by_name[name], given
             if 0 in shape:
                 raise DataError(f"data {name!r} is empty: its shape is {show(shape)}; expected at least one sample")
             if extra and len(shape) == t.rank + 1:
@@ -179,27 +198,39 @@ class Checker:
             expected = ("samples", *t.shape) if name in sliced else t.shape
             if len(shape) != t.rank or any(isinstance(e, int) and e != s for s, e in zip(shape, t.shape, strict=False)):
                 hint = f" (or {show(('samples', *t.shape))} for several samples)" if self.single and not extra else ""
-                raise DataError(f"data {name!r} has shape {show(array.shape)}; expected {show(expected)}{hint}")
+                raise DataError(f"data {name!r} has shape {show(given)}; expected {show(expected)}{hint}")
             for s, e in zip(shape, t.shape, strict=True):
                 if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:
                     raise DataError(
-                        f"data {name!r} has shape {show(array.shape)}, so {e.name} = {s}, "
+                        f"data {name!r} has shape {show(given)}, so {e.name} = {s}, "
                         f"but other data say {e.name} = {sizes[e.name]}; give all data the same number"
                     )
         if len(set(count.values())) > 1:
             raise DataError(f"the data have different numbers of samples: {', '.join(f'{k!r} {v}' for k, v in count.items())}; make them equal")
-        if extra and len(sliced) < len(arrays):
-            alone = next(name for name in arrays if name not in sliced)
+        if extra and len(sliced) < len(shapes):
+            alone = next(name for name in shapes if name not in sliced)
             raise DataError(
-                f"data {alone!r} has shape {show(arrays[alone].shape)} but {min(sliced)!r} holds {count[min(sliced)]} samples; "
+                f"data {alone!r} has shape {show(shapes[alone])} but {min(sliced)!r} holds {count[min(sliced)]} samples; "
                 f"give {alone!r} shape {show((count[min(sliced)], *by_name[alone].shape))}"
             )
         if not self.single:
             n = self.batch
-            axes = {name: _axes(by_name[name].shape, n) for name in arrays}
+            axes = {name: _axes(by_name[name].shape, n) for name in shapes}
             samples = sizes.get(n.name, 1) if n is not None else 1
-            return Feed(arrays, sizes, samples, {name: found for name, found in axes.items() if found}, n.name if n is not None else None)
-        return Feed(arrays, sizes, next(iter(count.values()), 1), dict.fromkeys(sliced, (0,)))
+            return sizes, samples, {name: found for name, found in axes.items() if found}, n.name if n is not None else None
+        return sizes, next(iter(count.values()), 1), dict.fromkeys(sliced, (0,)), None
+
+
+def refuse_positional(given: Sequence[Any], call: str, names: Iterable[str]) -> None:
+    """Raises `DataError` where data were passed without their names."""
+    if given:
+        listed = ", ".join(f"{name}=..." for name in names) or "of which this network reads none"
+        raise DataError(f"{call}: got a value of type {type(given[0]).__name__} without a name; pass data by name, {listed}")
+
+
+def is_finite(array: Array) -> bool:
+    """Whether all entries are finite. A finite sum of squares says so in half the time; one that overflows says nothing."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _data(roots: Iterable[Tensor]) -> list[str]:

@@ -67,7 +67,7 @@ class Guard:
             self.due = end + (end - start) / SHARE if self.alone else end
         self.snapshots[-1].since.append(batches)
         feed = t._drawn(self.feed)
-        done, means = self.engine.run(t._arrays, t.state, feed, batches)
+        done, means = t._run(self.engine, feed, batches)
         if done < len(batches):
             update = t.steps + 1
             # On floats an update may fail although its loss is finite; then the weights are still the last good ones.

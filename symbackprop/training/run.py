@@ -7,7 +7,8 @@ import numpy as np
 
 from symbackprop.graph.equations import System
 from symbackprop.graph.rule import Rule
-from symbackprop.training.feed import Array, Checker, Feed
+from symbackprop.training.engines import Engine, Outcome
+from symbackprop.training.feed import Array, Batches, Checker, Feed
 from symbackprop.training.optimizers import Optimizer
 
 DRAWS = "draws"  # the key of the generator of data that are drawn; those of the others are seeds
@@ -33,3 +34,5 @@ class Run(Protocol):
     def steps(self) -> int: ...
 
     def _drawn(self, feed: Feed) -> Feed: ...
+
+    def _run(self, engine: Engine, feed: Feed, batches: Batches) -> Outcome: ...

@@ -6,7 +6,7 @@ Madsen, Nielsen & Tingleff, Methods for Non-Linear Least Squares Problems (2004)
 Networks with Kronecker-factored Approximate Curvature" (ICML 2015), sections 2, 3 and 6.3.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,7 @@ from symbackprop.calculus.differentiate import adjoints
 from symbackprop.calculus.second import gauss_newton, hessian, loss_input, refuse_recurrences
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnsupportedError
-from symbackprop.graph.equations import System
-from symbackprop.graph.functions import step
+from symbackprop.graph.equations import System, collect
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import Einsum, Eye, broadcast_in
 from symbackprop.graph.operators.layout import concatenate, reshape
@@ -30,6 +29,8 @@ from symbackprop.graph.tensor import Equation, Tensor, node
 from symbackprop.latex.equations import block
 from symbackprop.training.optimizers import Optimizer
 from symbackprop.training.optimizers import hyperparameter as _hyperparameter
+
+LEAST = 1e-15  # damping of Levenberg-Marquardt
 
 
 class SecondOrder(Optimizer):
@@ -154,19 +155,18 @@ def _gauss_newton(system: System, output: str | None) -> Any:
 
 
 class LevenbergMarquardt(SecondOrder):
-    r"""Levenberg-Marquardt: Gauss-Newton whose damping mu follows the success of the last step.
+    r"""Levenberg-Marquardt: Gauss-Newton whose damping mu follows the success of the steps.
 
-    Where the loss has not grown, the step is kept and mu divided by `factor`; where it has, the weights go back to the last good ones, and
-    the next step from there is shorter, with mu times `factor`. So the losses that a fit records are of trials; those that were taken
-    back among them are larger than the one before. Meant for all data in one batch: the losses of two batches cannot be compared.
+    Each update tries a step and computes the loss there. Where that is not larger, the weights take the step and mu is divided by `factor`;
+    where it is larger, or NaN, the weights stay and mu is multiplied by `factor`, so that the next step is shorter. So the loss never grows
+    over updates with the same data, and the losses that a fit records are of weights that were accepted. mu stays above 1e-15, so that a
+    matrix without full rank can be solved with.
     """
 
     formula = (
-        r"(\theta, g, G, \mu) &\leftarrow \begin{cases} (\theta, \nabla C(\theta), J^{\top} \frac{\partial^2 C}{\partial y^2} J, \mu / \nu)"
-        r" & C(\theta) \le C^{*} \\"
-        r" (\theta^{*}, g^{*}, G^{*}, \mu \nu) & \text{otherwise} \end{cases}",
-        r"(\theta^{*}, g^{*}, G^{*}, C^{*}) &\leftarrow (\theta, g, G, \min(C, C^{*}))",
-        r"\theta &\leftarrow \theta - (G + \mu I)^{-1} g",
+        r"d &= (J^{\top} \frac{\partial^2 C}{\partial y^2} J + \mu I)^{-1} \nabla C(\theta)",
+        r"(\theta, \mu) &\leftarrow \begin{cases} (\theta - d, \mu / \nu) & C(\theta - d) \le C(\theta) \\"
+        r" (\theta, \mu \nu) & \text{otherwise} \end{cases}",
     )
 
     def __init__(self, damping: Any = 1e-3, factor: Any = 10.0, output: str | None = None) -> None:
@@ -176,26 +176,25 @@ class LevenbergMarquardt(SecondOrder):
 
     def updates(self, system: System, name: Namer) -> Iterator[Equation]:
         flat = Flat(system.weights)
-        size = flat.size
-        known, best, mu = (_state(name, letter, (), init) for letter, init in (("tried", 0), ("C_best", 0), ("mu", float(self.damping))))
-        kept = {w: _state(name, f"{w.name}_best", w.shape) for w in system.weights}
-        g_kept, matrix_kept = _state(name, "g_best", (size,)), _state(name, "G_best", (size, size))
-        worse = node(name("worse"), known * step(system.loss - best))
-
-        def better_of(new: Any, old: Any) -> sp.Expr:
-            return (1 - worse) * new + worse * old
-
         of = adjoints(system).of
-        base = {w: node(name(f"{w.name}_base"), better_of(w, kept[w])) for w in system.weights}
-        g = node(name("g"), better_of(flat.vector([of[w] for w in system.weights]), g_kept))
-        matrix = node(name("G"), better_of(flat.matrix(_gauss_newton(system, self.output)), matrix_kept))
-        damping = node(name("mu_new"), mu * (1 - known * (1 - worse) * (1 - 1 / self.factor) + worse * (self.factor - 1)))
-        d = node(name("d"), solve(matrix + damping * Eye(sp.Integer(size)), g))
-        yield from (Equation(known, sp.S.One), Equation(best, better_of(system.loss, best)), Equation(mu, damping))
-        yield from (Equation(g_kept, g), Equation(matrix_kept, matrix))
-        for w, part in zip(system.weights, flat.parts(d), strict=True):
-            yield Equation(kept[w], base[w])
-            yield Equation(w, base[w] - part)
+        mu = _state(name, "mu", (), float(self.damping))
+        g = node(name("g"), flat.vector([of[w] for w in system.weights]))
+        matrix = node(name("G"), flat.matrix(_gauss_newton(system, self.output)) + mu * Eye(sp.Integer(flat.size)))
+        d = node(name("d"), solve(matrix, g))
+        tried = {w: node(name(f"{w.name}_trial"), w - part) for w, part in zip(system.weights, flat.parts(d), strict=True)}
+        better = _elsewhere(system.loss, tried, name) <= system.loss  # never of NaN
+        yield Equation(mu, sp.Piecewise((sp.Max(mu / self.factor, LEAST), better), (mu * self.factor, True)))
+        for w, trial in tried.items():
+            yield Equation(w, sp.Piecewise((trial, better), (w, True)))
+
+
+def _elsewhere(loss: Tensor, weights: Mapping[Tensor, Tensor], name: Namer) -> Tensor:
+    """The loss at other weights: its equations a second time, for those that the weights reach."""
+    moved: dict[Tensor, Tensor] = dict(weights)
+    for t in collect([loss]):
+        if t.definition is not None and not moved.keys().isdisjoint(t.inputs):
+            moved[t] = node(name(f"{t.name}_trial"), t.definition.xreplace(moved))
+    return moved[loss]
 
 
 def _state(name: Namer, wish: str, shape: Any = (), init: float = 0) -> Tensor:

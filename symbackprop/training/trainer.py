@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from symbackprop.errors import DataError, NetworkError, TrainingDivergedError, U
 from symbackprop.graph.equations import System
 from symbackprop.graph.inference import inference
 from symbackprop.training import checkpoint, native
-from symbackprop.training.engines import ArrayEngine, Engine, ScalarEngine
-from symbackprop.training.feed import Array, Batches, Checker, Feed
+from symbackprop.training.engines import ArrayEngine, Engine, Outcome, ScalarEngine
+from symbackprop.training.feed import Array, Batches, Checker, Feed, refuse_positional
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
@@ -88,15 +88,16 @@ class Trainer:
 
     # --- one step, and no step ------------------------------------------------------------------------------------------
 
-    def step(self, **data: Any) -> float:
+    def step(self, *unnamed: Never, **data: Any) -> float:
         """One update with all of `data` as one batch; returns the loss before the update.
 
         Raises `DataError` for data that do not fit and `TrainingDivergedError` where the loss is not finite; the weights are then
         left as they were.
         """
+        refuse_positional(unnamed, "step", self._check.needed_by_loss)
         feed = self._drawn(self._check(data, drawn=True))
         with np.errstate(all="ignore"):
-            done, means = self._engine(feed.samples).run(self._arrays, self.state, feed, Batches(feed.samples, feed.samples))
+            done, means = self._run(self._engine(feed.samples), feed, Batches(feed.samples, feed.samples))
         if not done:
             raise TrainingDivergedError(
                 f"the loss {self.system.loss.name!r} is not finite at update {self.steps + 1}; the weights were left as they were: "
@@ -104,18 +105,30 @@ class Trainer:
             )
         return means[0]
 
-    def predict(self, **data: Any) -> Array:
+    def _run(self, engine: Engine, feed: Feed, batches: Batches) -> Outcome:
+        """The updates of some batches. A matrix that cannot be solved with stops before the update, as a loss that is not finite does."""
+        try:
+            return engine.run(self._arrays, self.state, feed, batches)
+        except np.linalg.LinAlgError as error:
+            raise TrainingDivergedError(
+                f"{type(self.optimizer).__name__}: the linear equations of update {self.steps + 1} have no solution ({error}); the weights were "
+                "left as they were: raise the damping, or check the data"
+            ) from error
+
+    def predict(self, *unnamed: Never, **data: Any) -> Array:
         """The network's output for `data`, as it is at inference; data that only the loss reads may be left out."""
+        refuse_positional(unnamed, "predict", self._check.needed_by_output)
         if self.system.output is None:
             raise NetworkError(f"the network with loss {self.system.loss.name!r} names no output; build it with Network(loss, output=...)")
         feed = self._check(data, self._check.needed_by_output)
         needed = {name: feed.arrays[name] for name in self._check.needed_by_output}
         return np.array(self.module.predict(self._arrays, **needed))
 
-    def loss(self, **data: Any) -> float:
+    def loss(self, *unnamed: Never, **data: Any) -> float:
         """The loss at the present weights, as it is in training; nothing is updated. Data that training draws and that are not given are
         the same in every call, so that losses can be compared."""
-        feed = self._check.filled(self._check(data, drawn=True), self._draw, np.random.default_rng(0))
+        refuse_positional(unnamed, "loss", self._check.needed_by_loss)
+        feed = self._check.evaluated(data, self._draw)
         return float(self.module.loss(self._arrays, **{name: feed.arrays[name] for name in self._check.needed_by_loss}))
 
     def _drawn(self, feed: Feed) -> Feed:
@@ -129,11 +142,9 @@ class Trainer:
     def _validation(self, data: Mapping[Any, Any]) -> Callable[[], float]:
         """The loss on these data as it is at inference, as a function of nothing: the weights are those of the moment."""
         needed = self._check.needed_by_validation
-        feed = self._check(data, needed, drawn=True)
+        feed = self._check.evaluated(data, self._draw, needed)
         inferred = inference(self.system)
         module = self.module if inferred is self.system else load_source(numpy_module(inferred, None, self.dtype, __version__), "inference")
-        if not set(needed) <= feed.arrays.keys():
-            feed = self._check.filled(feed, self._draw, np.random.default_rng(0))
         return lambda: float(module.loss(self._arrays, **{name: feed.arrays[name] for name in needed}))
 
     # --- many steps -------------------------------------------------------------------------------------------------------

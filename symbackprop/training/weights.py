@@ -1,14 +1,16 @@
 """Weights as users hold them: a mapping from names to arrays that checks what is assigned to it."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from symbackprop.errors import DataError
-from symbackprop.graph.shapes import show
+from symbackprop.graph.shapes import Shape, show
 from symbackprop.graph.tensor import Tensor
-from symbackprop.training.feed import Array
+from symbackprop.training.feed import Array, is_finite
+
+_FLOAT = np.dtype(float)
 
 
 class Weights(MutableMapping[str, Array]):
@@ -29,21 +31,9 @@ class Weights(MutableMapping[str, Array]):
         numbers of the weight's shape."""
         name = getattr(name, "name", name)
         if name not in self._arrays:
-            raise DataError(f"weight {name!r} is not in the network; it has {', '.join(map(repr, self._arrays))}")
+            raise _unknown(name, self._arrays)
         place = self._arrays[name]
-        try:
-            given = np.asarray(value)
-        except ValueError:  # rows of different lengths
-            given = np.asarray(None)
-        if given.dtype.kind not in "iufb":
-            raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers")
-        with np.errstate(over="ignore"):
-            array = given.astype(place.dtype)
-        if array.shape != place.shape:
-            raise DataError(f"weight {name!r} has shape {show(array.shape)}; expected {show(place.shape)}")
-        if not np.isfinite(array).all():
-            raise DataError(f"weight {name!r} holds NaN or infinity; assign finite numbers")
-        return name, array
+        return name, _array(name, value, place.shape, place.dtype)
 
     def __delitem__(self, name: str) -> None:
         raise DataError(f"weight {name!r} belongs to the network and cannot be removed")
@@ -67,12 +57,39 @@ def assign(weights: Weights, values: Mapping[Any, Any]) -> None:
 def complete(tensors: Sequence[Tensor], given: Mapping[Any, Any], start: Mapping[str, Array] | None = None) -> dict[str, Array]:
     """An array of its own for each of the weights (and states), from `start` where it is not given. Raises `DataError` for missing,
     unknown or ill-shaped ones."""
+    if not isinstance(given, Mapping):
+        raise DataError(f"the weights are of type {type(given).__name__}; expected a mapping from names to arrays, such as net.initialize() gives")
     start = start or {}
     names = {t.name for t in tensors}
-    missing = names - {getattr(k, "name", k) for k in given} - start.keys()
+    if not given.keys() <= names:
+        given = {getattr(key, "name", key): value for key, value in given.items()}
+    missing = names - given.keys() - start.keys()
     if missing:
         raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
-    result = Weights({t.name: np.array(start.get(t.name, np.empty(t.shape))) for t in tensors})
-    for name, value in given.items():
-        result[name] = value
-    return {name: result[name] for name in result}
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        raise _unknown(unknown, [t.name for t in tensors])
+    values = {**start, **given}
+    return {t.name: np.array(_array(t.name, values[t.name], t.shape, _FLOAT)) for t in tensors}
+
+
+def _unknown(name: Any, names: Iterable[str]) -> DataError:
+    return DataError(f"weight {name!r} is not in the network; it has {', '.join(map(repr, names))}")
+
+
+def _array(name: str, value: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """The value of a weight as an array. Raises `DataError` for what is not an array of finite real numbers of this shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"weight {name!r}: {value!r} is not an array of real numbers")
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+    if array.shape != shape:
+        raise DataError(f"weight {name!r} has shape {show(array.shape)}; expected {show(shape)}")
+    if not is_finite(array):
+        raise DataError(f"weight {name!r} holds NaN or infinity; assign finite numbers")
+    return array

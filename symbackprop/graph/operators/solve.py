@@ -84,15 +84,15 @@ class Solve(Operator):
 
     def numpy_form(self, p: CodePrinter) -> str:
         a, b = self.operands
-        return f"np.linalg.solve({p.plain(a)}, {p.plain(b)})"
+        return f"{p.helper('_solve')}({p.plain(a)}, {p.plain(b)})"
 
 
 def solve(a: Any, b: Any) -> sp.Expr:
     """The solution X of A X = B, as `numpy.linalg.solve`.
 
     `a` has shape (.., m, m); `b` has shape (.., m, k) with the same leading axes, or (m,) where `a` is one matrix. The result has the shape
-    of `b`. Raises `ShapeError` where the shapes do not fit; a matrix that turns out singular raises `numpy.linalg.LinAlgError` when
-    it is computed.
+    of `b`. Raises `ShapeError` where the shapes do not fit; a matrix that turns out singular or not finite raises
+    `numpy.linalg.LinAlgError` when it is computed.
     """
     solution = Solve(operand(a, "solve"), operand(b, "solve"))
     solution.infer_shape()

@@ -1,0 +1,233 @@
+"""Second derivatives as they are called: what is checked, what is drawn, what is returned, and what is said of bad input."""
+
+import cProfile
+import pstats
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import symbackprop as sbp
+from symbackprop.errors import UnknownWeightError
+from symbackprop.training.feed import is_finite
+
+
+def dropped(p=0.5):
+    X, T = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 2))
+    y = sbp.dense(sbp.dropout(sbp.dense(X, 4, "tanh"), p), 2)
+    return sbp.Network(sbp.node("C", sbp.mse(y, T)), output=y)
+
+
+def numbers(net, n=5, seed=0):
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.normal(size=w.shape) for name, w in net.weights.items()}
+    return weights, {"X": rng.normal(size=(n, 3)), "T": rng.normal(size=(n, 2))}
+
+
+# --- the way of a call ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_mathematics_in_a_second_call():
+    net = sbp.mlp([3, 4, 2], "tanh")
+    weights, data = numbers(net)
+    hessian = net.hessian()
+    hessian(weights, **data)
+    profile = cProfile.Profile()
+    profile.runcall(hessian, weights, **data)
+    files = {file.replace("\\", "/") for file, _, _ in pstats.Stats(profile).stats}
+    assert not [file for file in files if "/sympy/" in file or "/calculus/" in file]
+    assert "sized" not in {name for _, _, name in pstats.Stats(profile).stats}  # shapes were looked at once
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(width=64), min_size=1, max_size=6), st.sampled_from(["float64", "float32"]))
+def test_finite_numbers_are_told_from_others(values, dtype):
+    with np.errstate(over="ignore"):
+        array = np.array(values).astype(dtype)
+    assert is_finite(array) == bool(np.isfinite(array).all())
+    assert is_finite(array[:, None].T) == bool(np.isfinite(array).all())
+
+
+def test_shapes_are_checked_again_when_they_change():
+    net = sbp.mlp([3, 4, 2], "tanh")
+    weights, data = numbers(net)
+    hessian = net.hessian()
+    first = hessian(weights, **data)
+    with pytest.raises(sbp.DataError, match="n = 4"):
+        hessian(weights, X=data["X"], T=data["T"][:4])
+    with pytest.raises(sbp.DataError, match="index \\(2, 1\\)"):
+        hessian(weights, X=np.where(np.arange(15).reshape(5, 3) == 7, np.nan, data["X"]), T=data["T"])
+    with pytest.raises(sbp.DataError, match="'b_1' holds NaN"):
+        hessian({**weights, "b_1": np.full(4, np.inf)}, **data)
+    smaller = hessian(weights, **{name: a[:2] for name, a in data.items()})
+    assert not np.allclose(smaller["W_1", "W_1"], first["W_1", "W_1"])
+    again = hessian({w: weights[name] for name, w in net.weights.items()}, **data)
+    assert all(np.array_equal(again[key], block) for key, block in first.items())
+
+
+def test_results_are_arrays_of_their_own(run_module):
+    x, w = sbp.data("x", ("n",)), sbp.weight("w")
+    y = sbp.node("y", w * x)
+    net = sbp.Network(sbp.node("C", sbp.mean(y**2)), output=y)
+    given = np.array([1.0, 2.0, 3.0])
+    for jacobian in (net.jacobian(y), run_module(net.jacobian(y).generate())["jacobian"]):
+        found = jacobian({"w": np.array(2.0)}, x=given)["w"]
+        assert np.array_equal(found, given)
+        found += 1
+    assert np.array_equal(given, [1.0, 2.0, 3.0])
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------------------
+
+
+def test_masks_are_drawn_once_for_everything(close, run_module):
+    net = dropped()
+    weights, data = numbers(net)
+    mask = run_module(net.generate())["draw"](np.random.default_rng(0), n=5)
+    assert 0 < mask["M_1"].mean() < 1
+    loss, gradients = net.value_and_gradients(weights, **data)
+    wanted, expected = net.value_and_gradients(weights, **data, **mask)
+    assert loss == wanted == net.trainer(sbp.SGD(lr=1), weights=weights).loss(**data)
+    other, _ = net.value_and_gradients(weights, **data, M_1=1 - mask["M_1"])
+    assert other != loss
+    for name, g in expected.items():
+        assert np.array_equal(gradients[name], g)
+    kinds = [net.hessian(), net.jacobian(net.output), net.gauss_newton(), net.fisher(), net.per_sample_gradients()]
+    for found in kinds:
+        assert np.array_equal(found.matrix(weights, **data), found.matrix(weights, **data, **mask)), found.kind
+    product = net.hessian_vector_product()
+    close(product.matrix(weights, weights, **data), net.hessian().matrix(weights, **data) @ np.concatenate([w.ravel() for w in weights.values()]))
+    assert sbp.check_gradients(net, weights, data).ok
+    assert net.audit(gradients, weights, **data).ok
+    assert net.audit(lambda weights, X, T, M_1: net.value_and_gradients(weights, X=X, T=T, M_1=M_1)[1], weights, **data).ok
+    assert not net.audit(net.value_and_gradients(weights, **data, M_1=1 - mask["M_1"])[1], weights, **data).ok
+    assert net.explain(weights, X=data["X"][0], T=data["T"][0]).ok
+
+    tensors = {name: torch.tensor(w) for name, w in weights.items()}
+    X, T, M = (torch.tensor(a) for a in (data["X"], data["T"], mask["M_1"]))
+
+    def value(w):
+        hidden = 2 * M * torch.tanh(X @ w["W_1"] + w["b_1"])
+        return ((hidden @ w["W_2"] + w["b_2"] - T) ** 2).mean()
+
+    wanted = torch.func.jacrev(torch.func.grad(value))(tensors)
+    for (p, q), block in net.hessian()(weights, **data).items():
+        close(block, wanted[p][q], what=f"{p}, {q}")
+
+
+def test_one_sample_of_a_network_of_one_sample_has_one_mask():
+    x, w = sbp.data("x"), sbp.weight("w")
+    net = sbp.Network(sbp.node("C", (w * x + sbp.dropout(w, 0.25)) ** 2))
+    for mask in (0.0, 1.0):
+        loss, gradients = net.value_and_gradients({"w": 2.0}, x=1.5, M_1=mask)
+        rate = 1.5 + mask / 0.75
+        assert loss == pytest.approx((2 * rate) ** 2, rel=1e-12)
+        assert net.hessian()({"w": 2.0}, x=1.5, M_1=mask)["w", "w"] == pytest.approx(2 * rate**2, rel=1e-12)
+    loss, gradients = net.value_and_gradients({"w": 2.0}, x=1.5)
+    assert gradients["w"] == pytest.approx(loss, rel=1e-12)  # 2 w r² and w² r² with w = 2
+    assert net.audit(gradients, {"w": 2.0}, x=1.5).ok
+    assert not net.audit({"w": 1.0}, {"w": 2.0}, x=1.5).ok
+    assert net.explain({"w": 2.0}, x=1.5).ok
+
+
+def test_a_size_that_only_drawn_data_have_is_asked_for():
+    net = sbp.Network(sbp.sum(sp.exp(sbp.weight("w") * sbp.data("E", ("k",), draw=sbp.Normal()))))
+    for call in (net.value_and_gradients, net.hessian()):
+        with pytest.raises(sbp.DataError, match="size k of 'E'"):
+            call({"w": 1.0})
+
+
+# --- modules that check themselves --------------------------------------------------------------------------------------------------
+
+
+def several():
+    """A batch, labels, a mask that is drawn, a scalar weight and a penalty."""
+    X, words = sbp.data("X", ("n", 3)), sbp.data("words", ("n",))
+    scale = sbp.weight("scale", init=1.5)
+    Z = sbp.dense(sbp.dropout(sbp.dense(X, 4, "tanh"), 0.5), 3)
+    return sbp.Network(sbp.node("C", sbp.cross_entropy(scale * Z, words) + sbp.sum(sp.exp(scale))))
+
+
+def single():
+    x, t = sbp.data("x", (3,)), sbp.data("t")
+    y = sbp.node("y", sp.tanh(x @ sbp.weight("w", (3,)) + sbp.weight("b")))
+    return sbp.Network(sbp.node("C", (y - t) ** 2), output=y)
+
+
+KINDS = {
+    "hessian": lambda net: net.hessian(),
+    "one block": lambda net: net.hessian(next(iter(net.weights))),
+    "hessian_vector_product": lambda net: net.hessian_vector_product(),
+    "jacobian": lambda net: net.jacobian(next(e.symbol for e in net.equations)),
+    "per_sample_gradients": lambda net: net.per_sample_gradients(),
+    "fisher": lambda net: net.fisher(),
+}
+
+
+# One sample alone has no axis to count samples along.
+CASES = [(make, kind) for make in (several, single) for kind in KINDS if make is several or kind not in ("per_sample_gradients", "fisher")]
+
+
+@pytest.mark.parametrize(("make", "kind"), CASES)
+def test_generated_modules_check_themselves(make, kind, run_module):
+    source = KINDS[kind](make()).generate()
+    assert run_module(source)["check"]() < 1e-6
+    # One block, halved where it is returned, is found; and so is one that is not there.
+    lines = source.splitlines()
+    start = next(i for i, line in enumerate(lines) if line == "    return {") + 1
+    name, _, value = lines[start].rpartition(": ")
+    wrong = [*lines[:start], f"{name}: {value.rstrip(',')} * 1.001,", *lines[start + 1 :]]
+    assert run_module("\n".join(wrong))["check"]() > 1e-5
+
+
+def test_a_module_is_run_as_a_script(tmp_path):
+    path = tmp_path / "hessian.py"
+    source = sbp.mlp([3, 4, 2], "tanh").hessian().generate(dtype="float32")
+    for text, status in ((source, 0), (source.replace("1 - A_1**2", "1 - A_1**3"), 1)):
+        path.write_text(text)
+        run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+        assert run.returncode == status, run.stdout + run.stderr
+        assert "largest relative error of the Hessian" in run.stdout
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------------------------
+
+
+NODES, UNNAMED = "expected a node, given as the tensor or by its name: 'Z_1', 'A_1', 'Z_2', 'C'", "without a name; pass data by name, X="
+BAD = [
+    (lambda net, weights, data: net.jacobian(None), sbp.NetworkError, f"got None, of type NoneType; {NODES}"),
+    (lambda net, weights, data: net.jacobian(["Z_1"]), sbp.NetworkError, f"got ['Z_1'], of type list; {NODES}"),
+    (lambda net, weights, data: net.jacobian("W_1"), sbp.NetworkError, f"'W_1' is a weight; {NODES}"),
+    (lambda net, weights, data: net.jacobian("Q"), sbp.NetworkError, f"'Q' is not in the network; {NODES}"),
+    (lambda net, weights, data: net.gauss_newton(output="X"), sbp.NetworkError, f"'X' is data; {NODES}"),
+    (lambda net, weights, data: net.hessian(wrt="X"), UnknownWeightError, "wrt: 'X' is data; derivatives are by weights, 'W_1', 'b_1', 'W_2', 'b_2'"),
+    (lambda net, weights, data: net.hessian(wrt="Z_1"), UnknownWeightError, "wrt: 'Z_1' is a node; derivatives are by weights"),
+    (lambda net, weights, data: net.hessian(wrt=3), UnknownWeightError, "wrt: got 3, of type int; derivatives are by weights"),
+    (lambda net, weights, data: net.hessian()(weights, data), sbp.DataError, f"hessian: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: net.hessian()(None, **data), sbp.DataError, "the weights are of type NoneType; expected a mapping"),
+    (lambda net, weights, data: net.hessian_vector_product()(weights, **data), sbp.NetworkError, "needs a direction: pass an array for each of W_1"),
+    (lambda net, weights, data: net.value_and_gradients(weights, data["X"]), sbp.DataError, f"value_and_gradients: got a value of type ndarray {UNNAMED}"),
+    (lambda net, weights, data: net.audit({}, weights, data), sbp.DataError, f"audit: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: net.explain(weights, data), sbp.DataError, f"explain: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: trainer(net).predict(data["X"]), sbp.DataError, f"predict: got a value of type ndarray {UNNAMED}..."),
+    (lambda net, weights, data: trainer(net).loss(data), sbp.DataError, f"loss: got a value of type dict {UNNAMED}"),
+    (lambda net, weights, data: trainer(net).step(data), sbp.DataError, f"step: got a value of type dict {UNNAMED}"),
+]
+
+
+
+def trainer(net):
+    return net.trainer(sbp.SGD(lr=0.1))
+
+
+@pytest.mark.parametrize(("call", "error", "said"), BAD)
+def test_bad_input_is_one_clear_error(call, error, said):
+    net = sbp.mlp([3, 4, 2], "tanh")
+    with pytest.raises(error) as caught:
+        call(net, *numbers(net))
+    assert said in str(caught.value)
