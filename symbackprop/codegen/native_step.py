@@ -46,9 +46,19 @@ class NativeSource:
     buffers: tuple[Buffer, ...]
 
 
-def native_source(program: Program, dtype: str, batch: Dim | None) -> NativeSource:
-    """The module for a program whose samples lie along the dimension `batch`."""
-    return _Native(program, dtype, batch).source()
+@dataclass(frozen=True)
+class Frame:
+    """What stands around the statements: the module, a line that says which buffers are used, and how deep views and statements stand in it."""
+
+    module: str
+    room: str
+    views: int
+    body: int
+
+
+def native_source(program: Program, dtype: str, batch: Dim | None, frame: Frame | None = None) -> NativeSource:
+    """The module for a program whose samples lie along the dimension `batch`, cut into batches; whole epochs of training unless a frame is given."""
+    return _Native(program, dtype, batch).source(frame or TRAINING)
 
 
 class _Native:
@@ -262,7 +272,7 @@ class _Native:
 
     # --- the module --------------------------------------------------------------------------------------------------------
 
-    def source(self) -> NativeSource:
+    def source(self, frame: Frame) -> NativeSource:
         w = self.words
         program = self.program
         body: list[str] = []
@@ -281,18 +291,18 @@ class _Native:
         names = [*(d.name for d in program.system.dims if d != self.batch), *self.sizes.values()]
         unpack += taken(w["sizes"], names)
         unpack += [f"{t.name} = {cell}[()]" for t, cell in self.cells.items()]
-        views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
-        views += taken(w["room"], [b.name for b in buffers])
+        views = [frame.room.format(**w)] if buffers and frame.room else []
+        views += taken(w["room" if frame.room else "buffers"], [b.name for b in buffers])
         views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
         parts = {
             "unpack": indented(unpack, 1),
-            "views": indented(views, 2),
-            "body": indented(body, 3),
+            "views": indented(views, frame.views),
+            "body": indented(body, frame.body),
             "imported": imported(self.kernels),
             "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels),
             "store": indented([f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places], 1),
         }
-        module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
+        module = re.sub(r"\n+(?=\n    return)", "", frame.module.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
         return NativeSource(fold(module), (*(d for d in program.system.dims if d != self.batch), *self.sizes), buffers)
 
     def fetch(self) -> list[str]:
@@ -380,4 +390,6 @@ def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {o
     return {done} - {first}
 '''
 
-__all__: Sequence[str] = ["Buffer", "NativeSource", "native_source"]
+TRAINING = Frame(_MODULE, "{room} = {buffers} if {position} < {full} else {rest}", 2, 3)
+
+__all__: Sequence[str] = ["Buffer", "Frame", "NativeSource", "native_source"]
