@@ -1,6 +1,6 @@
 """Second derivatives of every elementwise function, alone and in random compositions, against `jax.hessian`."""
 
-from operator import add, mul, sub
+from operator import add, sub
 
 import jax
 import jax.numpy as jnp

@@ -38,6 +38,12 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "scipy"))
 
 
+def require(what: str) -> None:
+    """Raises `ImportError` where the extra [fast], which `what` needs, is not there."""
+    if not installed():
+        raise ImportError(f"{what} needs numba and scipy; install them with: pip install symbackprop[fast]")
+
+
 class NativeEngine:
     """Compiled loops over epochs, batches and arrays."""
 

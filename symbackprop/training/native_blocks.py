@@ -12,13 +12,14 @@ from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
-from symbackprop.training.native import allocated, extents, squeezed
+from symbackprop.training.native import allocated, extents, require, squeezed
 
 
 class NativeBlocks:
     """Called with weights, the direction if there is one, and data, it gives the blocks, as the function of the generated module does."""
 
     def __init__(self, blocks: Blocks, dtype: str) -> None:
+        require("compiled()")
         code = native_blocks(blocks, dtype)
         self.source = code.native.source
         self.native, self.data, self.results = code.native, code.program.data, code.results
@@ -32,8 +33,7 @@ class NativeBlocks:
 
     def __call__(self, weights: Mapping[str, Array], vectors: Mapping[str, Array] | None = None, **data: Array) -> dict[Any, Array]:
         given = [self.converted(t, (vectors or {})[self.vectors[t]] if t in self.vectors else data[t.name]) for t in self.data]
-        sizes = {d.name: size for t, a in zip(self.data, given, strict=True) for d, size in zip(t.shape, a.shape, strict=True) if isinstance(d, Dim)}
-        table = {Dim(name): size for name, size in sizes.items()}
+        table = {d: size for t, a in zip(self.data, given, strict=True) for d, size in zip(t.shape, a.shape, strict=True) if isinstance(d, Dim)}
         results = [np.empty(extents(t.shape, table), self.dtype) for t in self.results]
         numbers = extents(self.native.sizes, table)
         if numbers not in self._memory:
