@@ -529,5 +529,5 @@ def test_gauss_newton_passes_over_nodes_of_which_the_loss_is_a_linear_function()
         assert found.node.name == "y"
         np.testing.assert_allclose(found.matrix(w, X=x, t=target), 2 * x.T @ x / 5, rtol=1e-12)
     beneath = sbp.node("e", (X @ sbp.weight("w", 3) - t) ** 2)
-    with pytest.raises(sbp.NetworkError, match="e reads none"):
+    with pytest.raises(sbp.NetworkError, match="e, of which the loss is a linear function, reads none"):
         sbp.Network(sbp.node("C", sbp.mean(beneath))).gauss_newton().latex()

@@ -337,7 +337,8 @@ def loss_input(system: System) -> Tensor:
         direct = [t for t in node.inputs if t.definition is not None and t in reached]
         if len(direct) != 1:
             found = ", ".join(sorted(t.name for t in direct)) or "none"
-            raise NetworkError(f"Gauss-Newton needs the node through which the loss is seen; {node.name} reads {found}: name one with output=...")
+            reader = "the loss" if node is system.loss else f"{node.name}, of which the loss is a linear function,"
+            raise NetworkError(f"Gauss-Newton needs the node through which the loss is seen; {reader} reads {found}: name one with output=...")
         node = direct[0]
     return node
 
