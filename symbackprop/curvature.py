@@ -2,6 +2,7 @@
 generated and computed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,18 @@ class Derivatives(Mapping[Any, Derivative]):
 
         source: str = derivative_module(self._computed, self.kind, _TITLES[self.kind], self._single, dtype, __version__, checked)
         return source
+
+    def compiled(self) -> "Derivatives":
+        """The same, computed in compiled code. It is compiled now, which takes seconds, and kept on disk.
+
+        Worth it for a small network whose derivatives are computed often; of a large one most of the time is spent in matrix products anyway.
+        Raises `ImportError` without the extra [fast], `UnsupportedError` for what compiled code cannot say.
+        """
+        from symbackprop.training.native_blocks import NativeBlocks
+
+        other = copy(self)
+        other.__dict__["_compute"] = NativeBlocks(self._computed, "float64")
+        return other
 
     @property
     def _function(self) -> str:

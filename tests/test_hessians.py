@@ -513,3 +513,21 @@ def test_states_among_the_weights_are_passed_over_and_recurrences_refused():
     for method in (recurrent.hessian, recurrent.hessian_vector_product, recurrent.gauss_newton, recurrent.fisher, recurrent.per_sample_gradients):
         with pytest.raises(sbp.UnsupportedError, match="unroll=True"):
             method()
+
+
+def test_gauss_newton_passes_over_nodes_of_which_the_loss_is_a_linear_function():
+    """Single samples have a loss each, whose mean is linear in them; and the squares may have a name. Both used to give a matrix of zeros."""
+    X, t = sbp.data("X", ("n", 3)), sbp.data("t", "n")
+    y = sbp.node("y", X @ sbp.weight("w", 3))
+    squares = sbp.node("e", (y - t) ** 2)
+    batch = sbp.Network(sbp.node("C", sbp.mean(squares))).gauss_newton()
+    x_1, t_1 = sbp.data("X", 3), sbp.data("t")
+    single = sbp.Network(sbp.node("C", (sbp.node("y", x_1 @ sbp.weight("w", 3)) - t_1) ** 2)).gauss_newton()
+    rng = np.random.default_rng(0)
+    x, target, w = rng.normal(size=(5, 3)), rng.normal(size=5), {"w": rng.normal(size=3)}
+    for found in (batch, single):
+        assert found.node.name == "y"
+        np.testing.assert_allclose(found.matrix(w, X=x, t=target), 2 * x.T @ x / 5, rtol=1e-12)
+    beneath = sbp.node("e", (X @ sbp.weight("w", 3) - t) ** 2)
+    with pytest.raises(sbp.NetworkError, match="e, of which the loss is a linear function, reads none"):
+        sbp.Network(sbp.node("C", sbp.mean(beneath))).gauss_newton().latex()

@@ -327,15 +327,20 @@ def fisher(system: System, wrt: Sequence[Tensor]) -> Blocks:
 
 def loss_input(system: System) -> Tensor:
     """The node through which Gauss-Newton sees the loss: the output, where the loss is computed from it; else the one node that both the
-    loss reads and the weights reach, such as the logits of a cross-entropy whose softmax is the output."""
+    loss reads and the weights reach, such as the logits of a cross-entropy whose softmax is the output. A node of which the loss is a
+    linear function, such as the losses of single samples, has no curvature: there what that node reads counts."""
     reached = depends_on(system.tensors, system.weights)
     if system.output is not None and system.output is not system.loss and system.output in collect([system.loss]) and system.output in reached:
         return system.output
-    direct = [t for t in system.loss.inputs if t.definition is not None and t in reached]
-    if len(direct) != 1:
-        found = ", ".join(sorted(t.name for t in direct)) or "none"
-        raise NetworkError(f"Gauss-Newton needs the node through which the loss is seen; the loss reads {found}: name one with output=...")
-    return direct[0]
+    node = system.loss
+    while node is system.loss or node not in collect(tensors_in(differentiate(system.loss, [node], system.tensors).of[node])):
+        direct = [t for t in node.inputs if t.definition is not None and t in reached]
+        if len(direct) != 1:
+            found = ", ".join(sorted(t.name for t in direct)) or "none"
+            reader = "the loss" if node is system.loss else f"{node.name}, of which the loss is a linear function,"
+            raise NetworkError(f"Gauss-Newton needs the node through which the loss is seen; {reader} reads {found}: name one with output=...")
+        node = direct[0]
+    return node
 
 
 __all__ = [

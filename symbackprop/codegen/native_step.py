@@ -47,9 +47,19 @@ class NativeSource:
     buffers: tuple[Buffer, ...]
 
 
-def native_source(program: Program, dtype: str, batch: Dim | None) -> NativeSource:
-    """The module for a program whose samples lie along the dimension `batch`."""
-    return _Native(program, dtype, batch).source()
+@dataclass(frozen=True)
+class Frame:
+    """What stands around the statements: the module, a line that says which buffers are used, and how deep views and statements stand in it."""
+
+    module: str
+    room: str
+    views: int
+    body: int
+
+
+def native_source(program: Program, dtype: str, batch: Dim | None, frame: Frame | None = None) -> NativeSource:
+    """The module for a program whose samples lie along the dimension `batch`, cut into batches; whole epochs of training unless a frame is given."""
+    return _Native(program, dtype, batch).source(frame or TRAINING)
 
 
 class _Native:
@@ -263,7 +273,7 @@ class _Native:
 
     # --- the module --------------------------------------------------------------------------------------------------------
 
-    def source(self) -> NativeSource:
+    def source(self, frame: Frame) -> NativeSource:
         w = self.words
         program = self.program
         head = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
@@ -279,20 +289,20 @@ class _Native:
         names = [*(d.name for d in program.system.dims if d != self.batch), *self.sizes.values()]
         unpack += taken(w["sizes"], names)
         unpack += [f"{t.name} = {cell}[()]" for t, cell in self.cells.items()]
-        views = [f"{w['room']} = {w['buffers']} if {w['position']} < {w['full']} else {w['rest']}"] if buffers else []
-        views += taken(w["room"], [b.name for b in buffers])
+        views = [frame.room.format(**w)] if buffers and frame.room else []
+        views += taken(w["room" if frame.room else "buffers"], [b.name for b in buffers])
         views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
         store = [f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places]
         functions, body = self.in_pieces(statements, [*unpack, *views, *head], store)
         parts = {
             "unpack": indented(unpack, 1),
-            "views": indented(views, 2),
-            "body": indented([*head, *body], 3),
+            "views": indented(views, frame.views),
+            "body": indented([*head, *body], frame.body),
             "imported": imported(self.kernels),
             "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels) + compiled(functions, self.kernels),
             "store": indented(store, 1),
         }
-        module = re.sub(r"\n+(?=\n    return)", "", _MODULE.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
+        module = re.sub(r"\n+(?=\n    return)", "", frame.module.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
         return NativeSource(fold(module), (*(d for d in program.system.dims if d != self.batch), *self.sizes), buffers)
 
     def in_pieces(self, statements: list[list[str]], before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
@@ -301,10 +311,11 @@ class _Native:
         lines = [line for statement in statements for line in statement]
         if len(lines) < LONG:
             return [], lines
-        check = next(at for at, statement in enumerate(self.statements) if isinstance(statement, Check))  # it may leave the loop
+        # The check of the loss may leave the loop, and stays in it. Derivatives have none.
+        check = next((at for at, statement in enumerate(self.statements) if isinstance(statement, Check)), len(statements))
         groups = {"forward": grouped(statements[:check]), "backward": grouped(statements[check + 1 :])}
         known = {*Variables([*before, *lines]).sets, *self.words.values()} - {self.real, self.kernels}
-        needed = {v for part in (after, statements[check], *groups["forward"], *groups["backward"]) for v in Variables(part).reads}
+        needed = {v for part in (after, *statements[check : check + 1], *groups["forward"], *groups["backward"]) for v in Variables(part).reads}
         functions: list[str] = []
         body: list[str] = []
         for kind, parts in groups.items():
@@ -312,7 +323,7 @@ class _Native:
                 text, call = function(self.program.name(f"{kind}_{len(functions) + 1}"), part, known, needed)
                 functions.append(text)
                 body += call
-            body += statements[check] if kind == "forward" else []
+            body += statements[check] if kind == "forward" and check < len(statements) else []
         return functions, body
 
     def fetch(self) -> list[str]:
@@ -374,4 +385,6 @@ def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {o
     return {done} - {first}
 '''
 
-__all__: Sequence[str] = ["Buffer", "NativeSource", "native_source"]
+TRAINING = Frame(_MODULE, "{room} = {buffers} if {position} < {full} else {rest}", 2, 3)
+
+__all__: Sequence[str] = ["Buffer", "Frame", "NativeSource", "native_source"]

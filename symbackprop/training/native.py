@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from time import perf_counter
@@ -21,7 +22,7 @@ from symbackprop.graph.equations import System
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
 from symbackprop.graph.rule import Rule
-from symbackprop.graph.shapes import Dim
+from symbackprop.graph.shapes import Dim, Shape
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.engines import BatchEngine, Outcome, State, Weights
 from symbackprop.training.feed import Array, Batches, Feed
@@ -33,6 +34,12 @@ PATIENCE = 0.1  # seconds of compiled code after which Python looks for a Ctrl-C
 def installed() -> bool:
     """Whether the extra [fast] is there."""
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "scipy"))
+
+
+def require(what: str) -> None:
+    """Raises `ImportError` where the extra [fast], which `what` needs, is not there."""
+    if not installed():
+        raise ImportError(f"{what} needs numba and scipy; install them with: pip install symbackprop[fast]")
 
 
 class NativeEngine(BatchEngine):
@@ -67,19 +74,19 @@ class NativeEngine(BatchEngine):
 
     def run(self, weights: Weights, state: State, feed: Feed, batches: Batches) -> Outcome:
         native, run = self.code(batches.size)
-        values = tuple(map(_squeezed, self.values(weights, state)))
+        values = self.values(weights, state)
         data = self.data(feed)
         order = np.empty(0, np.int64) if batches.order is None else batches.order
         buffers = self.buffers(native, batches.size, feed, bool(order.size))
         rest = self.buffers(native, batches.samples % batches.size or batches.size, feed, bool(order.size))
-        extents = tuple(size if isinstance(size, int) else feed.sizes[str(size)] for size in native.sizes)
+        numbers = tuple(size if isinstance(size, int) else feed.sizes[str(size)] for size in native.sizes)
         total = len(batches)
         means = np.zeros(batches.epochs)
         done = 0
         while done < total:
             last = min(total, done + max(1, int(self._rate * PATIENCE)))
             start = perf_counter()
-            made = run(batches.size, batches.samples, done, last, state["t"], extents, values, data, order, buffers, rest, means)
+            made = run(batches.size, batches.samples, done, last, state["t"], numbers, values, data, order, buffers, rest, means)
             self._rate = max(made, 1) / max(perf_counter() - start, 1e-9)
             state["t"] += made
             done += made
@@ -87,11 +94,11 @@ class NativeEngine(BatchEngine):
                 break
         return Outcome(done, means[: done // batches.each].tolist())
 
-    def values(self, weights: Weights, state: State) -> list[Array]:
+    def values(self, weights: Weights, state: State) -> tuple[Array, ...]:
         """The arrays that an update changes, as `stored` lists them."""
         names = {t: weights[t.name] for t in self.program.system.kept}
         names |= {symbol: state[name][w.name] for (name, w), symbol in self.program.states.items()}
-        return [names[t] for t in stored(self.program)]
+        return tuple(squeezed(names[t], t) for t in stored(self.program))
 
     def data(self, feed: Feed) -> tuple[Array, ...]:
         """All samples as compiled code reads them; converted once."""
@@ -102,34 +109,38 @@ class NativeEngine(BatchEngine):
     def converted(self, feed: Feed, t: Tensor) -> Array:
         """One data tensor in C order, of a known type, without axes of size one."""
         array = self.batched(feed, t.name, feed.arrays[t.name])
-        array = np.require(array, np.int64 if t in self.labels else self.dtype, ["C", "W"])
-        return array.reshape([size for size, declared in zip(array.shape, t.shape, strict=True) if declared != 1])
+        return squeezed(np.require(array, np.int64 if t in self.labels else self.dtype, ["C", "W"]), t)
 
     def buffers(self, native: NativeSource, n: int, feed: Feed, gathers: bool) -> tuple[Array, ...]:
         """Working memory for batches of n samples; allocated once."""
         sizes = self.sizes(feed, n)
         key = (native.source, tuple(sizes.items()), gathers)
         if key not in self._memory:
-            self._memory[key] = self.allocated(native.buffers, sizes, gathers)
+            self._memory[key] = allocated(native.buffers, sizes, self.dtype, self.labels, gathers)
         return self._memory[key]
 
-    def allocated(self, buffers: tuple[Buffer, ...], sizes: dict[str, int], gathers: bool) -> tuple[Array, ...]:
-        table = {Dim(name): sp.Integer(size) for name, size in sizes.items()}
-        shapes = [
-            tuple(s if isinstance(s, int) else int(s.xreplace(table)) for s in b.shape) if gathers or b.gathers is None else (0,) * len(b.shape)
-            for b in buffers
-        ]
-        kinds = [np.dtype(np.int64) if b.gathers in self.labels else self.dtype for b in buffers]
-        lengths = [math.prod(shape) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True)]
-        offsets, total = places([(aligned(length), b.first, b.last) for length, b in zip(lengths, buffers, strict=True)])
-        block = np.empty(total + aligned(1), np.uint8)
-        start = -block.ctypes.data % aligned(1)
-        return tuple(
-            block[start + offset : start + offset + length].view(kind).reshape(shape)
-            for offset, length, kind, shape in zip(offsets, lengths, kinds, shapes, strict=True)
-        )
+def allocated(
+    buffers: Sequence[Buffer], sizes: Mapping[str, int], dtype: Any, labels: Collection[Tensor] = (), gathers: bool = False
+) -> tuple[Array, ...]:
+    """Arrays for the buffers, which share memory where one is done before the other begins."""
+    shapes = [extents(b.shape, sizes) if gathers or b.gathers is None else (0,) * len(b.shape) for b in buffers]
+    kinds = [np.dtype(np.int64 if b.gathers in labels else dtype) for b in buffers]
+    lengths = [math.prod(shape) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True)]
+    offsets, total = places([(aligned(length), b.first, b.last) for length, b in zip(lengths, buffers, strict=True)])
+    block = np.empty(total + aligned(1), np.uint8)
+    start = -block.ctypes.data % aligned(1)
+    return tuple(
+        block[start + offset : start + offset + length].view(kind).reshape(shape)
+        for offset, length, kind, shape in zip(offsets, lengths, kinds, shapes, strict=True)
+    )
 
 
-def _squeezed(array: Array) -> Array:
-    """Without axes of size one; a view."""
-    return array.reshape([size for size in array.shape if size != 1])
+def extents(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape in numbers."""
+    table = {Dim(name): sp.Integer(size) for name, size in sizes.items()}
+    return tuple(s if isinstance(s, int) else int(s.xreplace(table)) for s in shape)
+
+
+def squeezed(array: Array, t: Tensor) -> Array:
+    """Without the axes that are declared to be of size one; a view."""
+    return array.reshape([size for size, declared in zip(array.shape, t.shape, strict=True) if declared != 1])

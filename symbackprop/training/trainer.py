@@ -229,8 +229,7 @@ class Trainer:
         return found
 
     def _native_engine(self, batch: int) -> Engine:
-        if not native.installed():
-            raise ImportError("backend='numba' needs numba and scipy; install them with: pip install symbackprop[fast]")
+        native.require("backend='numba'")
         engine: native.NativeEngine = self._engines.get("native") or native.NativeEngine(self.trained, self.rule, self.dtype)
         engine.code(batch)
         self._engines["native"] = engine

@@ -1,0 +1,65 @@
+"""Compiled code for second derivatives and Jacobians. It needs the extra [fast]."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symbackprop.calculus.second import Blocks
+from symbackprop.codegen.load import load_cached
+from symbackprop.codegen.native_blocks import native_blocks
+from symbackprop.graph.labels import index_data
+from symbackprop.graph.shapes import Dim
+from symbackprop.graph.tensor import Tensor
+from symbackprop.training.feed import Array
+from symbackprop.training.native import allocated, extents, require, squeezed
+
+Room = tuple[tuple[int, ...], list[tuple[int, ...]], tuple[Array, ...]]  # the sizes, the shapes of the results, and working memory
+
+
+class NativeBlocks:
+    """Called with weights, the direction if there is one, and data, it gives the blocks, as the function of the generated module does."""
+
+    def __init__(self, blocks: Blocks, dtype: str) -> None:
+        require("compiled()")
+        code = native_blocks(blocks, dtype)
+        self.source = code.native.source
+        self.native, self.data, self.results = code.native, code.program.data, code.results
+        self.dtype = np.dtype(dtype)
+        self.labels = index_data(blocks.system)
+        self.weights = code.program.system.kept
+        self.vectors = {vector: weight.name for weight, vector in blocks.vectors.items()}
+        self.keys = [names[0] if len(names := tuple(t.name for t in key)) == 1 else names for key in blocks.blocks]
+        self._run = load_cached(self.source, "native").run
+        self._rooms: dict[tuple[tuple[str, int], ...], Room] = {}
+
+    def __call__(self, weights: Mapping[str, Array], vectors: Mapping[str, Array] | None = None, **data: Array) -> dict[Any, Array]:
+        given = [self.converted(t, (vectors or {})[self.vectors[t]] if t in self.vectors else data[t.name]) for t in self.data]
+        sizes = {d.name: size for t, a in zip(self.data, given, strict=True) for d, size in zip(t.shape, a.shape, strict=True) if isinstance(d, Dim)}
+        numbers, shapes, buffers = self.room(tuple(sizes.items()))
+        results = [np.empty(shape, self.dtype) for shape in shapes]
+        # No derivative reads a state; compiled code is given an array for it all the same.
+        kept = [self.converted(w, weights[w.name]) if w.name in weights else np.zeros(w.shape, self.dtype) for w in self.weights]
+        self._run(
+            numbers,
+            tuple(squeezed(a, t) for a, t in zip((*kept, *results), (*self.weights, *self.results), strict=True)),
+            tuple(squeezed(a, t) for a, t in zip(given, self.data, strict=True)),
+            buffers,
+        )
+        return dict(zip(self.keys, results, strict=True))
+
+    def room(self, sizes: tuple[tuple[str, int], ...]) -> Room:
+        """What depends on the sizes of the open dimensions alone; made once for each combination."""
+        if sizes not in self._rooms:
+            table = dict(sizes)
+            shapes = [extents(t.shape, table) for t in self.results]
+            self._rooms[sizes] = extents(self.native.sizes, table), shapes, allocated(self.native.buffers, table, self.dtype)
+        return self._rooms[sizes]
+
+    def converted(self, t: Tensor, value: Array) -> Array:
+        """In C order, of a known type; one sample alone as a batch of one."""
+        array = np.asarray(value)
+        return np.require(array[None] if array.ndim < t.rank else array, np.int64 if t in self.labels else self.dtype, ["C", "W"])
+
+
+__all__ = ["NativeBlocks"]
