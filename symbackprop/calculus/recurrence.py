@@ -38,10 +38,15 @@ class _Reverse(NamedTuple):
     handed: dict[Tensor, sp.Expr]
 
 
+def marked(name: str, mark: str) -> str:
+    """The name of an adjoint or a tangent: `zbar_t` of `z_t`, `zbar_1_t` of `z_1_t`, `hdot_prev` of `h_prev`."""
+    head, *rest = name.split("_")
+    return "_".join([f"{head}{mark}", *rest])
+
+
 def barred(name: str) -> str:
-    """The name of an adjoint: `zbar` of `z_t`, `zbar_1` of `z_1_t`, `hbar_prev` of `h_prev`."""
-    head, *rest = name.removesuffix("_t").split("_")
-    return "_".join([f"{head}bar", *rest])
+    """The name of an adjoint, without the time that it is from."""
+    return marked(name, "bar").removesuffix("_t")
 
 
 @lru_cache(maxsize=256)
@@ -236,7 +241,8 @@ def _(operator: Scan, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     def all_of(tensors: Sequence[Tensor]) -> list[Tensor]:
         return [table.get(t, t) for t in tensors]
 
-    lifted = Body(body.name, all_of(body.states), all_of(body.items), all_of(body.captured), equations, all_of(body.news))
+    results = [Result(table.get(r.tensor, r.tensor), r.final) for r in body.results]
+    lifted = Body(body.name, all_of(body.states), all_of(body.items), all_of(body.captured), equations, all_of(body.news), results)
     return Scan(lifted, *operator.parameters[1:], *operands)
 
 
@@ -248,4 +254,4 @@ def _(operator: Part, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return lifted if lifted.result.final else transpose(lifted, (1, 0, *range(2, lifted.rank)))
 
 
-__all__ = ["barred", "pullback", "stepped", "through_time"]
+__all__ = ["barred", "marked", "pullback", "stepped", "through_time"]

@@ -5,9 +5,9 @@ import sympy as sp
 from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.share import share
 from symbackprop.codegen.contractions import is_new_array, on_diagonals, pair_code, planned
-from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.numpy_module import Module, ModulePrinter, formula, shapes_text
+from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.equations import collect
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.names import Namer
@@ -43,7 +43,7 @@ class _DerivativeModule(Module):
 
     def source(self) -> str:
         parts = [self.header(), self.derivative(), *([self.arrays()] if self.system.data else [])]
-        return fold("\n\n\n".join(part.strip("\n") for part in [*parts, *helper_source(self.printer.helpers)]) + "\n")
+        return fold("\n\n\n".join(part.strip("\n") for part in [*parts, *self.printer.sources()]) + "\n")
 
     def header(self) -> str:
         system = self.system
@@ -62,7 +62,8 @@ class _DerivativeModule(Module):
     def derivative(self) -> str:
         found = set(self.required)
         name = Namer(self.taken)
-        steps = [self.text(e) for e in share(planned(self.equations, name), name)]
+        equations = Pruned(self.equations, self.blocks.blocks.values())(self.equations)
+        steps = [self.text(e) for e in share(planned(equations, name), name)]
         mentioned = self.printer.mentioned
         vectors = {v: w for w, v in self.blocks.vectors.items()}
         data = [d for d in self.system.data if d not in vectors]

@@ -84,6 +84,24 @@ class Body(sp.Atom):
         sizes = {d for t in self.tensors for size in t.shape for d in getattr(size, "free_symbols", ())}
         return sizes | {d for _, expr in self.equations for d in expr.free_symbols if isinstance(d, Dim)}
 
+    def _xreplace(self, rule: Any) -> tuple[sp.Basic, bool]:
+        """With other sizes in the place of open ones: of one sample in the place of many."""
+        sizes = {d: rule[d] for d in self.free_symbols if d in rule}
+        if self in rule or not sizes:
+            found: sp.Basic = rule.get(self, self)
+            return found, found is not self
+        table: dict[sp.Basic, sp.Basic] = dict(sizes)
+        for t in self.tensors:
+            expr = None if t.definition is None else t.definition.xreplace(table)
+            table[t] = Tensor(t.name, tuple(size if isinstance(size, int) else size.xreplace(sizes) for size in t.shape), t.role, expr)
+        groups = [[table[t] for t in group] for group in (self.states, self.items, self.captured)]
+        equations = [Equation(s, s.definition) for s in (table[e.symbol] for e in self.equations)]
+        news, results = [table[t] for t in self.news], [Result(table[r.tensor], r.final) for r in self.results]
+        return Body(self.name, *groups, equations, news, results), True
+
+    def xreplace(self, rule: Any) -> sp.Basic:
+        return self._xreplace(rule)[0]
+
     def after(self, state: Tensor) -> Tensor:
         """The state after the step."""
         return self.news[self.states.index(state)]
