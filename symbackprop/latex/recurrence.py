@@ -25,7 +25,7 @@ def names_at(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter
         x = outside.get(t)
         if t in body.captured and x is not None:
             names[t] = Name(p.factor(x))
-        elif x is not None and base.endswith("_out"):  # the adjoint that comes from outside
+        elif x is not None and from_outside(t):
             names[t] = row_of(x, _time(step, when), p)
         else:
             names[t] = _timed(base, _time(step, when))
@@ -45,11 +45,11 @@ def scan_latex(scan: Scan, p: TimePrinter) -> str:
     for state, x in zip(body.states, scan.initial, strict=True):
         left = p.inside(body, scan.operands, _time(first, _side(body))).plain(hidden[state]) if state in hidden else starting.plain(state)
         rows.append(f"{left} = {'0' if isinstance(x, Broadcast) and x.operands[0] == 0 else p.plain(x)}")
-    lines = [f"{inside.plain(symbol)} = {inside.plain(expr)}" for symbol, expr in body.equations if not is_carry(symbol)]
+    written = {body.after(state) for state in hidden}
+    lines = [f"{inside.plain(symbol)} = {inside.plain(expr)}" for symbol, expr in body.equations if symbol not in written]
     for t, x in zip(body.items, scan.sequences, strict=True):
-        base, when = moment(t.name)
         result = isinstance(x, Part) or (isinstance(x, Tensor) and isinstance(x.definition, Part))
-        if when == 0 and not base.endswith("_out") and not result:
+        if moment(t.name)[1] == 0 and not from_outside(t) and not result:
             lines.insert(0, f"{inside.plain(t)} = {row_of(x, 't', p).plain()}")
     return r"\begin{cases} " + r" \\ ".join([*rows, rf"\text{{for }} {span} \text{{:}}", *lines]) + r" \end{cases}"
 
@@ -143,7 +143,13 @@ def carried(body: Body) -> dict[Tensor, sp.Expr]:
     read = {t for _, expr in body.equations for t in tensors_in(expr)}
     made = dict(body.equations)
     found = {state: made[new] for state, new in zip(body.states, body.news, strict=True) if is_carry(new) and new not in read}
-    return {state: expr for state, expr in found.items() if not tensors_in(expr) & set(body.states)}
+    known = {*body.states, *(t for t in body.items if from_outside(t))}  # before the first step there is no such item
+    return {state: expr for state, expr in found.items() if not tensors_in(expr) & known}
+
+
+def from_outside(item: Tensor) -> bool:
+    """Whether an item of a recurrence backwards is the adjoint that comes from outside."""
+    return moment(item.name)[0].endswith("_out")
 
 
 __all__ = ["names_inside", "over_time", "scan_latex"]
