@@ -139,10 +139,11 @@ def _tangent_body(body: Body, moving: tuple[int, ...]) -> tuple[Body, dict[Tenso
     of: dict[Tensor, sp.Expr] = {**dots}
     equations: list[Equation] = []
     for symbol, expr in body.equations:
-        change = spread_to(cancelled(_Tangent(symbol, of)(expr)).xreplace(values), symbol.shape)
-        dots[symbol] = Tensor(name(marked(symbol.name, "dot")), symbol.shape, "node", change)
-        equations.append(Equation(dots[symbol], change))
-        of[symbol] = dots[symbol] if tensors_in(change) else change
+        change = cancelled(_Tangent(symbol, of)(expr)).xreplace(values)
+        whole = spread_to(change, symbol.shape)
+        dots[symbol] = Tensor(name(marked(symbol.name, "dot")), symbol.shape, "node", whole)
+        equations.append(Equation(dots[symbol], whole))
+        of[symbol] = change if change.is_number else dots[symbol]
     used = {t for _, expr in equations for t in tensors_in(expr)}
     stacks = [t for t in (*body.states, *body.items, *values.values()) if t in used]
     made = Body(

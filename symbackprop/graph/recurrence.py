@@ -14,7 +14,7 @@ from symbackprop.graph.operators.base import operand
 from symbackprop.graph.operators.layout import concatenate, getitem, reshape
 from symbackprop.graph.operators.scan import Body, Result, Scan, moment, part
 from symbackprop.graph.shapes import Dimension, as_dimension, shape_of, show
-from symbackprop.graph.tensor import Equation, Tensor, as_expression, node
+from symbackprop.graph.tensor import Equation, Tensor, as_expression, declare, node
 
 
 class Recurrence(Mapping[str, sp.Expr]):
@@ -145,9 +145,9 @@ def _closed(
     before = "_next" if reverse else "_prev"
     for k, t in enumerate(given):
         wish = f"{moment(finals[symbols[k]])[0]}{before}" if k < n_states else f"{moment(t.name)[0]}_t"
-        table[t] = Tensor(namer(wish), t.shape, "state")
+        table[t] = declare(namer(wish), t.shape, "state")  # in this order, whatever other body has the same
     for t in captured:
-        table[t] = Tensor(namer(t.name), t.shape, "state")
+        table[t] = declare(namer(t.name), t.shape, "state")
     equations = []
     for t in inner:
         assert t.definition is not None

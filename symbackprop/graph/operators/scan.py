@@ -74,9 +74,14 @@ class Body(sp.Atom):
         return self.__reduce__()
 
     @cached_property
+    def symbols(self) -> tuple[Tensor, ...]:
+        """What the equations define."""
+        return tuple(e.symbol for e in self.equations)
+
+    @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
         """All placeholders, then the symbols of the equations."""
-        return (*self.states, *self.items, *self.captured, *(e.symbol for e in self.equations))
+        return (*self.states, *self.items, *self.captured, *self.symbols)
 
     @cached_property
     def free_symbols(self) -> set[sp.Basic]:
@@ -90,14 +95,13 @@ class Body(sp.Atom):
         if self in rule or not sizes:
             found: sp.Basic = rule.get(self, self)
             return found, found is not self
-        table: dict[sp.Basic, sp.Basic] = dict(sizes)
+        table: dict[Any, Any] = dict(sizes)
         for t in self.tensors:
             expr = None if t.definition is None else t.definition.xreplace(table)
             table[t] = Tensor(t.name, tuple(size if isinstance(size, int) else size.xreplace(sizes) for size in t.shape), t.role, expr)
-        groups = [[table[t] for t in group] for group in (self.states, self.items, self.captured)]
-        equations = [Equation(s, s.definition) for s in (table[e.symbol] for e in self.equations)]
-        news, results = [table[t] for t in self.news], [Result(table[r.tensor], r.final) for r in self.results]
-        return Body(self.name, *groups, equations, news, results), True
+        states, items, captured, symbols, news = ([table[t] for t in g] for g in (self.states, self.items, self.captured, self.symbols, self.news))
+        results = [Result(table[r.tensor], r.final) for r in self.results]
+        return Body(self.name, states, items, captured, [Equation(s, s.definition) for s in symbols], news, results), True
 
     def xreplace(self, rule: Any) -> sp.Basic:
         return self._xreplace(rule)[0]
