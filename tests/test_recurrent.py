@@ -18,7 +18,7 @@ from symbackprop.graph.operators.scan import Scan
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_scan import KINDS, PARAMETERS
+from test_scan import KINDS, PARAMETERS, oscillator
 
 SHAPES = {"n": st.integers(1, 4), "T": st.integers(1, 5), "f": st.integers(1, 3), "u": st.integers(1, 3)}
 
@@ -186,6 +186,94 @@ def test_the_steps_are_not_written_out(draw):
         last = sbp.rnn(sbp.data("X", ("n", T, 2)), 2)[1]
         sources.append(sbp.Network(sbp.node("L", sbp.sum(last**2))).hessian().generate().replace("1000", "3"))
     assert len(sources[0].splitlines()) == pytest.approx(len(sources[1].splitlines()), abs=3)  # where lines break
+
+
+# --- compiled ------------------------------------------------------------------------------------------------------------
+
+
+def compiled_step(net, weights, data, close, interpreted, size=None, tolerance=1e-12):
+    """The loss and the new weights of the loops that are made to be compiled are those of the step in NumPy."""
+    losses, trainer = interpreted(net, sbp.SGD(lr=0.5), weights, data, size)
+    other = net.trainer(sbp.SGD(lr=0.5), weights=weights, backend="numpy")
+    close(losses, other.fit(data, epochs=1, batch_size=size).loss, tolerance)
+    for name, w in other.weights.items():
+        close(trainer.weights[name], w, tolerance, name)
+    return trainer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=4)
+@given(**SHAPES, layers=st.integers(1, 2), reverse=st.booleans(), starts=st.booleans(), seed=st.integers(0, 99))
+def test_the_compiled_step_is_that_of_numpy(kind, close, draw, interpreted, n, T, f, u, layers, reverse, starts, seed):
+    net = stacked(kind, f, u, layers, reverse, starts)
+    weights, data = values(net, draw, {"n": n, "T": T}, seed)
+    compiled_step(net, weights, data, close, interpreted)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scans_of_ones_own_are_compiled(reverse, close, draw, interpreted):
+    """With scalar states, a first state that is learnt, and batches of which the last is smaller."""
+    for net in (oscillator(reverse), oscillator(reverse, T=3)):
+        weights, data = values(net, draw, {"T": 4}, 2)
+        compiled_step(net, weights, data, close, interpreted)
+    X, w, s = sbp.data("X", ("n", 5)), sbp.weight("w"), sbp.weight("s")
+    h = sbp.scan(lambda h, x: sp.tanh(w * h + x), X.T, sbp.data("z", ("n",)) + s, reverse=reverse)
+    net = sbp.Network(sbp.node("L", sbp.mean(h.last**2) + sbp.mean(h.states**3)))
+    weights, data = values(net, draw, {"n": 5}, 1)
+    compiled_step(net, weights, data, close, interpreted, size=2)
+
+
+def test_words_are_looked_up_in_compiled_steps(close, draw, interpreted):
+    """Words come as integers along time; what is computed from them would not be whole numbers in working memory, and is refused."""
+    E, U = sbp.weight("E", (7, 3)), sbp.weight("U", (3, 3))
+    start = sbp.data("start", ("n", 3))
+
+    def network(words):
+        return sbp.Network(sbp.node("L", sbp.mean(sbp.scan(lambda h, i: sp.tanh(sbp.take(E, i) + h @ U), words, start).states ** 3)))
+
+    numbers = draw({"E": (7, 3), "U": (3, 3), "start": (1, 3)})
+    data = {"words": np.random.default_rng(0).integers(0, 7, (4, 1)), "start": numbers.pop("start")}
+    net = network(sbp.data("words", (4, "n")))
+    with pytest.raises(sbp.UnsupportedError, match="samples along axis 1"):
+        compiled_step(net, numbers, data, close, interpreted)
+    with pytest.raises(sbp.UnsupportedError, match="look them up before the recurrence"):
+        compiled_step(network(sbp.data("words", ("n", 4)).T), numbers, {**data, "words": data["words"].T}, close, interpreted)
+    X = sbp.take(E, sbp.data("words", ("n", 4)))
+    h = sbp.scan(lambda h, x: sp.tanh(x + h @ U), sbp.transpose(X, (1, 0, 2)), start)
+    compiled_step(sbp.Network(sbp.node("L", sbp.mean(h.states**3))), numbers, {**data, "words": data["words"].T}, close, interpreted)
+
+
+def test_a_softmax_inside_a_step_is_compiled(close, draw, interpreted):
+    X, U = sbp.data("X", ("n", "T", 3)), sbp.weight("U", (3, 3))
+    h = sbp.scan(lambda h, x: sbp.softmax(h @ U + x) + sbp.relu(x), sbp.transpose(X, (1, 0, 2)), sbp.data("z", ("n", 3)))
+    net = sbp.Network(sbp.node("L", sbp.mean(h.states**3)))
+    compiled_step(net, *values(net, draw, {"n": 3, "T": 4}, 1), close, interpreted)
+
+
+def test_a_penalty_on_a_slope_is_compiled(close, draw, interpreted):
+    X = sbp.data("X", ("n", "T", 2))
+    y = sbp.node("y", sbp.sum(sbp.gru(X, 2)[1] ** 2, axis=1))
+    net = sbp.Network(sbp.node("L", sbp.mean(sbp.derivative(y, X) ** 2)))
+    compiled_step(net, *values(net, draw, {"n": 3, "T": 3}, 1), close, interpreted)
+
+
+@pytest.mark.parametrize("change", [("hbar_prev_next[:] = hbar_prev_t", "hbar_prev_next[:] = 1.001 * hbar_prev_t"), ("range(T - 1, -1, -1)", "range(T)")])
+def test_a_wrong_compiled_loop_is_found(change, draw, interpreted, close):
+    net = stacked("rnn", 2, 2, 1)
+    weights, data = values(net, draw, {"n": 3, "T": 4}, 1)
+    with pytest.raises(AssertionError):
+        compiled_step(net, weights, data, close, lambda *given: interpreted(*given, change=lambda source: source.replace(*change)))
+
+
+def test_a_compiled_run_is_that_of_numpy(close, draw):
+    """By the compiler itself, with Adam, for several epochs of shuffled batches, the last one smaller."""
+    net = stacked("rnn", 2, 3, 1)
+    weights, data = values(net, draw, {"n": 7, "T": 6}, 3)
+    trainers = [net.trainer(sbp.Adam(lr=0.01), weights=weights, backend=backend) for backend in ("numpy", "numba")]
+    losses = [trainer.fit(data, epochs=3, batch_size=3, shuffle=True).loss for trainer in trainers]
+    close(losses[1], losses[0])
+    for name, w in trainers[0].weights.items():
+        close(trainers[1].weights[name], w, what=name)
 
 
 # --- along a direction ---------------------------------------------------------------------------------------------------

@@ -92,8 +92,8 @@ def pullback(scan: Scan, bundle: sp.Expr) -> list[sp.Expr | None]:
     """The adjoints of the operands, given those of the results: what the scan backwards ends with, and sums over what it passed."""
     if not isinstance(bundle, Bundle):
         raise UnsupportedError(
-            f"the recurrence {scan.body.name!r} is differentiated as a whole, from a loss backwards; its partial derivatives by name and its "
-            "derivatives along a direction need unroll=True"
+            f"the recurrence {scan.body.name!r} is differentiated as a whole, from a loss backwards; its partial derivatives by "
+            "name need unroll=True"
         )
     body, adjoints = scan.body, dict(zip(scan.body.results, bundle.operands, strict=True))
     given = tuple(k for k, r in enumerate(body.results) if not r.final and adjoints[r] != 0)

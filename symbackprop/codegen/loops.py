@@ -5,8 +5,8 @@ Every equation is read as its index form (graph.operators state it), so this mod
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from symbackprop.calculus.index import IndexForm, index_symbol, split
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.scans import End, Loop, Results, Turn
 from symbackprop.codegen.stacks import stacked
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
@@ -25,6 +26,7 @@ from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.window import Fold, Window
 from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
@@ -104,7 +106,7 @@ class Check:
     loss: Tensor
 
 
-Statement = Pass | Product | Call | Check
+Statement = Pass | Product | Call | Check | Loop | End
 
 
 @dataclass
@@ -119,7 +121,9 @@ def written(statement: Statement) -> list[Tensor]:
     """The symbols that a statement computes."""
     if isinstance(statement, Pass):
         return [line.symbol for line in statement.lines]
-    return [] if isinstance(statement, Check) else [statement.symbol]
+    if isinstance(statement, Loop):
+        return statement.results
+    return [] if isinstance(statement, (Check, End)) else [statement.symbol]
 
 
 def _entries(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
@@ -138,25 +142,46 @@ def read_by(statement: Statement) -> set[Tensor]:
         return {t for line in statement.lines for t, _ in line.reads}
     if isinstance(statement, Product):
         return {statement.a[0], statement.b[0], *tensors_in(statement.alpha), *tensors_in(statement.beta)}
+    if isinstance(statement, Loop):
+        return {x for _, x in statement.rows} | {state for state, _ in statement.news}
+    if isinstance(statement, End):
+        return _read_in_every_turn(statement.loop)
     return {statement.loss} if isinstance(statement, Check) else set(statement.operands)
+
+
+def _read_in_every_turn(loop: Loop) -> set[Tensor]:
+    """What stands until the last turn of a loop: all that it reads and does not compute, and what it hands on."""
+    inside = set().union(*map(read_by, loop.statements)) - {t for s in loop.statements for t in written(s)} - {item for item, _ in loop.rows}
+    handed = {t for pair in (*loop.stacks, *loop.news, *loop.finals) for t in pair}
+    return inside | handed | {x for _, x in loop.rows}
+
+
+def flattened(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """All statements in order: after a loop those of its turn, and its end."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from (*statement.statements, End(statement))
 
 
 def lower(program: Program) -> Lowered:
     """The statements of one step."""
-    return _Lowering(program).run()
+    found = Results(program)
+    return _Lowering(found.program, found.of).run()
 
 
 class _Lowering:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, results: dict[Tensor, list[Tensor]], outer: "_Lowering | None" = None) -> None:
         self.program = program
+        self.results = results  # of recurrences
         self.name = program.name
-        self.letters = [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
+        self.letters: list[sp.Symbol] = outer.letters if outer else [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
         self.result = Lowered()
         self.statements = self.result.statements
         self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
         self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it
         self.barrier = 0  # updates stay behind the check of the loss
-        self.constants = Constants({program.step, *program.system.dims}, self.name)
+        self.constants: Constants = outer.constants if outer else Constants({program.step, *program.system.dims}, self.name)
         self.readers: dict[Tensor, list[Equation]] = defaultdict(list)
         for equation in program.equations:
             for t in tensors_in(equation.expr):
@@ -193,6 +218,9 @@ class _Lowering:
 
     def equation(self, symbol: Tensor, expr: sp.Expr) -> None:
         """Compute `expr` as `symbol`."""
+        if isinstance(expr, Scan):
+            self.recurrence(symbol, expr)
+            return
         if isinstance(expr, Operator) and self.is_heavy(expr):
             self.operator(symbol, expr)
             return
@@ -347,6 +375,19 @@ class _Lowering:
         value = IndexForm().entry(self.flat(w), tuple(index))
         self.line(tuple(zip(self.letters, used, strict=False)), Line(symbol, squeezed((*index[: -2 * n], *places), symbol.shape), value, adds=True))
 
+    def recurrence(self, symbol: Tensor, scan: Scan) -> None:
+        """A loop over time. Each state has memory of its own, which begins as the first state and takes the new one at the end of a turn."""
+        count = len(scan.body.states)
+        operands = [x if i < count else self.array(x) for i, x in enumerate(scan.operands)]
+        turn = Turn.of(scan, operands, self.name)
+        for state, x in zip(scan.body.states, scan.initial, strict=True):
+            self.equation(turn.at[state], x)
+        inner = _Lowering(replace(self.program, equations=turn.equations, places={}), {}, self)
+        for equation in turn.equations:
+            inner.equation(*equation)
+        sequences = operands[count : count + len(scan.body.items)]
+        self.add(turn.loop(scan, self.name("time"), sequences, inner.statements, self.results[symbol]))
+
     # --- matrix products --------------------------------------------------------------------------------------------------
 
     def is_product(self, expr: sp.Expr) -> bool:
@@ -407,4 +448,4 @@ class _Lowering:
         return True
 
 
-__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "lower", "read_by", "written"]
+__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "flattened", "lower", "read_by", "written"]

@@ -13,10 +13,11 @@ import sympy as sp
 
 from symbackprop.codegen.helpers import helper_source
 from symbackprop.codegen.layout import fold
-from symbackprop.codegen.loops import Call, Line, Lowered, Pass, Product, Statement, lower, read_by, written
+from symbackprop.codegen.loops import Call, Check, Line, Lowered, Pass, Product, Statement, flattened, lower, read_by, written
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
+from symbackprop.codegen.scans import Loop
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.shapes import Dim, Dimension, Shape
 from symbackprop.graph.tensor import Tensor
@@ -78,8 +79,10 @@ class _Native:
         alone = [t for t in (*stored(program), *program.data) if t not in self.samples and not _whole(t.shape)]
         self.cells = {t: name(f"{t.name}_cell") for t in alone}
         self.totals: dict[Tensor, str] = {}  # a sum → the variable that gathers it
-        self.statements = self.lowered.statements
-        self.defined = {symbol: at for at, s in enumerate(self.statements) for symbol in written(s)}
+        self.statements = list(flattened(self.lowered.statements))
+        self.defined: dict[Tensor, int] = {}
+        for at, s in enumerate(self.statements):
+            self.defined |= dict.fromkeys(written(s), at)
         self.order = {symbol: i for i, symbol in enumerate(self.defined)}
         self.users: dict[Tensor, list[int]] = {}
         for at, statement in enumerate(self.statements):
@@ -165,9 +168,11 @@ class _Native:
 
     # --- statements ------------------------------------------------------------------------------------------------------
 
-    def statement(self, statement: Statement, at: int) -> list[str]:
+    def statement(self, statement: Statement) -> list[str]:
         if isinstance(statement, Pass):
-            return self.passed(statement, at)
+            return self.passed(statement)
+        if isinstance(statement, Loop):
+            return self.loop(statement)
         if isinstance(statement, Product):
             (a, ta), (b, tb) = statement.a, statement.b
             alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
@@ -176,9 +181,27 @@ class _Native:
         if isinstance(statement, Call):
             cuts = self.cut((statement.symbol, *statement.operands), statement.shapes)
             return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *map(str, statement.options)])})"]
+        assert isinstance(statement, Check)
         loss = self.spelled(statement.loss)
         finite, total = self.words["finite"], self.words["total"]
         return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]
+
+    def loop(self, loop: Loop) -> list[str]:
+        """A recurrence: its states are changed in place."""
+        turns = self.turns(loop.length)
+        body = [f"{self.array(item)} = {self.array(x)}[{loop.t}]" for item, x in loop.rows]
+        for statement in loop.statements:
+            body += self.statement(statement)
+        body += [self.copied(result, x, f"[{loop.t}]") for result, x in loop.stacks]
+        body += [self.copied(state, new) for state, new in loop.news]
+        span = f"range({turns} - 1, -1, -1)" if loop.reverse else f"range({turns})"
+        return [f"for {loop.t} in {span}:", *(f"    {line}" for line in body), *(self.copied(result, state) for result, state in loop.finals)]
+
+    def copied(self, target: Tensor, source: Tensor, place: str = "") -> str:
+        """All entries of one value as another, or as one entry of it."""
+        if _whole(source.shape):
+            return f"{self.kernels}.copy({self.array(target)}{place}, {self.spelled(source)})"
+        return f"{self.array(target)}{place or '[()]' * (target in self.arrays)} = {self.spelled(source)}"
 
     def cut(self, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> list[str]:
         """Arrays under the shapes in which a kernel sees them."""
@@ -193,10 +216,10 @@ class _Native:
         """A factor in the precision of the arrays."""
         return f"{self.real}({self.double.plain(expr) if not expr.atoms(Tensor) else self.printer.plain(expr)})"
 
-    def passed(self, statement: Pass, at: int) -> list[str]:
+    def passed(self, statement: Pass) -> list[str]:
         if not statement.axes:
             return [self.scalar_line(line) for line in statement.lines]
-        body, after = self.turn(statement, at)
+        body, after = self.turn(statement)
         own = [i for i, _ in statement.axes]
         zero = self.printer.plain(sp.Float(0))
         lines = []
@@ -227,7 +250,7 @@ class _Native:
             self.totals[line.symbol] = self.program.name(f"total_{line.symbol.name}")
         return self.totals[line.symbol]
 
-    def turn(self, statement: Pass, at: int) -> tuple[list[str], list[str]]:
+    def turn(self, statement: Pass) -> tuple[list[str], list[str]]:
         """The lines of one turn of the loops: what is computed, then what is stored, so that nothing is overwritten before it is read."""
         own = tuple(i for i, _ in statement.axes)
         computed, stores = [], []
@@ -271,8 +294,8 @@ class _Native:
             body.append(f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
         body += constants
         body += self.fetch()
-        for at, statement in enumerate(self.statements):
-            body += self.statement(statement, at)
+        for statement in self.lowered.statements:
+            body += self.statement(statement)
         places = stored(program)
         buffers = self.buffers()
         unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])

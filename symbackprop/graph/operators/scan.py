@@ -199,8 +199,8 @@ class Scan(Operator):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         raise UnsupportedError(
-            f"the recurrence {self.body.name!r} is computed step by step: no formula gives one entry of it, so it has no closed form and no compiled code; "
-            "read latex('equations') and latex('matrix') or make it with unroll=True, and train with backend='numpy'"
+            f"the recurrence {self.body.name!r} is computed step by step: no formula gives one entry of it, so it has no closed form; "
+            "read latex('equations') and latex('matrix'), or make it with unroll=True"
         )
 
     def latex_form(self, p: LatexPrinter) -> str:
