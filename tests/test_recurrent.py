@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -367,3 +368,32 @@ def test_an_audit_knows_what_goes_wrong_in_time(habit, diagnosis, says, draw):
     assert not report.ok
     assert {report[name].diagnosis for name in weights} == {diagnosis}
     assert says in str(report)
+
+
+# --- extreme inputs ------------------------------------------------------------------------------------------------------
+
+
+def test_the_steps_of_a_recurrence_are_computed_stably(close, interpreted):
+    """A logistic function written out overflows where it is computed as it is written; against mpmath."""
+    X, w = sbp.data("X", ("n", "T")), sbp.weight("w")
+    h = sbp.scan(lambda h, x: 1 / (1 + sp.exp(-(w * h + x))), X.T, sbp.data("z", ("n",)))
+    net = sbp.Network(sbp.node("L", sbp.sum(h.states)))
+    rows = [-800.0, 800.0, 3.0, -1e300, 0.5]
+    data, weights = {"X": np.array([rows]), "z": np.zeros(1)}, {"w": np.array(1.5)}
+
+    def value(w):
+        total = state = mpmath.mpf(0)
+        for x in rows:
+            state = 1 / (1 + mpmath.exp(-(w * state + x)))
+            total += state
+        return total
+
+    with mpmath.workdps(60):
+        expected, slope = float(value(mpmath.mpf(1.5))), float(mpmath.diff(value, 1.5))
+    loss, gradients = net.value_and_gradients(weights, **data)
+    close(loss, expected, 1e-15)
+    close(gradients["w"], slope, 1e-14)
+    compiled_step(net, weights, data, close, interpreted)
+    found = net.stability(samples=2)["scan.h_t"]
+    assert found.rewritten
+    assert found.after.has(sbp.sigmoid)

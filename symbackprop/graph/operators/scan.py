@@ -5,7 +5,7 @@ Source: the reverse of a loop is a loop backwards, Griewank & Walther, Evaluatin
 procedure is a list of assignments, whichever loop wrote it); Goodfellow, Bengio & Courville, Deep Learning, section 10.2.2.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -99,9 +99,17 @@ class Body(sp.Atom):
         for t in self.tensors:
             expr = None if t.definition is None else t.definition.xreplace(table)
             table[t] = Tensor(t.name, tuple(size if isinstance(size, int) else size.xreplace(sizes) for size in t.shape), t.role, expr)
-        states, items, captured, symbols, news = ([table[t] for t in g] for g in (self.states, self.items, self.captured, self.symbols, self.news))
-        results = [Result(table[r.tensor], r.final) for r in self.results]
-        return Body(self.name, states, items, captured, [Equation(s, s.definition) for s in symbols], news, results), True
+        return self.renewed(table), True
+
+    def renewed(self, table: Mapping[Any, Any]) -> "Body":
+        """The same body in other tensors, those of `table`."""
+
+        def now(tensors: Iterable[Tensor]) -> list[Tensor]:
+            return [table.get(t, t) for t in tensors]
+
+        equations = [Equation(table[s], table[s].definition) if s in table else Equation(s, e) for s, e in self.equations]
+        results = [Result(table.get(r.tensor, r.tensor), r.final) for r in self.results]
+        return Body(self.name, now(self.states), now(self.items), now(self.captured), equations, now(self.news), results)
 
     def xreplace(self, rule: Any) -> sp.Basic:
         return self._xreplace(rule)[0]
