@@ -50,8 +50,8 @@ def measure(system: System, samples: int = 60, seed: int = 0, progress: bool = F
         found.append(_equation(name, by_name, finals, stable, samples, seed))
         before, after = by_name.get(name), finals.get(name)
         if isinstance(before, Scan) and isinstance(after, Scan):
-            steps = [_steps(scan, forms) for scan, forms in ((before, by_name), (after, finals))]
-            found += [_equation(s.name, *steps, stable, samples, seed, f"{name}.") for s in before.body.symbols]
+            inside = _steps(before, by_name), _steps(after, finals)
+            found += [_equation(s.name, *inside, stable, samples, seed, f"{name}.") for s in before.body.symbols]
     return Stability({f.name: f for f in found}, samples)
 
 
