@@ -87,7 +87,6 @@ class Derivatives(Mapping[Any, Derivative]):
         self._derive = derive
         self._system = system
         self._wrt = _chosen(system, wrt)
-        second.refuse_recurrences(system, f"the {kind}")
 
     @cached_property
     def _written(self) -> Blocks:

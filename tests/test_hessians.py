@@ -498,7 +498,7 @@ def test_gauss_newton_sums_each_side_by_itself(build, shape):
     np.testing.assert_allclose(found, jacobian.T @ jacobian / 4, rtol=1e-10, atol=1e-12)
 
 
-def test_states_among_the_weights_are_passed_over_and_recurrences_refused():
+def test_states_among_the_weights_are_passed_over():
     x, target = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 2))
     net = sbp.Network(sbp.node("C", sbp.mse(sbp.dense(sbp.batch_norm(x), 2), target)))
     weights = dict(net.trainer(sbp.SGD(lr=1)).weights)
@@ -508,11 +508,6 @@ def test_states_among_the_weights_are_passed_over_and_recurrences_refused():
     found = net.hessian()(weights, **data)
     expected = net.hessian()({name: weights[name] for name in net.weights}, **data)
     assert all(np.array_equal(found[key], block) for key, block in expected.items())
-    sequence = sbp.data("S", ("n", 3, 2))
-    recurrent = sbp.Network(sbp.node("C", sbp.mean(sbp.rnn(sequence, 2)[0] ** 2)))
-    for method in (recurrent.hessian, recurrent.hessian_vector_product, recurrent.gauss_newton, recurrent.fisher, recurrent.per_sample_gradients):
-        with pytest.raises(sbp.UnsupportedError, match="unroll=True"):
-            method()
 
 
 def test_gauss_newton_passes_over_nodes_of_which_the_loss_is_a_linear_function():

@@ -212,14 +212,13 @@ def test_training_is_that_of_pytorch(close, draw):
     close(trainer.weights["U_lstm"], layer.weight_hh_l0.detach().numpy().T, 1e-9)
 
 
-def test_precision_and_backends(draw):
+def test_float32_stays_float32(draw):
     net = network("gru", 2, 3)
     weights, data = values(net, draw, {"n": 2, "T": 3})
-    trainer = net.trainer(sbp.SGD(lr=0.1), weights=weights, dtype="float32", backend="auto")
+    trainer = net.trainer(sbp.SGD(lr=0.1), weights=weights, dtype="float32", backend="numpy")
     trainer.fit(data, epochs=2, batch_size=1)
     assert all(w.dtype == np.float32 for w in trainer.weights.values())
-    with pytest.raises(UnsupportedError, match="backend='numpy'"):
-        net.trainer(sbp.SGD(lr=0.1), weights=weights, backend="numba").step(**data)
+
 
 
 def test_a_run_is_saved_and_goes_on(draw, tmp_path):
@@ -408,17 +407,14 @@ def test_the_text_form_knows_the_layers(close, draw):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda net, weights, data: net.audit(weights, weights, **data),
-        lambda net, weights, data: net.explain(weights, **data),
-        lambda net, weights, data: sbp.derivative(net.loss, net.data["X"]),
-        lambda net, weights, data: net.gradients["W_rnn"][0, 0].chain,
-        lambda net, weights, data: net.gradients["W_rnn"][0, 0].closed,
+        lambda net: net.gradients["W_rnn"][0, 0].chain,
+        lambda net: net.gradients["W_rnn"][0, 0].closed,
     ],
 )
-def test_what_asks_for_single_steps_is_refused(ask, draw):
+def test_what_asks_for_single_steps_is_refused(ask):
     net = network("rnn", 2, 2)
     with pytest.raises(UnsupportedError, match="unroll=True"):
-        ask(net, *values(net, draw, {"n": 1, "T": 2}))
+        ask(net)
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")

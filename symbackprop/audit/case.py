@@ -12,6 +12,7 @@ from symbackprop.audit.backward import Backward
 from symbackprop.audit.match import ROUNDING, Factors
 from symbackprop.audit.mistakes import mistakes
 from symbackprop.calculus.batch import lift
+from symbackprop.calculus.unroll import unrolled
 from symbackprop.errors import DataError, NetworkError
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.training.evaluator import Evaluator
@@ -48,7 +49,7 @@ class Case:
                 "at these weights and data, so there is nothing to compare with; audit at a point where both are finite"
             )
         batched = evaluator.check.single and bool(self.feed.sliced)
-        self.backward = Backward(lift(system) if batched else system, self.weights, self.data)
+        self.backward = Backward(unrolled(lift(system) if batched else system, self.feed.sizes), self.weights, self.data)
 
     def _true_gradients(self, data: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
         with np.errstate(all="ignore"):

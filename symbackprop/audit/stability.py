@@ -8,6 +8,7 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf, ldexp
 from typing import Any
 
@@ -26,6 +27,7 @@ from symbackprop.codegen.load import load_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, dims_in, tensors_in
 from symbackprop.graph.functions import expm1, log1p, relu, sigmoid, softplus, step
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.stable import Stable
 from symbackprop.graph.tensor import Tensor
 
@@ -46,7 +48,17 @@ def measure(system: System, samples: int = 60, seed: int = 0, progress: bool = F
     found = []
     for name in _shown(names, progress):
         found.append(_equation(name, by_name, finals, stable, samples, seed))
+        before, after = by_name.get(name), finals.get(name)
+        if isinstance(before, Scan) and isinstance(after, Scan):
+            inside = _steps(before, by_name), _steps(after, finals)
+            found += [_equation(s.name, *inside, stable, samples, seed, f"{name}.") for s in before.body.symbols]
     return Stability({f.name: f for f in found}, samples)
+
+
+def _steps(scan: Scan, forms: Mapping[str, sp.Expr]) -> dict[str, sp.Expr]:
+    """The equations of one step; of a recurrence backwards those of the step forwards besides, whose values it reads."""
+    forwards = [e.body for e in forms.values() if isinstance(e, Scan) and f"{e.body.name}_backwards" == scan.body.name]
+    return {symbol.name: expr for body in (*forwards, scan.body) for symbol, expr in body.equations}
 
 
 def _finals(stable: Computed) -> dict[str, sp.Expr]:
@@ -64,9 +76,18 @@ def _shown(names: Sequence[str], progress: bool) -> Iterator[str]:
     yield from tqdm(names, desc="stability", unit="equation")
 
 
-def _equation(name: str, written: dict[str, sp.Expr], finals: dict[str, sp.Expr], stable: Computed, samples: int, seed: int) -> EquationStability:
+def _equation(
+    name: str, written: dict[str, sp.Expr], finals: dict[str, sp.Expr], stable: Computed, samples: int, seed: int, inside: str = ""
+) -> EquationStability:
+    """The stability of one equation, or of one of the steps of a recurrence, whose name stands before it."""
+    rules = tuple(r for rewrite in stable.rewrites if rewrite.name == inside + name for r in rewrite.rules)
+    return replace(_measured(name, written, finals, rules, samples, seed), name=inside + name)
+
+
+def _measured(
+    name: str, written: dict[str, sp.Expr], finals: dict[str, sp.Expr], rules: tuple[str, ...], samples: int, seed: int
+) -> EquationStability:
     before, after = written.get(name), finals.get(name)
-    rules = tuple(r for rewrite in stable.rewrites if rewrite.name == name for r in rewrite.rules)
     if after is None:
         return EquationStability(name, before, after, rules, note="not computed: other rewritten equations no longer read it")
     if before is None:

@@ -2,7 +2,7 @@
 
 An elementwise expression is the sum of its slopes times what it is linear in, by `sympy.diff`. A contraction joins its other operands to
 the factors; a gather acts on each factor that carries its axis, and turns a delta into rows of the identity; its pullback is a
-contraction with those rows. Any other operator is lifted over the directions, as it is lifted over a batch.
+contraction with those rows. Any other operator is lifted over the directions, as it is lifted over a batch; a recurrence with all its operands.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,12 +16,15 @@ import sympy as sp
 from symbackprop.calculus.batch import lift_operator
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
 from symbackprop.calculus.linear import Axes, Factor, Linear, Space, Term, renaming
+from symbackprop.calculus.simplify import spread_to
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, Eye, contract
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, reshape
-from symbackprop.graph.shapes import Dimension, rank_of, shape_of
+from symbackprop.graph.operators.products import transpose
+from symbackprop.graph.operators.scan import Part, Scan
+from symbackprop.graph.shapes import Dimension, as_dimension, rank_of, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
 
 
@@ -34,6 +37,9 @@ def apply(expr: sp.Expr, table: Mapping[Tensor, Linear], space: Space, end: bool
         return table[expr]
     if isinstance(expr, Operator):
         operands = [apply(x, table, space) for x in expr.operands]
+        if isinstance(expr, Scan):  # it reads all its operands: those that do not move with the direction are zero
+            still = [not x.terms and not old.free_symbols.isdisjoint(table) for x, old in zip(operands, expr.operands, strict=True)]
+            expr = Scan(*expr.parameters, *(spread_to(sp.S.Zero, shape_of(x)) if at else x for at, x in zip(still, expr.operands, strict=True)))
         space.open = end
         result: Linear = apply_operator(expr, operands, space)
         space.open = False
@@ -224,6 +230,45 @@ def _(operator: Pad, operands: list[Linear], space: Space) -> Linear:
         selection = space.factors(rows, (linear.axes[at], axes[at]))
         linear = space.summed(axes, [_selected(term, selection) for term in linear.terms])
     return linear if linear.terms else Linear(space.axes(operator.shape), ())
+
+
+@apply_operator.register
+def _(operator: Scan, operands: list[Linear], space: Space) -> Linear:
+    """One scan that carries the states of every direction side by side. It is a factor along the directions and its row of results,
+    which nothing but `Part` reads."""
+    axes = space.axes(operator.shape)
+    if not any(x.terms for x in operands):
+        return Linear(axes, ())
+    directions, count = _directions(space)
+    new = [
+        reshape(space.expression(x, (*directions, *x.axes)), (count, *shape_of(old))) if x.terms else old
+        for x, old in zip(operands, operator.operands, strict=True)
+    ]
+    lifted = lift_operator(operator, new, count)
+    made = space.named.setdefault(lifted, Tensor(space.name(f"{operator.body.name}_each"), lifted.shape, "node", lifted))
+    return Linear(axes, (Term(factors=(((*directions, *axes), made),)),))  # type: ignore[arg-type]
+
+
+@apply_operator.register
+def _(operator: Part, operands: list[Linear], space: Space) -> Linear:
+    (linear,) = operands
+    axes = space.axes(operator.shape)
+    lifted = [Part(operator.args[0], scan) for term in linear.terms for _, scan in term.factors]
+    if not lifted or lifted[0].rank == operator.rank:  # what is the same in every direction is zero
+        return Linear(axes, ())
+    directions, _ = _directions(space)
+    x = space.called(lifted[0])
+    if not operator.result.final:  # time stands before the directions
+        x = transpose(x, (1, 0, *range(2, rank_of(x))))
+    x = space.called(reshape(x, space.shape((*directions, *axes))))
+    scalar, factors = space.factors(x, (*directions, *axes))
+    return Linear(axes, (Term(scalar, tuple(factors)),))
+
+
+def _directions(space: Space) -> tuple[list[int], Dimension]:
+    """The indices of the direction, and how many directions there are."""
+    directions = [c for c in space.direction if c is not None]
+    return directions, as_dimension(size_of(space.shape(tuple(directions))))
 
 
 __all__ = ["apply", "apply_operator"]

@@ -39,10 +39,15 @@ class _Reverse(NamedTuple):
     handed: dict[Tensor, sp.Expr]
 
 
+def marked(name: str, mark: str) -> str:
+    """The name of an adjoint or a tangent: `zbar_t` of `z_t`, `zbar_1_t` of `z_1_t`, `hdot_prev` of `h_prev`."""
+    head, *rest = name.split("_")
+    return "_".join([f"{head}{mark}", *rest])
+
+
 def barred(name: str) -> str:
-    """The name of an adjoint: `zbar` of `z_t`, `zbar_1` of `z_1_t`, `hbar_prev` of `h_prev`."""
-    head, *rest = name.removesuffix("_t").split("_")
-    return "_".join([f"{head}bar", *rest])
+    """The name of an adjoint, without the time that it is from."""
+    return marked(name, "bar").removesuffix("_t")
 
 
 @lru_cache(maxsize=256)
@@ -86,8 +91,8 @@ def pullback(scan: Scan, bundle: sp.Expr) -> list[sp.Expr | None]:
     """The adjoints of the operands, given those of the results: what the scan backwards ends with, and sums over what it passed."""
     if not isinstance(bundle, Bundle):
         raise UnsupportedError(
-            f"the recurrence {scan.body.name!r} is differentiated as a whole, from a loss backwards; its partial derivatives by name and its "
-            "derivatives along a direction need unroll=True"
+            f"the recurrence {scan.body.name!r} is differentiated as a whole, from a loss backwards; its partial derivatives by "
+            "name need unroll=True"
         )
     body, adjoints = scan.body, dict(zip(scan.body.results, bundle.operands, strict=True))
     given = tuple(k for k, r in enumerate(body.results) if not r.final and adjoints[r] != 0)
@@ -235,7 +240,8 @@ def _(operator: Scan, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     def all_of(tensors: Sequence[Tensor]) -> list[Tensor]:
         return [table.get(t, t) for t in tensors]
 
-    lifted = Body(body.name, all_of(body.states), all_of(body.items), all_of(body.captured), equations, all_of(body.news))
+    results = [Result(table.get(r.tensor, r.tensor), r.final) for r in body.results]
+    lifted = Body(body.name, all_of(body.states), all_of(body.items), all_of(body.captured), equations, all_of(body.news), results)
     return Scan(lifted, *operator.parameters[1:], *operands)
 
 
@@ -247,4 +253,4 @@ def _(operator: Part, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return lifted if lifted.result.final else transpose(lifted, (1, 0, *range(2, lifted.rank)))
 
 
-__all__ = ["barred", "pullback", "stepped", "through_time"]
+__all__ = ["barred", "marked", "pullback", "stepped", "through_time"]

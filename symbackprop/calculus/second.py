@@ -46,13 +46,6 @@ def namer(system: System) -> Namer:
     return Namer(taken | {symbol.name for symbol, _ in adjoints(system).equations})
 
 
-def refuse_recurrences(system: System, what: str) -> None:
-    """Raises `UnsupportedError` where the network has a scan, whose matrix of second derivatives has no rule yet."""
-    recurrent = next((symbol.name for symbol, expr in system.equations if isinstance(expr, Scan)), None)
-    if recurrent is not None:
-        raise UnsupportedError(f"{what} of a network with the recurrence {recurrent!r} is not supported; write its steps out with unroll=True")
-
-
 def inner(pairs: Iterable[tuple[sp.Expr, sp.Expr]]) -> sp.Expr:
     """The sum of the inner products of pairs of tensors of one shape."""
     total: sp.Expr = sp.S.Zero
@@ -82,7 +75,7 @@ class Transposed:
         needed = collect(roots)
         inner = set().union(*(t.inputs for t in needed))
         for symbol, expr in self.adjoints.equations:
-            if symbol in needed:
+            if symbol in needed and not expr.free_symbols.isdisjoint(table):  # what a recurrence has passed does not move
                 table[symbol] = apply(expr, table, self.space, end=symbol not in inner)
         zero = {w: Linear(self.space.axes(w.shape), ()) for w in wrt}
         return {w: table[t] if isinstance(t := self.adjoints.of[w], Tensor) else zero[w] for w in wrt}
@@ -155,6 +148,8 @@ def hessian(system: System, wrt: Sequence[Tensor]) -> Blocks:
 def _curved_once(product: Transposed, vectors: Mapping[Tensor, Tensor], wrt: Sequence[Tensor], space: Space) -> dict[Pair, sp.Expr] | None:
     """The blocks as J_p^T B J_q, if all the curvature B of the loss stands at one node; None otherwise. The Jacobians are found on the way
     forwards, so that the way back need not be taken."""
+    if any(isinstance(expr, Scan) for _, expr in product.system.equations):  # it is curved at every step of time
+        return None
     moves: dict[Tensor, Linear] = {}
     curved: dict[Tensor, Linear] = {}
     directions: dict[Tensor, Axes] = {}
@@ -352,5 +347,4 @@ __all__ = [
     "jacobian",
     "loss_input",
     "per_sample_gradients",
-    "refuse_recurrences",
 ]

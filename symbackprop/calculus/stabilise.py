@@ -18,6 +18,7 @@ from symbackprop.calculus.match import Place, in_product, in_sum, key, leading, 
 from symbackprop.calculus.rules import BEFORE, LAST, RULES, Rule
 from symbackprop.calculus.structures import STRUCTURES
 from symbackprop.graph.equations import System, once
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -132,7 +133,9 @@ class Rewriter:
         self.applied: list[str] = []
 
     def __call__(self, name: str, expr: sp.Expr) -> sp.Expr:
-        """The right side of one equation."""
+        """The right side of one equation; of a recurrence, those of its steps too, which are called `scan.h_t`."""
+        if isinstance(expr, Scan):
+            expr = self._steps(name, expr)
         self.applied = []
         result = expr
         for stage in range(self.last + 1):
@@ -145,6 +148,17 @@ class Rewriter:
         if self.applied:
             self.done.append(Rewrite(name, expr, result, tuple(dict.fromkeys(self.applied))))
         return result
+
+    def _steps(self, name: str, scan: Scan) -> sp.Expr:
+        """The recurrence with its steps rewritten. They read the named values of a step as they are stored, since the steps backwards do."""
+        stored, self.stored = self.stored, True
+        table: dict[sp.Basic, Tensor] = {}
+        for symbol, expr in scan.body.equations:
+            better = self(f"{name}.{symbol.name}", expr.xreplace(table))
+            if better is not expr:
+                table[symbol] = Tensor(symbol.name, symbol.shape, symbol.role, better)
+        self.stored = stored
+        return Scan(scan.body.renewed(table), *scan.args[1:]) if table else scan
 
     def _once(self, root: sp.Expr) -> sp.Expr:
         done: dict[sp.Basic, sp.Basic] = {}

@@ -1,22 +1,27 @@
 """Forward mode over equations: how everything changes when a tensor changes along a direction, as equations of the same kind.
 
 Source: Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 3.1 (tangents are propagated with the values). An operator states
-its pullback g -> J^T g only; that is linear in g, so the pullback of the pullback is the tangent map, v -> J v.
+its pullback g -> J^T g only; that is linear in g, so the pullback of the pullback is the tangent map, v -> J v. The tangent of a recurrence
+is a recurrence beside it, in the same direction: real-time recurrent learning without its matrix (Williams & Zipser, "A learning algorithm
+for continually running fully recurrent neural networks", Neural Computation 1989). A dot is a tangent: zdot of z.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sympy as sp
 
 from symbackprop.calculus.elementwise import leaves_of, regions, slopes
 from symbackprop.calculus.pull import pull
+from symbackprop.calculus.recurrence import marked
 from symbackprop.calculus.simplify import add, cancelled, product, spread_to, tidy
-from symbackprop.graph.equations import collect, depends_on
+from symbackprop.graph.equations import collect, depends_on, tensors_in
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.products import reduce_sum
+from symbackprop.graph.operators.scan import Body, Part, Result, Scan, part
 from symbackprop.graph.shapes import postorder, shape_of
-from symbackprop.graph.tensor import Tensor, node
+from symbackprop.graph.tensor import Equation, Tensor, node
 
 
 def derivative(y: Tensor, x: Tensor, direction: sp.Expr) -> sp.Expr:
@@ -51,9 +56,9 @@ class _Tangent:
         self.found: dict[sp.Expr, sp.Expr] = {}
 
     def __call__(self, root: sp.Expr) -> sp.Expr:
-        for part in postorder(root):  # operands first
-            if isinstance(part, Operator):
-                self.found[part] = self.through(part)
+        for inner in postorder(root):  # operands first
+            if isinstance(inner, Operator):
+                self.found[inner] = self.through(inner)
         return self.elementwise(root)
 
     def elementwise(self, expr: sp.Expr) -> sp.Expr:
@@ -76,6 +81,10 @@ class _Tangent:
         changes = [self.elementwise(x) for x in operator.operands]
         if all(v == 0 for v in changes):
             return sp.S.Zero
+        if isinstance(operator, Scan):
+            return _beside(operator, _spread(changes, operator.operands)).xreplace(self.own)
+        if isinstance(operator, Part):  # the tangent of the recurrence has the same results
+            return Part(operator.args[0], *changes)
         g = Tensor(f"g_{self.z.name}", operator.shape, "state")
         pairs = [
             reduce_sum(product(back, v))
@@ -91,6 +100,62 @@ class _Tangent:
 def _spread(changes: Sequence[sp.Expr], operands: Sequence[sp.Expr]) -> list[sp.Expr]:
     """Tangents in the shapes of their operands."""
     return [v if v == 0 else spread_to(v, shape_of(x)) for v, x in zip(changes, operands, strict=True)]
+
+
+# --- recurrences ---------------------------------------------------------------------------------------------------------
+
+
+def _beside(scan: Scan, changes: Sequence[sp.Expr]) -> sp.Expr:
+    """The tangent of a scan, given those of its operands: a scan that reads the values that the first one passed, stacked."""
+    body = scan.body
+    starts, rest = changes[: len(body.states)], changes[len(body.states) :]
+    moving = tuple(i for i, v in enumerate(rest) if v != 0)
+    tangent, values = _tangent_body(body, moving)
+    stacks: dict[Tensor, sp.Expr] = dict(zip((*body.items, *body.captured), scan.operands[len(body.states) :], strict=True))
+    stacks |= {state: part(scan, state) for state in body.states}
+    stacks |= {value: part(scan, symbol) for symbol, value in values.items()}
+    own = [rest[i] for i in moving]
+    count = sum(i < len(body.items) for i in moving)
+    return Scan(
+        tangent,
+        *scan.parameters[1:],
+        *(spread_to(v, state.shape) for v, state in zip(starts, body.states, strict=True)),
+        *own[:count],
+        *(stacks[t] for t in tangent.items[count:]),
+        *own[count:],
+        *(stacks[t] for t in tangent.captured[len(own) - count :]),
+    )
+
+
+@lru_cache(maxsize=256)
+def _tangent_body(body: Body, moving: tuple[int, ...]) -> tuple[Body, dict[Tensor, Tensor]]:
+    """The tangents of a body's equations, where the states change and of its items and what it captures those with the numbers `moving`; and
+    equation of the body → the placeholder that holds its value. Each result of the body has its tangent at the same place."""
+    name = Namer({t.name for t in body.tensors})
+    placeholders = (*body.items, *body.captured)
+    wanted = [*body.states, *(placeholders[i] for i in moving)]
+    dots = {t: Tensor(name(marked(t.name, "dot")), t.shape, "state") for t in wanted}
+    values = {symbol: Tensor(symbol.name, symbol.shape, "state") for symbol, _ in body.equations}
+    of: dict[Tensor, sp.Expr] = {**dots}
+    equations: list[Equation] = []
+    for symbol, expr in body.equations:
+        change = cancelled(_Tangent(symbol, of)(expr)).xreplace(values)
+        whole = spread_to(change, symbol.shape)
+        dots[symbol] = Tensor(name(marked(symbol.name, "dot")), symbol.shape, "node", whole)
+        equations.append(Equation(dots[symbol], whole))
+        of[symbol] = change if change.is_number else dots[symbol]
+    used = {t for _, expr in equations for t in tensors_in(expr)}
+    stacks = [t for t in (*body.states, *body.items, *values.values()) if t in used]
+    made = Body(
+        f"{body.name}_tangent",
+        [dots[state] for state in body.states],
+        [*(dots[t] for t in body.items if t in dots), *stacks],
+        [*(dots[t] for t in body.captured if t in dots), *(t for t in body.captured if t in used)],
+        equations,
+        [dots[new] for new in body.news],
+        [Result(dots[r.tensor], r.final) for r in body.results],
+    )
+    return made, values
 
 
 __all__ = ["derivative"]

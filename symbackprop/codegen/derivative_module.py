@@ -15,6 +15,7 @@ from symbackprop.codegen.derivative_checks import CHECKS, SAMPLES
 from symbackprop.codegen.formulas import formula, shape_text, shapes_text
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.numpy_module import Module, ModulePrinter, is_view
+from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, shape_code
@@ -83,7 +84,8 @@ class _DerivativeModule(Module):
         found = set(self.required)
         name = Namer(self.taken)
         self.printer.mentioned = set()
-        steps = [self.text(e) for e in share(planned(self.equations, name), name)]
+        equations = Pruned(self.equations, self.blocks.blocks.values())(self.equations)
+        steps = [self.text(e) for e in share(planned(equations, name), name)]
         mentioned = self.printer.mentioned
         vectors = {v: w for w, v in self.blocks.vectors.items()}
         data = [d for d in self.system.data if d not in vectors]

@@ -369,6 +369,12 @@ def scatter(out: Any, g: Any, indices: Any) -> None:
 
 
 @njit(**COMPILED)
+def copy(out: Any, x: Any) -> None:
+    """The entries of one array into another of its shape."""
+    out[...] = x
+
+
+@njit(**COMPILED)
 def rows(samples: Any, order: Any, first: int, n: int, room: Any) -> Any:
     """n samples from number `first` of the order on, copied into `room`; a view of them where there is no order."""
     if not order.size:

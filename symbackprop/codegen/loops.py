@@ -5,6 +5,7 @@ Every equation is read as its index form (graph.operators state it), so this mod
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -15,6 +16,7 @@ from symbackprop.calculus.index import IndexForm, index_symbol
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
+from symbackprop.codegen.scans import Results, Turn
 from symbackprop.codegen.stacks import stacked
 from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Product, Statement, written
 from symbackprop.graph.equations import tensors_in
@@ -23,6 +25,7 @@ from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.window import Fold, Window
 from symbackprop.graph.shapes import Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
@@ -41,20 +44,22 @@ LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a 
 
 def lower(program: Program) -> Lowered:
     """The statements of one step."""
-    return _Lowering(program).run()
+    found = Results(program)
+    return _Lowering(found.program, found.of).run()
 
 
 class _Lowering:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, results: dict[Tensor, list[Tensor]], outer: "_Lowering | None" = None) -> None:
         self.program = program
+        self.results = results  # of recurrences
         self.name = program.name
-        self.letters = [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
+        self.letters: list[sp.Symbol] = outer.letters if outer else [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
         self.result = Lowered()
         self.statements = self.result.statements
         self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
         self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it
         self.barrier = 0  # updates stay behind the check of the loss
-        self.constants = Constants({program.step, *program.system.dims}, self.name)
+        self.constants: Constants = outer.constants if outer else Constants({program.step, *program.system.dims}, self.name)
         self.readers: dict[Tensor, list[Equation]] = defaultdict(list)
         for equation in program.equations:
             for t in tensors_in(equation.expr):
@@ -91,6 +96,9 @@ class _Lowering:
 
     def equation(self, symbol: Tensor, expr: sp.Expr) -> None:
         """Compute `expr` as `symbol`."""
+        if isinstance(expr, Scan):
+            self.recurrence(symbol, expr)
+            return
         if isinstance(expr, Operator) and self.is_heavy(expr):
             self.operator(symbol, expr)
             return
@@ -244,6 +252,19 @@ class _Lowering:
         used = [size for size in shape if size != 1]
         value = IndexForm().entry(self.flat(w), tuple(index))
         self.line(tuple(zip(self.letters, used, strict=False)), Line(symbol, squeezed((*index[: -2 * n], *places), symbol.shape), value, adds=True))
+
+    def recurrence(self, symbol: Tensor, scan: Scan) -> None:
+        """A loop over time. Each state has memory of its own, which begins as the first state and takes the new one at the end of a turn."""
+        count = len(scan.body.states)
+        operands = [x if i < count else self.array(x) for i, x in enumerate(scan.operands)]
+        turn = Turn.of(scan, operands, self.name)
+        for state, x in zip(scan.body.states, scan.initial, strict=True):
+            self.equation(turn.at[state], x)
+        inner = _Lowering(replace(self.program, equations=turn.equations, places={}), {}, self)
+        for equation in turn.equations:
+            inner.equation(*equation)
+        sequences = operands[count : count + len(scan.body.items)]
+        self.add(turn.loop(scan, self.name("time"), sequences, inner.statements, self.results[symbol]))
 
     # --- matrix products --------------------------------------------------------------------------------------------------
 

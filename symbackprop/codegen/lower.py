@@ -4,6 +4,7 @@ A softmax and the logarithm of the same sum become one maximum, one exponential 
 that its argument need not be kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,34 +12,44 @@ import sympy as sp
 
 from symbackprop.codegen.program import Program
 from symbackprop.graph import functions as f
+from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.layout import expand_axes
 from symbackprop.graph.operators.products import reduce_sum
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, LogSoftmax, LogSumExp, Softmax
+from symbackprop.graph.operators.scan import Body, Scan
 from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 
 def lowered(program: Program, dtype: str) -> Program:
-    """The program with softmaxes taken apart and masks read from values."""
-    masks = any(expr.has(sp.S.NegativeInfinity) for _, expr in program.equations)
+    """The program with softmaxes taken apart and masks read from values, in the steps of recurrences too."""
+    return replace(program, equations=_lowered(program.equations, program.name, dtype))
+
+
+def _lowered(given: Sequence[Equation], name: Namer, dtype: str) -> list[Equation]:
+    masks = any(expr.has(sp.S.NegativeInfinity) for _, expr in given)
     lowest = sp.Float(float(np.finfo(dtype).min)) if masks else None
-    found = {part for _, expr in program.equations for part in postorder(expr) if isinstance(part, (Softmax, LogSoftmax, LogSumExp))}
+    found = {part for _, expr in given for part in postorder(expr) if isinstance(part, (Softmax, LogSoftmax, LogSumExp))}
     apart = {part.args for part in found if not isinstance(part, LogSumExp)}  # by itself, log-sum-exp minds infinities
     table: dict[sp.Basic, sp.Basic] = {}
     equations: list[Equation] = []
-    for symbol, expr in program.equations:
+    for symbol, expr in given:
         for part in postorder(expr) if apart else ():
             if part in found and part.args in apart and part not in table:
-                equations += _taken_apart(part, found, table, program, lowest)
+                equations += _taken_apart(part, found, table, name, lowest)
         expr = expr.xreplace(table) if table else expr
         if isinstance(expr, f.relu):
             table[f.step(expr.args[0])] = f.step(symbol)
+        if isinstance(expr, Scan):
+            body = expr.body
+            steps = _lowered(body.equations, Namer({t.name for t in body.tensors}), dtype)
+            expr = Scan(Body(body.name, body.states, body.items, body.captured, steps, body.news, body.results), *expr.args[1:])
         equations.append(Equation(symbol, expr))
-    return replace(program, equations=equations)
+    return equations
 
 
 def _taken_apart(
-    part: AlongAxis, found: set[AlongAxis], table: dict[sp.Basic, sp.Basic], program: Program, lowest: sp.Expr | None
+    part: AlongAxis, found: set[AlongAxis], table: dict[sp.Basic, sp.Basic], name: Namer, lowest: sp.Expr | None
 ) -> list[Equation]:
     """The equations behind all softmaxes of one operand; `table` says from then on how each of them is computed.
 
@@ -47,7 +58,7 @@ def _taken_apart(
     made: list[Equation] = []
 
     def named(kind: str, value: sp.Expr) -> Tensor:
-        made.append(Equation(Tensor(program.name(f"{kind}_{label}"), shape_of(value), "node", value), value))
+        made.append(Equation(Tensor(name(f"{kind}_{label}"), shape_of(value), "node", value), value))
         return made[-1].symbol
 
     def spread(y: Tensor) -> sp.Expr:

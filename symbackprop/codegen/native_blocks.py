@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.share import share
 from symbackprop.codegen.contractions import planned
+from symbackprop.codegen.frames import DERIVATIVES
 from symbackprop.codegen.lower import lowered
-from symbackprop.codegen.native_step import Frame, NativeSource, native_source
+from symbackprop.codegen.native_step import NativeSource, native_source
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.schedule import scheduled
 from symbackprop.graph.equations import collect
@@ -42,31 +43,7 @@ def native_blocks(blocks: Blocks, dtype: str) -> NativeBlocks:
     data = [t for t in required if t.role == "data"]
     program = Program(system, equations, results, states, {}, Tensor(name("step"), (), "state"), data, name)
     program = scheduled(lowered(program, dtype))
-    return NativeBlocks(native_source(program, dtype, None, _FRAME), program, tuple(results.values()))
+    return NativeBlocks(native_source(program, dtype, None, DERIVATIVES), program, tuple(results.values()))
 
-
-_MODULE = '''
-"""Derivatives of a network in compiled code. Written by symbackprop {version}."""
-
-import math
-
-import numpy as np
-from numba import njit
-
-from symbackprop.codegen import {imported}
-
-{real} = np.{dtype}
-{helpers}
-
-@njit(**{kernels}.COMPILED)
-def {run}({sizes}, {values}, {data}, {buffers}):
-    """Computes every block into its array, which stands behind the weights in `{values}`. `{buffers}`: working memory."""
-{unpack}
-{views}
-{body}
-{store}
-'''
-
-_FRAME = Frame(_MODULE, "", 1, 1)
 
 __all__ = ["NativeBlocks", "native_blocks"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.codegen.frames import TRAINING, Frame
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.loops import lower
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
@@ -17,7 +18,7 @@ from symbackprop.codegen.native_text import compiled, compiled_helpers, imported
 from symbackprop.codegen.pieces import LONG, Variables, function, grouped
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
-from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Product, Statement, read_by, written
+from symbackprop.codegen.statements import Call, Check, Line, Loop, Lowered, Pass, Product, Statement, flattened, read_by, written
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.shapes import Dim, Dimension, Shape
 from symbackprop.graph.tensor import Tensor
@@ -47,19 +48,9 @@ class NativeSource:
     buffers: tuple[Buffer, ...]
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What stands around the statements: the module, a line that says which buffers are used, and how deep views and statements stand in it."""
-
-    module: str
-    room: str
-    views: int
-    body: int
-
-
-def native_source(program: Program, dtype: str, batch: Dim | None, frame: Frame | None = None) -> NativeSource:
+def native_source(program: Program, dtype: str, batch: Dim | None, frame: Frame = TRAINING) -> NativeSource:
     """The module for a program whose samples lie along the dimension `batch`, cut into batches; whole epochs of training unless a frame is given."""
-    return _Native(program, dtype, batch).source(frame or TRAINING)
+    return _Native(program, dtype, batch).source(frame)
 
 
 class _Native:
@@ -89,8 +80,10 @@ class _Native:
         alone = [t for t in (*stored(program), *program.data) if t not in self.samples and not _whole(t.shape)]
         self.cells = {t: name(f"{t.name}_cell") for t in alone}
         self.totals: dict[Tensor, str] = {}  # a sum → the variable that gathers it
-        self.statements = self.lowered.statements
-        self.defined = {symbol: at for at, s in enumerate(self.statements) for symbol in written(s)}
+        self.statements = list(flattened(self.lowered.statements))
+        self.defined: dict[Tensor, int] = {}
+        for at, s in enumerate(self.statements):
+            self.defined |= dict.fromkeys(written(s), at)
         self.order = {symbol: i for i, symbol in enumerate(self.defined)}
         self.users: dict[Tensor, list[int]] = {}
         for at, statement in enumerate(self.statements):
@@ -176,9 +169,11 @@ class _Native:
 
     # --- statements ------------------------------------------------------------------------------------------------------
 
-    def statement(self, statement: Statement, at: int) -> list[str]:
+    def statement(self, statement: Statement) -> list[str]:
         if isinstance(statement, Pass):
-            return self.passed(statement, at)
+            return self.passed(statement)
+        if isinstance(statement, Loop):
+            return self.loop(statement)
         if isinstance(statement, Product):
             (a, ta), (b, tb) = statement.a, statement.b
             alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
@@ -187,9 +182,27 @@ class _Native:
         if isinstance(statement, Call):
             cuts = self.cut((statement.symbol, *statement.operands), statement.shapes)
             return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *map(str, statement.options)])})"]
+        assert isinstance(statement, Check)
         loss = self.spelled(statement.loss)
         finite, total = self.words["finite"], self.words["total"]
         return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]
+
+    def loop(self, loop: Loop) -> list[str]:
+        """A recurrence: its states are changed in place."""
+        turns = self.turns(loop.length)
+        body = [f"{self.array(item)} = {self.array(x)}[{loop.t}]" for item, x in loop.rows]
+        for statement in loop.statements:
+            body += self.statement(statement)
+        body += [self.copied(result, x, f"[{loop.t}]") for result, x in loop.stacks]
+        body += [self.copied(state, new) for state, new in loop.news]
+        span = f"range({turns} - 1, -1, -1)" if loop.reverse else f"range({turns})"
+        return [f"for {loop.t} in {span}:", *(f"    {line}" for line in body), *(self.copied(result, state) for result, state in loop.finals)]
+
+    def copied(self, target: Tensor, source: Tensor, place: str = "") -> str:
+        """All entries of one value as another, or as one entry of it."""
+        if _whole(source.shape):
+            return f"{self.kernels}.copy({self.array(target)}{place}, {self.spelled(source)})"
+        return f"{self.array(target)}{place or '[()]' * (target in self.arrays)} = {self.spelled(source)}"
 
     def cut(self, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> list[str]:
         """Arrays under the shapes in which a kernel sees them."""
@@ -204,10 +217,10 @@ class _Native:
         """A factor in the precision of the arrays."""
         return f"{self.real}({self.double.plain(expr) if not expr.atoms(Tensor) else self.printer.plain(expr)})"
 
-    def passed(self, statement: Pass, at: int) -> list[str]:
+    def passed(self, statement: Pass) -> list[str]:
         if not statement.axes:
             return [self.scalar_line(line) for line in statement.lines]
-        body, after = self.turn(statement, at)
+        body, after = self.turn(statement)
         own = [i for i, _ in statement.axes]
         zero = self.printer.plain(sp.Float(0))
         lines = []
@@ -238,7 +251,7 @@ class _Native:
             self.totals[line.symbol] = self.program.name(f"total_{line.symbol.name}")
         return self.totals[line.symbol]
 
-    def turn(self, statement: Pass, at: int) -> tuple[list[str], list[str]]:
+    def turn(self, statement: Pass) -> tuple[list[str], list[str]]:
         """The lines of one turn of the loops: what is computed, then what is stored, so that nothing is overwritten before it is read."""
         own = tuple(i for i, _ in statement.axes)
         computed, stores = [], []
@@ -280,7 +293,7 @@ class _Native:
         if any(program.step in e.expr.free_symbols for e in program.equations):
             head.insert(0, f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
         head += self.fetch()
-        statements = [self.statement(statement, at) for at, statement in enumerate(self.statements)]
+        statements = [self.statement(statement) for statement in self.lowered.statements]
         places = stored(program)
         buffers = self.buffers()
         unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])
@@ -312,7 +325,7 @@ class _Native:
         if len(lines) < LONG:
             return [], lines
         # The check of the loss may leave the loop, and stays in it. Derivatives have none.
-        check = next((at for at, statement in enumerate(self.statements) if isinstance(statement, Check)), len(statements))
+        check = next((at for at, statement in enumerate(self.lowered.statements) if isinstance(statement, Check)), len(statements))
         groups = {"forward": grouped(statements[:check]), "backward": grouped(statements[check + 1 :])}
         known = {*Variables([*before, *lines]).sets, *self.words.values()} - {self.real, self.kernels}
         needed = {v for part in (after, *statements[check : check + 1], *groups["forward"], *groups["backward"]) for v in Variables(part).reads}
@@ -344,47 +357,4 @@ def _whole(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
 
 
-_MODULE = '''
-"""Training of a network in compiled code. Written by symbackprop {version}."""
-
-import math
-
-import numpy as np
-from numba import njit
-
-from symbackprop.codegen import {imported}
-
-{real} = np.{dtype}
-{helpers}
-
-@njit(**{kernels}.COMPILED)
-def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {means}):
-    """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
-
-    There are fewer if a loss is not finite, which is found before that batch's update.
-    `{t}`: updates made before. `{order}`: the numbers of the samples in each epoch, or nothing.
-    `{rest}`: the buffers of a smaller last batch. `{means}`: for each epoch the mean of its losses, made by adding.
-    """
-{unpack}
-    {full} = {samples} // {size}  # whole batches in an epoch
-    {each} = {full} + ({samples} % {size} > 0)
-    {done} = {first}
-    {finite} = True
-    while {finite} and {done} < {last}:
-        {epoch}, {position} = divmod({done}, {each})
-        {start} = {position} * {size} + ({epoch} * {samples} if {order}.size else 0)
-        {n} = {size} if {position} < {full} else {samples} - {full} * {size}
-        {count} = min({last} - {done}, {full} - {position}) if {position} < {full} else 1
-{views}
-        {total} = 0.0
-        for {turn} in range({count}):
-{body}
-            {done} += 1
-        {means}[{epoch}] += {total} * {n} / {samples}
-{store}
-    return {done} - {first}
-'''
-
-TRAINING = Frame(_MODULE, "{room} = {buffers} if {position} < {full} else {rest}", 2, 3)
-
-__all__: Sequence[str] = ["Buffer", "Frame", "NativeSource", "native_source"]
+__all__: Sequence[str] = ["Buffer", "NativeSource", "native_source"]

@@ -1,6 +1,7 @@
-"""What a compiled step consists of: passes over all entries of an array, products of matrices, calls of kernels, and the check of the loss."""
+"""What a compiled step consists of: passes over all entries of an array, products of matrices, calls of kernels, loops over time, and the
+check of the loss."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -68,7 +69,34 @@ class Check:
     loss: Tensor
 
 
-Statement = Pass | Product | Call | Check
+@dataclass
+class Loop:
+    """`length` turns of `statements`, from the first time or, where it is `reverse`, from the last. Before a turn `rows`: (item, sequence), item =
+    sequence[t]. After it `stacks`: (result, tensor), result[t] = tensor; then `news`: (state, its new value). At the end `finals`: (result, state).
+    """
+
+    length: Dimension
+    reverse: bool
+    t: str
+    rows: list[tuple[Tensor, Tensor]]
+    statements: list[Any]
+    stacks: list[tuple[Tensor, Tensor]]
+    news: list[tuple[Tensor, Tensor]]
+    finals: list[tuple[Tensor, Tensor]]
+
+    @property
+    def results(self) -> list[Tensor]:
+        return [result for result, _ in (*self.stacks, *self.finals)]
+
+
+@dataclass
+class End:
+    """Where the turn of a loop ends: what it reads must stand in memory until the last turn."""
+
+    loop: Loop
+
+
+Statement = Pass | Product | Call | Check | Loop | End
 
 
 @dataclass
@@ -83,7 +111,9 @@ def written(statement: Statement) -> list[Tensor]:
     """The symbols that a statement computes."""
     if isinstance(statement, Pass):
         return [line.symbol for line in statement.lines]
-    return [] if isinstance(statement, Check) else [statement.symbol]
+    if isinstance(statement, Loop):
+        return statement.results
+    return [] if isinstance(statement, (Check, End)) else [statement.symbol]
 
 
 def _entries(expr: sp.Expr) -> Iterator[tuple[Tensor, Index]]:
@@ -102,7 +132,26 @@ def read_by(statement: Statement) -> set[Tensor]:
         return {t for line in statement.lines for t, _ in line.reads}
     if isinstance(statement, Product):
         return {statement.a[0], statement.b[0], *tensors_in(statement.alpha), *tensors_in(statement.beta)}
+    if isinstance(statement, Loop):
+        return {x for _, x in statement.rows} | {state for state, _ in statement.news}
+    if isinstance(statement, End):
+        return _read_in_every_turn(statement.loop)
     return {statement.loss} if isinstance(statement, Check) else set(statement.operands)
 
 
-__all__ = ["Call", "Check", "Line", "Lowered", "Pass", "Product", "Statement", "read_by", "written"]
+def _read_in_every_turn(loop: Loop) -> set[Tensor]:
+    """What stands until the last turn of a loop: all that it reads and does not compute, and what it hands on."""
+    inside = set().union(*map(read_by, loop.statements)) - {t for s in loop.statements for t in written(s)} - {item for item, _ in loop.rows}
+    handed = {t for pair in (*loop.stacks, *loop.news, *loop.finals) for t in pair}
+    return inside | handed | {x for _, x in loop.rows}
+
+
+def flattened(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """All statements in order: after a loop those of its turn, and its end."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from (*statement.statements, End(statement))
+
+
+__all__ = ["Call", "Check", "End", "Line", "Loop", "Lowered", "Pass", "Product", "Statement", "flattened", "read_by", "written"]

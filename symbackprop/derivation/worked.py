@@ -16,6 +16,7 @@ from symbackprop.calculus.evaluate import without_partials
 from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.index import at
 from symbackprop.calculus.partial import Partial, evaluated
+from symbackprop.calculus.unroll import unrolled
 from symbackprop.derivation import rules
 from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.context import Context
@@ -50,7 +51,9 @@ def worked(forms: Forms, weights: Mapping[Any, Any], data: Mapping[str, Any], op
         raise DataError(f"digits is {digits!r}; expected an integer from 1 to 15")
     evaluator = Evaluator(forms.system)
     given = evaluator.weights(weights)
-    sample = evaluator.feed(_one_sample(forms.system, data), [t.name for t in forms.system.data]).arrays
+    feed = evaluator.feed(_one_sample(forms.system, data), [t.name for t in forms.system.data])
+    sample, steps = feed.arrays, unrolled(forms.system, feed.sizes)
+    forms = forms if steps is forms.system else Forms(steps)
     point = Values(forms.system, forms.adjoints, given={**given, **{name: _unbatched(forms.system, name, a) for name, a in sample.items()}})
     count = sum(int(point.values[e.symbol].size) for e in (*forms.system.equations, *forms.adjoints.equations))
     if count > LIMIT:

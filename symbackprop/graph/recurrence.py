@@ -13,9 +13,9 @@ from symbackprop.graph.names import Namer, check_name
 from symbackprop.graph.operators.base import operand
 from symbackprop.graph.operators.indexing import getitem
 from symbackprop.graph.operators.layout import concatenate, reshape
-from symbackprop.graph.operators.scan import Body, Scan, moment, part
+from symbackprop.graph.operators.scan import Body, Result, Scan, moment, part
 from symbackprop.graph.shapes import Dimension, as_dimension, shape_of, show
-from symbackprop.graph.tensor import Equation, Tensor, as_expression, node
+from symbackprop.graph.tensor import Equation, Tensor, as_expression, declare, node
 
 
 class Recurrence(Mapping[str, sp.Expr]):
@@ -146,9 +146,9 @@ def _closed(
     before = "_next" if reverse else "_prev"
     for k, t in enumerate(given):
         wish = f"{moment(finals[symbols[k]])[0]}{before}" if k < n_states else f"{moment(t.name)[0]}_t"
-        table[t] = Tensor(namer(wish), t.shape, "state")
+        table[t] = declare(namer(wish), t.shape, "state")  # in this order, whatever other body has the same
     for t in captured:
-        table[t] = Tensor(namer(t.name), t.shape, "state")
+        table[t] = declare(namer(t.name), t.shape, "state")
     equations = []
     for t in inner:
         assert t.definition is not None
@@ -171,17 +171,32 @@ def _unrolled(scan: Scan, single: bool) -> Recurrence:
     steps, body = scan.length, scan.body
     if not isinstance(steps, int):
         raise UnsupportedError(f"scan {body.name!r}: {steps} steps cannot be written out; unroll needs an integer number of steps in the shape")
-    states: list[sp.Expr] = list(scan.initial)
+    result = written_out(scan, steps, lambda base, t: f"{base}_{body.name}_{t}")
+    rows = {symbol: result(Result(symbol)) for symbol, _ in body.equations}
+    finals = tuple(result(Result(state, True)) for state in body.states)
+    return Recurrence({s.name: row for s, row in rows.items()}, tuple(rows[new] for new in body.news), finals, single)
+
+
+def written_out(scan: Scan, steps: int, name: Callable[[str, int], str]) -> Callable[[Result], sp.Expr]:
+    """The equations of every step as nodes, called by `name` of the name in the body and the time. Returns what gives each result of the scan."""
+    body = scan.body
     constants = dict(zip(body.captured, scan.operands[len(body.states) + len(body.items) :], strict=True))
-    values: dict[Tensor, dict[int, sp.Expr]] = {symbol: {} for symbol, _ in body.equations}
+    values: dict[Tensor, dict[int, sp.Expr]] = {t: {} for t in (*body.states, *(e.symbol for e in body.equations))}
+    states: Sequence[sp.Expr] = scan.initial
     for t in reversed(range(steps)) if scan.reverse else range(steps):
         table: dict[sp.Basic, sp.Expr] = {**constants, **dict(zip(body.states, states, strict=True))}
         table |= {item: getitem(x, t) for item, x in zip(body.items, scan.sequences, strict=True)}
         for symbol, expr in body.equations:
-            table[symbol] = values[symbol][t] = node(f"{moment(symbol.name)[0]}_{body.name}_{t}", expr.xreplace(table))
+            table[symbol] = node(name(moment(symbol.name)[0], t), expr.xreplace(table))
+        for tensor, by_time in values.items():
+            by_time[t] = table[tensor]
         states = [table[new] for new in body.news]
-    rows = {s: concatenate([reshape(by_time[t], (1, *s.shape)) for t in range(steps)]) for s, by_time in values.items()}
-    return Recurrence({s.name: row for s, row in rows.items()}, tuple(rows[new] for new in body.news), tuple(states), single)
+    last = dict(zip(body.states, states, strict=True))
+
+    def result(r: Result) -> sp.Expr:
+        return last[r.tensor] if r.final else concatenate([reshape(values[r.tensor][t], (1, *r.tensor.shape)) for t in range(steps)])
+
+    return result
 
 
-__all__ = ["Recurrence", "scan"]
+__all__ = ["Recurrence", "scan", "written_out"]

@@ -182,9 +182,9 @@ def _by_layer(system: System, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def inlined(expr: sp.Expr | None, named: Iterable[Tensor]) -> sp.Expr:
-    """The expression with the adjoints that have no name of their own replaced by theirs."""
+    """The expression with the adjoints that have no name of their own replaced by theirs. A recurrence keeps its name, of which parts are read."""
     assert expr is not None
-    while inner := {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in named}:
+    while inner := {t: t.definition for t in tensors_in(expr) if t.adjoint_of and t not in named and not isinstance(t.definition, Scan)}:
         expr = simplified(expr.xreplace(inner))
     return expr
 

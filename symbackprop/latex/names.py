@@ -32,9 +32,8 @@ def name_of(symbol: sp.Symbol) -> Name:
 
 def letters(part: str, upright: bool = False) -> str:
     """A piece of a name: a Greek letter, a modified letter (`xhat`), a number, or a word set as a word."""
-    if part == "hbar":
-        return r"\bar{h}"  # the adjoint of h; SymPy has Planck's constant in mind
     text = "".join(map(_ascii, part)).strip() if not part.isascii() else str(translate(part))
+    text = text.replace(r"\hbar", r"\bar{h}")  # the adjoint of h; SymPy has Planck's constant in mind
     if text == part and len(part) > 1 and not part.isdigit():
         return rf"\{'mathrm' if upright else 'mathit'}{{{part}}}".replace("_", r"\_")
     return text

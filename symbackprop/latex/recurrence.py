@@ -1,12 +1,13 @@
 r"""How the tensors of a recurrence's body are set: by the time that their values are from, h_{t-1}, \bar{z}_{t+1}."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sympy as sp
 
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import TimePrinter
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, contract
+from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.scan import Body, Part, Scan, is_carry, moment
 from symbackprop.graph.shapes import shape_of
 from symbackprop.graph.tensor import Tensor
@@ -15,17 +16,17 @@ from symbackprop.latex.names import Name, name_of
 SHIFTS = {-1: "t-1", 0: "t", 1: "t+1"}
 
 
-def names_at(body: Body, operands: Sequence[sp.Basic], step: str, atom: Callable[[sp.Basic], str]) -> dict[Tensor, Name]:
-    """The names of a body's tensors at time `step`; what a body captures is written as outside, by `atom`."""
+def names_at(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter) -> dict[Tensor, Name]:
+    """The names of a body's tensors at time `step`; what a body captures is written as outside."""
     outside = dict(zip((*body.states, *body.items, *body.captured), operands, strict=True))
     names = {}
     for t in body.tensors:
         base, when = moment(t.name)
         x = outside.get(t)
         if t in body.captured and x is not None:
-            names[t] = Name(atom(x))
-        elif x is not None and base.endswith("_out"):  # the adjoint that comes from outside
-            names[t] = row_of(x, _time(step, when), atom)
+            names[t] = Name(p.factor(x))
+        elif x is not None and from_outside(t):
+            names[t] = row_of(x, _time(step, when), p)
         else:
             names[t] = _timed(base, _time(step, when))
             if moment(base)[1] is not None and step.startswith("t"):  # what the step behind hands back, not yet the adjoint itself
@@ -44,12 +45,12 @@ def scan_latex(scan: Scan, p: TimePrinter) -> str:
     for state, x in zip(body.states, scan.initial, strict=True):
         left = p.inside(body, scan.operands, _time(first, _side(body))).plain(hidden[state]) if state in hidden else starting.plain(state)
         rows.append(f"{left} = {'0' if isinstance(x, Broadcast) and x.operands[0] == 0 else p.plain(x)}")
-    lines = [f"{inside.plain(symbol)} = {inside.plain(expr)}" for symbol, expr in body.equations if not is_carry(symbol)]
+    written = {body.after(state) for state in hidden}
+    lines = [f"{inside.plain(symbol)} = {inside.plain(expr)}" for symbol, expr in body.equations if symbol not in written]
     for t, x in zip(body.items, scan.sequences, strict=True):
-        base, when = moment(t.name)
         result = isinstance(x, Part) or (isinstance(x, Tensor) and isinstance(x.definition, Part))
-        if when == 0 and not base.endswith("_out") and not result:
-            lines.insert(0, f"{inside.plain(t)} = {row_of(x, 't', p.factor).plain()}")
+        if moment(t.name)[1] == 0 and not from_outside(t) and not result:
+            lines.insert(0, f"{inside.plain(t)} = {row_of(x, 't', p).plain()}")
     return r"\begin{cases} " + r" \\ ".join([*rows, rf"\text{{for }} {span} \text{{:}}", *lines]) + r" \end{cases}"
 
 
@@ -58,14 +59,16 @@ def _side(body: Body) -> int:
     return moment(body.states[0].name)[1] or 0
 
 
-def row_of(sequence: sp.Basic, time: str, atom: Callable[[sp.Basic], str]) -> Name:
+def row_of(sequence: sp.Basic, time: str, p: TimePrinter) -> Name:
     """What a sequence holds at one time: [X]_t, or [X]_{:, t} where time is its second axis and was brought to the front."""
     before = 0
     if isinstance(sequence, Einsum) and len(sequence.operands) == 1 and len(sequence.spec[1]) == len(sequence.spec[0][0]):
         (letters,), out = sequence.spec
         if letters.replace(out[0], "") == out[1:]:  # the other axes stay in their order
             before, sequence = letters.index(out[0]), sequence.operands[0]
-    return Name(rf"\left[{atom(sequence)}\right]", ", ".join([":"] * before + [time]))
+    if isinstance(sequence, Reshape) and sequence.moves_unit_axes():  # on paper they are not there
+        before, sequence = sum(size != 1 for size in sequence.shape[:before]), sequence.operands[0]
+    return Name(rf"\left[{p.plain(sequence)}\right]", ", ".join([":"] * before + [time]))
 
 
 def _timed(base: str, time: str) -> Name:
@@ -123,12 +126,12 @@ def _row(x: sp.Expr, at: int, p: TimePrinter) -> Name:
     if at == 0 and _is_stack(x):
         scan = x.definition.scan
         return Name(p.inside(scan.body, scan.operands).plain(x.definition.result.tensor))
-    return Name(rf"\left[{p.factor(x)}\right]", ", ".join([":"] * at + ["t"]))
+    return Name(rf"\left[{p.plain(x)}\right]", ", ".join([":"] * at + ["t"]))
 
 
 def names_inside(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter) -> dict[Tensor, Name]:
     """The same; what a step backwards is handed back by the step behind is written out."""
-    names = names_at(body, operands, step, p.factor)
+    names = names_at(body, operands, step, p)
     if step == "t":
         later = p.inside(body, operands, f"t{_side(body):+}")
         names |= {state: Name(later.plain(expr)) for state, expr in carried(body).items()}
@@ -140,7 +143,13 @@ def carried(body: Body) -> dict[Tensor, sp.Expr]:
     read = {t for _, expr in body.equations for t in tensors_in(expr)}
     made = dict(body.equations)
     found = {state: made[new] for state, new in zip(body.states, body.news, strict=True) if is_carry(new) and new not in read}
-    return {state: expr for state, expr in found.items() if not tensors_in(expr) & set(body.states)}
+    known = {*body.states, *(t for t in body.items if from_outside(t))}  # before the first step there is no such item
+    return {state: expr for state, expr in found.items() if not tensors_in(expr) & known}
+
+
+def from_outside(item: Tensor) -> bool:
+    """Whether an item of a recurrence backwards is the adjoint that comes from outside."""
+    return moment(item.name)[0].endswith("_out")
 
 
 __all__ = ["names_inside", "over_time", "scan_latex"]

@@ -11,6 +11,7 @@ from symbackprop.calculus.second import Blocks
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.chains import kronecker_latex
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.shapes import split_scalars
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.equations import Line, align, error_names, inlined
@@ -65,6 +66,9 @@ class _Writer:
         if form == "matrix" and (text := self.matrix(expr, t, key)) is not None:
             printer = TensorLatex(self.names)
             return self.left(kind, key, (), printer, flat=t.rank > 2) if key else printer.plain(t), text
+        if expr.has(Part, Scan):  # time is its only index
+            printer = TensorLatex(self.names)
+            return self.left(kind, key, (), printer, flat=t.rank > 2) if key else printer.plain(t), printer.plain(expr)
         index = free_indices(t.shape, (x.name for x in self.blocks.system.tensors))
         small = {x: name._replace(head=r"\delta") for x, name in self.names.items()}
         printer = TensorLatex(small, indices=index)

@@ -15,6 +15,7 @@ from symbackprop.codegen.program import training_program
 from symbackprop.codegen.scalar_step import is_scalar, scalar_source
 from symbackprop.graph.equations import System
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.rule import Rule
 from symbackprop.graph.shapes import Dim
 from symbackprop.training.feed import Array, Batches, Feed
@@ -148,13 +149,16 @@ class ArrayEngine(BatchEngine):
         return Outcome(len(losses), batches.means(losses))
 
     def seconds(self, feed: Feed, batch: int) -> float:
-        """About how long one update takes: so much for each equation, each entry and each multiplication of a product."""
+        """About how long one update takes: so much for each equation, each entry and each multiplication of a product, in every step of time."""
         table = {Dim(name): sp.Integer(size) for name, size in self.sizes(feed, batch).items()}
 
         def number(sizes: Iterable[Any]) -> int:
             return int(sp.sympify(sp.Mul(*sizes), strict=True).xreplace(table))
 
         equations = self.program.equations
-        entries = sum(number(symbol.shape) for symbol, _ in equations)
-        products = sum(number(e.sizes().values()) for _, expr in equations for e in expr.atoms(Einsum) if len(e.operands) > 1)
-        return 1.5e-6 * len(equations) + 1e-9 * entries + 5e-11 * products
+        found = 0.0
+        for turns, listed in [(1, equations), *((number([e.length]), e.body.equations) for _, e in equations if isinstance(e, Scan))]:
+            entries = sum(number(symbol.shape) for symbol, _ in listed)
+            products = sum(number(e.sizes().values()) for _, expr in listed for e in expr.atoms(Einsum) if len(e.operands) > 1)
+            found += turns * (1.5e-6 * len(listed) + 1e-9 * entries + 5e-11 * products)
+        return found

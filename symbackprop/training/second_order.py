@@ -14,7 +14,7 @@ import sympy as sp
 
 from symbackprop.calculus.batch import is_single_sample
 from symbackprop.calculus.differentiate import adjoints
-from symbackprop.calculus.second import gauss_newton, hessian, loss_input, refuse_recurrences
+from symbackprop.calculus.second import gauss_newton, hessian, loss_input
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnsupportedError
 from symbackprop.graph.equations import System, collect
@@ -48,7 +48,6 @@ class SecondOrder(Optimizer):
                 f"{type(self).__name__}: the network describes one sample, and curvature is that of the mean over many; "
                 "give its data a leading dimension such as 'n'"
             )
-        refuse_recurrences(system, f"{type(self).__name__}: the curvature")
         system = stabilise(system)
         found = adjoints(system)
         name = Namer({t.name for t in (*system.tensors, *found.of)} | {s.name for s, _ in found.equations} | {d.name for d in system.dims})

@@ -5,7 +5,7 @@ Source: the reverse of a loop is a loop backwards, Griewank & Walther, Evaluatin
 procedure is a list of assignments, whichever loop wrote it); Goodfellow, Bengio & Courville, Deep Learning, section 10.2.2.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -74,15 +74,45 @@ class Body(sp.Atom):
         return self.__reduce__()
 
     @cached_property
+    def symbols(self) -> tuple[Tensor, ...]:
+        """What the equations define."""
+        return tuple(e.symbol for e in self.equations)
+
+    @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
         """All placeholders, then the symbols of the equations."""
-        return (*self.states, *self.items, *self.captured, *(e.symbol for e in self.equations))
+        return (*self.states, *self.items, *self.captured, *self.symbols)
 
     @cached_property
     def free_symbols(self) -> set[sp.Basic]:
         """Sizes that are open; tensors are bound."""
         sizes = {d for t in self.tensors for size in t.shape for d in getattr(size, "free_symbols", ())}
         return sizes | {d for _, expr in self.equations for d in expr.free_symbols if isinstance(d, Dim)}
+
+    def _xreplace(self, rule: Any) -> tuple[sp.Basic, bool]:
+        """With other sizes in the place of open ones: of one sample in the place of many."""
+        sizes = {d: rule[d] for d in self.free_symbols if d in rule}
+        if self in rule or not sizes:
+            found: sp.Basic = rule.get(self, self)
+            return found, found is not self
+        table: dict[Any, Any] = dict(sizes)
+        for t in self.tensors:
+            expr = None if t.definition is None else t.definition.xreplace(table)
+            table[t] = Tensor(t.name, tuple(size if isinstance(size, int) else size.xreplace(sizes) for size in t.shape), t.role, expr)
+        return self.renewed(table), True
+
+    def renewed(self, table: Mapping[Any, Any]) -> "Body":
+        """The same body in other tensors, those of `table`."""
+
+        def now(tensors: Iterable[Tensor]) -> list[Tensor]:
+            return [table.get(t, t) for t in tensors]
+
+        equations = [Equation(table[s], table[s].definition) if s in table else Equation(s, e) for s, e in self.equations]
+        results = [Result(table.get(r.tensor, r.tensor), r.final) for r in self.results]
+        return Body(self.name, now(self.states), now(self.items), now(self.captured), equations, now(self.news), results)
+
+    def xreplace(self, rule: Any) -> sp.Basic:
+        return self._xreplace(rule)[0]
 
     def after(self, state: Tensor) -> Tensor:
         """The state after the step."""
@@ -177,8 +207,8 @@ class Scan(Operator):
 
     def entry(self, index: Index, context: IndexContext) -> sp.Expr:
         raise UnsupportedError(
-            f"the recurrence {self.body.name!r} is computed step by step: no formula gives one entry of it, so it has no closed form and no compiled code; "
-            "read latex('equations') and latex('matrix') or make it with unroll=True, and train with backend='numpy'"
+            f"the recurrence {self.body.name!r} is computed step by step: no formula gives one entry of it, so it has no closed form; "
+            "read latex('equations') and latex('matrix'), or make it with unroll=True"
         )
 
     def latex_form(self, p: LatexPrinter) -> str:
