@@ -13,6 +13,7 @@ from symbackprop.derivation.numbers import ENTRIES, EXACT, Check, Reading, Value
 from symbackprop.graph.shapes import Shape
 from symbackprop.graph.tensor import Tensor
 
+ROUNDED = 4 * np.finfo(float).eps / EXACT  # of a term, below which an exact sum of terms that cancel is drowned
 ONE = Reading(1.0, True, 0.0)  # ∂C/∂C
 CANDIDATES = 30  # entries that are tried until enough of them lie at no kink
 PULLED = 200  # entries over which the chain rule of whole tensors is summed by numbers
@@ -51,7 +52,7 @@ class Checks:
 
         return self._compare(self._smooth(pair, tuple(sizes.values())), value, sizes)
 
-    def gradient(self, x: Tensor, index: Index | None, expr: sp.Expr, value: Callable[..., float | None] | None = None) -> Check:
+    def gradient(self, x: Tensor, index: Index | None, expr: sp.Expr, value: Callable[..., Reading] | None = None) -> Check:
         """∂C/∂x at random entries: of an expression with free indices `index`, of a whole tensor (None), or as `value` computes it."""
         sizes = None if index is None else self._sizes(x, index)
         array = self.point.right(expr, sizes) if value is None else np.array(0.0)
@@ -60,8 +61,11 @@ class Checks:
             where = dict(zip(index or (), place, strict=False))
             full = place if index is None or sizes is None else _put(index, where)
             slope = self.slope(x, full)
-            found = value(*full) if value is not None else array[full if sizes is None else tuple(where[letter] for letter in sizes)]
-            return (slope, float(found)) if found is not None else (slope._replace(kink=True), 0.0)
+            if value is None:
+                return slope, float(array[full if sizes is None else tuple(where[letter] for letter in sizes)])
+            total = value(*full)
+            floor, kink = max(slope.floor, total.floor), slope.kink or total.kink
+            return Reading(slope.value, slope.exact and total.exact, floor, kink), total.value
 
         return self._compare(self._smooth(pair, x.shape if sizes != {} else ()), expr, sizes)
 
@@ -87,24 +91,25 @@ class Checks:
         moved = float(self.point.rounding(expr, sizes).max(initial=0.0))
         return 2 * moved / tolerance if np.isfinite(moved) else 0.0
 
-    def pulled(self, x: Tensor, users: Sequence[Tensor], loss: Tensor) -> Callable[..., float | None] | None:
-        """The chain rule by numbers: Σ ∂C/∂y ∂y/∂x over all entries of every y, both slopes found without the derivation; it has no value where one
-        of them is at a kink. None where there are too many."""
+    def pulled(self, x: Tensor, users: Sequence[Tensor], loss: Tensor) -> Callable[..., Reading] | None:
+        """The chain rule by numbers: Σ ∂C/∂y ∂y/∂x over all entries of every y, both slopes found without the derivation. None where there
+        are too many."""
         values = self.point.values
         if sum(int(values[y].size) for y in users) > PULLED:
             return None
 
-        def value(*index: int) -> float | None:
-            total = 0.0
+        def value(*index: int) -> Reading:
+            total, exact, floor, kink = 0.0, True, 0.0, False
             for y in users:
                 for place in np.ndindex(values[y].shape):
                     partial = self.point.partial_slope(y, place, x, index)
-                    if partial.value or partial.kink:
-                        before = self.slope(y, place) if y is not loss else ONE
-                        if before.kink or partial.kink:
-                            return None
-                        total += before.value * partial.value
-            return total
+                    if not partial.value and not partial.kink:
+                        continue
+                    before = self.slope(y, place) if y is not loss else ONE
+                    term = before.value * partial.value
+                    total, exact, kink = total + term, exact and before.exact and partial.exact, kink or before.kink or partial.kink
+                    floor += abs(before.value) * partial.floor + abs(partial.value) * before.floor + ROUNDED * abs(term)
+            return Reading(total, exact, floor, kink)
 
         return value
 

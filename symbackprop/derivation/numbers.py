@@ -76,6 +76,7 @@ class Values:
         equations = [*self.forward, *adjoints.equations]
         self._functions = _functions(equations)
         self._after: dict[Tensor, list[Equation]] = {}
+        self._moved: tuple[Any, dict[bytes, Array]] = (), {}
         self.values: dict[Tensor, Array] = {}
         self.sizes: dict[Any, int] = {}
         for attempt in range(TRIES if given is None else 1):
@@ -143,8 +144,18 @@ class Values:
         return self._slope(self.loss_of(x), x, index)
 
     def partial_slope(self, y: Tensor, at: tuple[int, ...], x: Tensor, index: tuple[int, ...]) -> Reading:
-        """∂y[at]/∂x[index] of the equation of y alone."""
-        return self._slope(lambda value: np.asarray(self._functions[y]({**self.values, x: value}, self.sizes))[at], x, index)
+        """∂y[at]/∂x[index] of the equation of y alone. The other entries of y, which are asked for next, move with the same entry of x."""
+        if self._moved[0] != (y, x, index):
+            self._moved = (y, x, index), {}
+        known = self._moved[1]
+
+        def entry(value: Array) -> Any:
+            key = value[index].tobytes()
+            if key not in known:
+                known[key] = np.asarray(self._functions[y]({**self.values, x: value}, self.sizes))
+            return known[key][at]
+
+        return self._slope(entry, x, index)
 
     def _slope(self, function: Callable[[Array], Any], x: Tensor, index: tuple[int, ...]) -> Reading:
         direction = np.zeros(self.values[x].shape)
@@ -220,7 +231,7 @@ def _functions(equations: Sequence[Equation]) -> dict[Tensor, Callable[[Mapping[
         run = getattr(module, f"f{i}")
 
         def call(values: Mapping[Tensor, Array], sizes: Mapping[Any, int]) -> Any:
-            found = run({k: held(t, values[t], sizes) for k, t in needed}, {str(d): n for d, n in sizes.items()})
+            found = run({k: held(t, values[t], sizes) for k, t in needed}, {d.name: n for d, n in sizes.items()})
             return np.concatenate([np.ravel(part) for part in found]) if isinstance(expr, Scan) else found
 
         return call
