@@ -38,6 +38,7 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
     if nested > NESTED and not notation.scalar:
         return f"The closed form of the gradient of ${name}$ nests {nested} equations and is left out; the equations above determine it."
     try:
+        forms.check_pages([w])
         expr = forms.closed(w) if notation.scalar else forms.entry(w, index, closed=True)
     except UnsupportedError:
         return f"The closed form of the gradient of ${name}$ would fill pages and is left out; the equations above determine it."
