@@ -94,8 +94,9 @@ class Network:
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
         `weights` and `data` as in `value_and_gradients`, of a single sample. `optimizer` is `SGD(lr=0.01)` unless another is given;
-        `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
-        of more values than anybody follows on paper.
+        `digits`, how many significant digits are shown. Where a page would not hold all values, of each tensor the first, the middle and the
+        last entry are followed, and sums of many terms are not written out. Raises `DataError` for more than one sample, `UnsupportedError` for
+        a network of more equations than anybody follows on paper, or with a recurrence that is not unrolled.
         """
         from symbackprop.display.document import explain
 

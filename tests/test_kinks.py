@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy.core.cache import clear_cache

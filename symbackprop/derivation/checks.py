@@ -32,7 +32,7 @@ class Checks:
         right = self.point.right(t.definition, None)
         pairs = [(float(self.point.values[t][place]), float(right[place])) for place in self.point.entries(t.shape)]
         check = agree(pairs, "the generated code")
-        return check if check.ok else agree(pairs, "the generated code", self._floor(t.definition, None, EXACT))
+        return check if check.ok else agree(pairs, "the generated code", self.floor(t.definition, None, EXACT))
 
     def update(self, state: Tensor, expr: sp.Expr) -> Check:
         """What a training step makes of a state: its index form against generated code."""
@@ -83,10 +83,10 @@ class Checks:
         check = compare(pairs)
         if check.ok:
             return check
-        floor = self._floor(expr, sizes, check.tolerance)
+        floor = self.floor(expr, sizes, check.tolerance)
         return compare([(left._replace(floor=max(left.floor, floor)), right) for left, right in pairs])
 
-    def _floor(self, expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None, tolerance: float) -> float:
+    def floor(self, expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None, tolerance: float) -> float:
         """The size below which the rounding of a right side drowns it."""
         moved = float(self.point.rounding(expr, sizes).max(initial=0.0))
         return 2 * moved / tolerance if np.isfinite(moved) else 0.0
