@@ -70,7 +70,10 @@ class Network:
         return Forms(self.system)
 
     def latex(self, form: str = "local") -> str:
-        """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself."""
+        """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself.
+
+        Raises `UnsupportedError` for an unknown form, and for closed forms that would fill pages, counted before they are built.
+        """
         if form == "equations":
             return align(equation_lines(self.system.equations))
         return self.gradients.latex(form)
@@ -81,7 +84,8 @@ class Network:
         `form`: "matrix" writes whole tensors, "index" one entry with free indices, "entry" each entry of each weight, and "mixed" what a
         textbook would: entries first, then the matrices that they make up. "chain" and "local" end a scalar weight's gradient early, before
         its factors are evaluated or before it is closed; "closed" is "mixed". `weights`: names of those whose gradients are derived, all
-        unless given. `optimizer`: its update is the last section. `verify`: hold every equation against slopes found by numbers, at
+        unless given. `optimizer`: its update is the last section (of the first order; those that use curvature have no rule for one weight and
+        raise `UnsupportedError`). `verify`: hold every equation against slopes found by numbers, at
         random inputs drawn with `seed`.
 
         Raises `UnsupportedError` for an unknown form, or for more entries than anybody reads; `UnknownWeightError` for an unknown weight.

@@ -1,6 +1,6 @@
 """Masks of attention, in all the ways that they are written: a condition, an expression that is added to the scores, or an array."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy as sp
 from sympy.logic.boolalg import Boolean
@@ -10,10 +10,10 @@ from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.shapes import Shape, broadcast, shape_of, show
 from symbackprop.graph.tensor import state
 
-if TYPE_CHECKING:
-    import numpy as np
-
-EXPECTED = "expected a condition such as M > 0, an expression that is added to the scores, or an array: true or 1 where a query may see a key, or numbers to add"
+EXPECTED = (
+    "expected a condition such as M > 0, an expression that is added to the scores, "
+    "or an array: true or 1 where a query may see a key, or numbers to add"
+)
 
 
 def is_array(mask: Any) -> bool:
@@ -73,7 +73,7 @@ def _constant(mask: Any, name: str, layer: str) -> Any:
     import numpy as np
 
     try:
-        array: np.ndarray[Any, Any] = np.asarray(mask)
+        array = np.asarray(mask)
     except ValueError:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":

@@ -32,7 +32,8 @@ def mlp(sizes: Sequence[int], activation: Any = "tanh", output: Any = None, loss
 
     Data `X` (n, inputs) and `T` (n, outputs); weights `W_k`, `b_k`; the output is the node `Y` (the last `Z_k` where it is linear), the loss the node `C`.
     `output` is the last layer's activation (None: linear). The losses "cross_entropy" and "binary_cross_entropy_with_logits"
-    are computed from the last layer's value before its activation, the logits; `predict` gives the output all the same.
+    are computed from the last layer's value before its activation, the logits; `predict` gives the output all the same. For "cross_entropy" T is
+    one-hot, `np.eye(outputs)[labels]`, or probabilities; a network that is fed labels is built with `dense` and `sbp.cross_entropy(Z, labels)`.
     """
     if isinstance(sizes, (str, int)):
         raise NetworkError(f"mlp({sizes!r}): the sizes are {type(sizes).__name__}; expected a sequence of integers such as [4, 16, 1]")

@@ -179,6 +179,8 @@ class Checker:
             expected = ("samples", *t.shape) if name in sliced else t.shape
             if len(shape) != t.rank or any(isinstance(e, int) and e != s for s, e in zip(shape, t.shape, strict=False)):
                 hint = f" (or {show(('samples', *t.shape))} for several samples)" if self.single and not extra else ""
+                labels = array.dtype.kind in "iuf" and len(shape) == t.rank - 1 and isinstance(t.shape[-1], int) and (array == array.astype(int)).all()
+                hint += f"; if these are labels of classes, give them one-hot: np.eye({t.shape[-1]})[{name}]" if labels else ""
                 raise DataError(f"data {name!r} has shape {show(array.shape)}; expected {show(expected)}{hint}")
             for s, e in zip(shape, t.shape, strict=True):
                 if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:
