@@ -8,6 +8,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, transpose
@@ -19,6 +20,7 @@ from symbackprop.layers.masks import applied, as_mask, both, for_heads, is_array
 from symbackprop.layers.naming import next_number
 
 
+@checked()
 def attention(q: Any, k: Any, v: Any, mask: Any = None, name: str | None = None, causal: bool = False) -> Tensor:
     """Scaled dot-product attention: R = Q Kᵀ/√d, S = softmax(R), H = S V. Returns the node H.
 
@@ -54,12 +56,11 @@ def _scores(q: Shape, k: Shape, layer: str) -> Shape:
 
 def _seen(mask: Any, causal: bool, name: str, scores: Shape, layer: str) -> Any:
     """The mask, and that no place sees those behind it where that is wanted."""
-    if not isinstance(causal, bool):
-        raise NetworkError(f"{layer}: causal is {causal!r}; expected True or False")
     mask = as_mask(mask, name, scores, layer)
     return both(mask, positions(scores[-2])[:, None] >= positions(scores[-1])) if causal else mask
 
 
+@checked()
 def multi_head_attention(x: Any, heads: int, context: Any = None, mask: Any = None, causal: bool = False, name: str | None = None) -> Tensor:
     """Attention by several heads, each on its own projections of `x` and `context`, joined and projected once more.
 
@@ -89,6 +90,7 @@ def multi_head_attention(x: Any, heads: int, context: Any = None, mask: Any = No
     return dense(_joined(_attention(q, k, v, for_heads(seen), name)), units, name=f"O_{name}")
 
 
+@checked()
 def positional_encoding(size: Any, units: int) -> sp.Expr:
     """The sinusoidal encoding of places, a constant of shape (size, units) to be added to what stands at them.
 

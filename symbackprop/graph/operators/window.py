@@ -235,7 +235,7 @@ def window(x: Any, sizes: Any, stride: Any = 1, dilation: Any = 1) -> sp.Expr:
     `sizes`, `stride` and `dilation` are positive integers or tuples of them. Raises `ShapeError` where they are not, or where no window fits.
     """
     x = operand(x, "window")
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    sizes = tuple(sizes) if isinstance(sizes, Sequence) and not isinstance(sizes, str) else (sizes,)
     where = f"window({x}, {show(sizes)})"
     if not 0 < len(sizes) <= rank_of(x):
         raise ShapeError(f"{where}: {len(sizes)} sizes for {x} of shape {show(shape_of(x))}; give one for each axis that the window slides over")
