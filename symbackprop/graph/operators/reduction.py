@@ -141,12 +141,16 @@ class AxisMax(Reduction):
     title = "the maximum"
 
     def _sympystr(self, printer: Any) -> str:
+        x, axes = self._joint()
+        return f"max({printer._print(x)}, axis={axes[0] if len(axes) == 1 else tuple(axes)})"
+
+    def _joint(self) -> tuple[sp.Expr, list[int]]:
         """Maxima of maxima are one, along several axes."""
         (x,), axes = self.operands, [self.axis]
         while isinstance(x, AxisMax):
             axes = [x.axis, *(a if a > x.axis else a - 1 for a in axes)]
             (x,) = x.operands
-        return f"max({printer._print(x)}, axis={axes[0] if len(axes) == 1 else tuple(sorted(axes))})"
+        return x, sorted(axes)
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [self.spread(adjoint) * FirstMax(*self.args)]
@@ -156,7 +160,10 @@ class AxisMax(Reduction):
         return BigMax(entry, sp.Tuple(k, 0, size - 1))
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return self._latex_call(r"\max", p)
+        x, axes = self._joint()
+        if len(axes) == 1:
+            return self._latex_call(r"\max", p)
+        return p.call(rf"\max_{{\text{{axes }} {', '.join(str(a + rank_of(x)) for a in axes)}}}", x)
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.atom(self.operands[0])}.max(axis={self.axis})"
