@@ -22,7 +22,7 @@ PATHS = 64  # a chain with more paths than this stays factored
 ENTRY_PATHS = 512  # the chain of one entry, with its sums, is refused beyond
 NESTED = 80  # equations inside one another in a closed index form
 SHORT = 2_000  # parts of an expression that is simplified before its entries are written
-PAGES = 10_000, 2_500  # parts of closed forms that fill pages: of scalars, and with sums over indices
+PAGES = 10_000, 4_000  # parts of closed forms that fill pages: of scalars, and with sums over indices
 WRITTEN, INDEXED = 500_000, 60_000  # the most parts of an expression that are written out, and written with indices
 
 
