@@ -19,6 +19,10 @@ class UnknownWeightError(NetworkError, KeyError):
     __str__ = Exception.__str__  # KeyError would put the message in quotes
 
 
+class ArgumentError(NetworkError, TypeError):
+    """A call of a layer, a loss or an activation with an argument that it does not have, or without one that it needs; a `TypeError` too."""
+
+
 class ParseError(SymbackpropError, ValueError):
     """A text form that cannot be read. `reason` is the message in one line; `line` and `column` count from 1, and are 0 where the text
     as a whole is meant. As text it shows the line with a caret under the place: `source` and `mark` are these two lines."""

@@ -57,6 +57,8 @@ class Gradient:
             if len(lines) > 1:
                 return tex.align(lines, "aligned")
             return " = ".join(lines[0])
+        if form == "closed":
+            self._forms.check_pages([self.weight])
         return " = ".join(tex.gradient_line(self._forms, self.weight, form))
 
     @deep
@@ -92,6 +94,8 @@ class Entry:
         """The entry in the form "chain", "local" or "closed"."""
         if form not in ("chain", "local", "closed"):
             raise UnsupportedError(f"the form {form!r} of one entry is unknown; expected 'chain', 'local' or 'closed'")
+        if form == "closed":
+            self._forms.check_pages([self.weight])
         return " = ".join(tex.entry_line(self._forms.system.loss, self.weight, self.index, getattr(self, form), form))
 
     @deep
@@ -142,6 +146,8 @@ class Gradients(Mapping[str, Gradient]):
             return tex.matrix_lines(self._forms, weights)
         if form == "index":
             return tex.index_lines(self._forms, weights)
+        if form == "closed":
+            self._forms.check_pages(weights)
         return [tex.gradient_line(self._forms, w, form) for w in weights]
 
     @deep

@@ -10,6 +10,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.functions import relu, softplus
 from symbackprop.graph.operators.gather import one_hot
 from symbackprop.graph.operators.products import mean, reduce_sum
@@ -19,19 +20,21 @@ from symbackprop.graph.tensor import as_expression
 
 
 def _same_shape(name: str, y: Any, t: Any) -> None:
-    if shape_of(sp.sympify(y, strict=True)) != shape_of(sp.sympify(t, strict=True)):
+    if shape_of(y) != shape_of(t):
         raise ShapeError(
             f"{name}({y}, {t}): the prediction has shape {show(shape_of(y))} and the target {show(shape_of(t))}; "
             "they must be equal, or the difference would silently broadcast"
         )
 
 
+@checked("y", "t")
 def mse(y: Any, t: Any) -> sp.Expr:
     """Mean squared error, the mean of (y - t)² over every entry. Raises `ShapeError` where the shapes differ."""
     _same_shape("mse", y, t)
     return mean((y - t) ** 2)
 
 
+@checked("y", "t")
 def half_squared_error(y: Any, t: Any) -> sp.Expr:
     """½ Σ (y - t)², summed over the outputs and averaged over the batch.
 
@@ -45,6 +48,7 @@ def half_squared_error(y: Any, t: Any) -> sp.Expr:
     return reduce_sum(squared) / size_of(tuple(batch))
 
 
+@checked("y", "t")
 def huber(y: Any, t: Any, delta: Any = 1) -> sp.Expr:
     """Mean of d²/2 where |d| ≤ delta and delta (|d| - delta/2) elsewhere, with d = y - t: as gentle to outliers as |d|.
 
@@ -55,6 +59,7 @@ def huber(y: Any, t: Any, delta: Any = 1) -> sp.Expr:
     return mean(sp.Piecewise((d**2 / 2, sp.Abs(d) <= delta), (delta * (sp.Abs(d) - delta / 2), True)))
 
 
+@checked("y", "t")
 def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
     """Mean of d²/(2 beta) where |d| ≤ beta and |d| - beta/2 elsewhere, with d = y - t: `huber` divided by beta. Errors as there."""
     _same_shape("smooth_l1", y, t)
@@ -62,6 +67,7 @@ def smooth_l1(y: Any, t: Any, beta: Any = 1) -> sp.Expr:
     return mean(sp.Piecewise((d**2 / (2 * beta), sp.Abs(d) <= beta), (sp.Abs(d) - beta / 2, True)))
 
 
+@checked("y", "t")
 def hinge(y: Any, t: Any) -> sp.Expr:
     """Mean of max(0, 1 - t y), for targets -1 and 1 of the shape of y.
 
@@ -76,6 +82,7 @@ def hinge(y: Any, t: Any) -> sp.Expr:
     return mean(reduce_sum((1 - true) * margins, axis=-1)) / classes
 
 
+@checked("x", "y")
 def cosine_similarity(x: Any, y: Any, axis: int = -1) -> sp.Expr:
     """x·y/(|x||y|) along an axis, which is lost. A norm below 1e-8 counts as 1e-8, so that zero vectors have value 0 and finite derivatives."""
     _same_shape("cosine_similarity", x, y)
@@ -84,17 +91,20 @@ def cosine_similarity(x: Any, y: Any, axis: int = -1) -> sp.Expr:
     return reduce_sum(x * y, axis=axis) / sp.Mul(*norms)
 
 
+@checked("y", "t")
 def cosine_loss(y: Any, t: Any) -> sp.Expr:
     """Mean of 1 - cos(y, t), the angle that of vectors along the last axis. Raises `ShapeError` where the shapes differ."""
     return mean(1 - cosine_similarity(y, t))
 
 
+@checked("p", "t", "pos_weight")
 def binary_cross_entropy(p: Any, t: Any, pos_weight: Any = 1) -> sp.Expr:
     """-mean(w t log p + (1 - t) log(1 - p)), for probabilities p strictly between 0 and 1. The positive class counts `pos_weight` w times."""
     _same_shape("binary_cross_entropy", p, t)
     return -mean(pos_weight * t * sp.log(p) + (1 - t) * sp.log(1 - p))
 
 
+@checked("z", "t", "pos_weight")
 def binary_cross_entropy_with_logits(z: Any, t: Any, pos_weight: Any = 1) -> sp.Expr:
     """The binary cross-entropy of sigmoid(z), finite for every z: mean(softplus(z) - t z). Its gradient is (sigmoid(z) - t)/n.
 
@@ -104,6 +114,7 @@ def binary_cross_entropy_with_logits(z: Any, t: Any, pos_weight: Any = 1) -> sp.
     return mean((1 + (pos_weight - 1) * t) * softplus(z) - pos_weight * t * z)
 
 
+@checked("logits", "t")
 def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothing: Any = 0) -> sp.Expr:
     """Mean over the batch of logsumexp(z) - Σ t z, the cross-entropy of softmax(z); its gradient is (softmax(z) - t)/n.
 
@@ -112,11 +123,6 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
     an entry for each class, the loss of a sample is Σ w t (logsumexp(z) - z); for labels, the mean is weighted: divided by the sum of the w_t.
     Raises `ShapeError` where the shapes do not fit.
     """
-    if rank_of(logits) > 1 and not isinstance(shape_of(logits)[-1], int):
-        raise ShapeError(
-            f"cross_entropy({logits}, {t}): the logits have shape {show(shape_of(logits))}; the classes belong on the last axis, "
-            f"but {shape_of(logits)[-1]} is an open dimension: transpose both"
-        )
     labels = rank_of(t) == rank_of(logits) - 1
     t = _classes("cross_entropy", logits, t)
     if label_smoothing == 0 and class_weights is None:
@@ -133,6 +139,7 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
     return reduce_sum(each) / reduce_sum(class_weights * t) if labels else mean(each)
 
 
+@checked("log_p", "t")
 def negative_log_likelihood(log_p: Any, t: Any, class_weights: Any = None) -> sp.Expr:
     """-mean of log p at the true class: of `log_p`, log-probabilities with the classes on the last axis. `t` and `class_weights` are as in
     `cross_entropy`, which is the same of log_softmax(z). Raises `ShapeError` where the shapes do not fit."""
@@ -145,6 +152,7 @@ def negative_log_likelihood(log_p: Any, t: Any, class_weights: Any = None) -> sp
     return total / (reduce_sum(class_weights * t) if labels else size_of(shape_of(log_p)[:-1]))
 
 
+@checked("log_q", "t")
 def kl_divergence(log_q: Any, t: Any) -> sp.Expr:
     """Mean over the batch of Σ t (log t - log q), for probabilities t, which may be 0, and log-probabilities `log_q` of the same shape, with the
     classes on the last axis. Raises `ShapeError` where the shapes differ."""
@@ -176,11 +184,16 @@ def _positive(name: str, option: str, value: Any) -> sp.Expr:
     return number
 
 
-def _classes(name: str, y: Any, t: Any) -> sp.Expr:
+def _classes(name: str, y: sp.Expr, t: sp.Expr) -> sp.Expr:
     """The target as one row of weights for each sample: one-hot where it holds labels."""
+    if rank_of(y) > 1 and not isinstance(shape_of(y)[-1], int):
+        raise ShapeError(
+            f"{name}({y}, {t}): the prediction has shape {show(shape_of(y))}; the classes belong on the last axis, "
+            f"but {shape_of(y)[-1]} is an open dimension: transpose both"
+        )
     if rank_of(t) != rank_of(y) - 1:
         _same_shape(name, y, t)
-        return as_expression(t, name)
+        return t
     expected = shape_of(y)[:-1]
     if shape_of(t) != expected:
         raise ShapeError(

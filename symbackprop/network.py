@@ -70,7 +70,10 @@ class Network:
         return Forms(self.system)
 
     def latex(self, form: str = "local") -> str:
-        """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself."""
+        """One align* of all gradients, in the form "chain", "local", "closed", "matrix" or "index"; "equations" gives the network itself.
+
+        Raises `UnsupportedError` for an unknown form, and for closed forms that would fill pages, counted before they are built.
+        """
         if form == "equations":
             return align(equation_lines(self.system.equations))
         return self.gradients.latex(form)
@@ -81,7 +84,8 @@ class Network:
         `form`: "matrix" writes whole tensors, "index" one entry with free indices, "entry" each entry of each weight, and "mixed" what a
         textbook would: entries first, then the matrices that they make up. "chain" and "local" end a scalar weight's gradient early, before
         its factors are evaluated or before it is closed; "closed" is "mixed". `weights`: names of those whose gradients are derived, all
-        unless given. `optimizer`: its update is the last section. `verify`: hold every equation against slopes found by numbers, at
+        unless given. `optimizer`: its update is the last section (of the first order; those that use curvature have no rule for one weight and
+        raise `UnsupportedError`). `verify`: hold every equation against slopes found by numbers, at
         random inputs drawn with `seed`.
 
         Raises `UnsupportedError` for an unknown form, or for more entries than anybody reads; `UnknownWeightError` for an unknown weight.
@@ -94,8 +98,9 @@ class Network:
         """The same steps with numbers, for one sample: every sum and product written out, forward, backward and one update.
 
         `weights` and `data` as in `value_and_gradients`, of a single sample; so are masks that are drawn. `optimizer` is `SGD(lr=0.01)`
-        unless another is given; `digits`, how many significant digits are shown. Raises `DataError` for more than one sample, `UnsupportedError` for a network
-        of more values than anybody follows on paper.
+        unless another is given; `digits`, how many significant digits are shown. Where a page would not hold all values, of each tensor the
+        first, the middle and the last entry are followed, and sums of many terms are not written out. Raises `DataError` for more than one
+        sample, `UnsupportedError` for a network of more equations than anybody follows on paper, those of each step of time counted.
         """
         from symbackprop.display.document import explain
 

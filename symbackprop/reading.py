@@ -88,7 +88,10 @@ def parse_source(text: str, file: str = "") -> Source:
 
 def load_source(path: str | os.PathLike[str]) -> Source:
     """The same of a file; "-" is the standard input."""
-    name = os.fspath(path)
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        raise ParseError(f"load({path!r}): expected the path of a text form, found {type(path).__name__}") from None
     limit = 4 * LONGEST + 4  # bytes, of UTF-8: a device without an end is not read to its end
     try:
         if name == "-":

@@ -150,6 +150,68 @@ def test_heads_are_torchs(mask, heads, each, inputs, cross, b, n, m, agrees):
     agrees(net, reference, numbers({name: w.shape for name, w in net.weights.items()}, 5), data)
 
 
+def arrays(n, kind):
+    """A mask as an array, and what PyTorch adds to the scores for it."""
+    rng = np.random.default_rng(n)
+    seen = (rng.uniform(size=(n, n)) < 0.5) | np.eye(n, dtype=bool)
+    seen[0] = False  # but for itself: of the integers below, no row is all ones
+    seen[0, 0] = True
+    hidden = np.where(seen, 0.0, -np.inf)
+    bias = rng.normal(size=(n, n))
+    return {
+        "bool": (seen, hidden), "integers": (seen.astype(int), hidden), "floats": (seen.astype(float), hidden), "rows": (seen.tolist(), hidden),
+        "-inf": (hidden, hidden), "numbers": (bias, bias), "numbers and -inf": (bias + hidden, bias + hidden),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bool", "integers", "floats", "rows", "-inf", "numbers", "numbers and -inf"])
+@pytest.mark.parametrize(("heads", "causal"), [(0, False), (0, True), (2, True)])
+def test_masks_may_be_arrays(kind, heads, causal, close, interpreted):
+    n = 4
+    mask, added = arrays(n, kind)
+    x = sbp.data("X", ("b", n, 4))
+    y = sbp.multi_head_attention(x, heads, mask=mask, causal=causal) if heads else sbp.attention(sbp.dense(x, 4), x, x, mask, causal=causal)
+    net = sbp.Network(sbp.node("C", sbp.sum(y**2)), output=y)
+    weights = numbers({name: w.shape for name, w in net.weights.items()}, 5)
+    X = numbers({"X": (3, n, 4)})["X"]
+    total = torch.tensor(added) + (torch.full((n, n), -torch.inf, dtype=torch.float64).triu(1) if causal else 0)
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+    inputs = torch.tensor(X)
+    if heads:
+        made = torch_heads(4, 4, heads, w)(inputs, inputs, inputs, attn_mask=total)
+    else:
+        made = torch.nn.functional.scaled_dot_product_attention(inputs @ w["W_1"] + w["b_1"], inputs, inputs, total)
+    wanted = (made**2).sum()
+    wanted.backward()
+    loss, gradients = net.value_and_gradients(weights, X=X)
+    close(loss, wanted.item(), 1e-10)
+    trainer = net.trainer(sbp.SGD(1.0), weights=weights, backend="numpy")
+    close(trainer.step(X=X), wanted.item(), 1e-10)
+    _, compiled = interpreted(net, sbp.SGD(1.0), {**weights, **{name: trainer.weights[name] for name in net.states}}, {"X": X})
+    for name, value in w.items():
+        close(gradients[name], value.grad.numpy(), 1e-10, name)
+        close(trainer.weights[name], weights[name] - value.grad.numpy(), 1e-10, name)
+        close(compiled.weights[name], weights[name] - value.grad.numpy(), 1e-10, name)
+
+
+def test_a_mask_that_is_an_array_stays_as_it_is(tmp_path, close):
+    x = sbp.data("X", ("b", 4, 4))
+    mask = arrays(4, "bool")[0]
+    net = sbp.Network(sbp.node("C", sbp.mean(sbp.multi_head_attention(x, 2, mask=mask) ** 2)))
+    data = numbers({"X": (6, 4, 4)})
+    assert list(net.states) == ["M_1"]
+    trainer = net.trainer(sbp.SGD(0.1))
+    trainer.fit(data, epochs=2)
+    assert np.array_equal(trainer.weights["M_1"], mask)
+    trainer.save(tmp_path / "run.npz")
+    resumed = sbp.Trainer.load(tmp_path / "run.npz")
+    assert resumed.step(**data) == trainer.step(**data)
+    assert sbp.check_gradients(net).ok
+    derivation = net.derivation("matrix")
+    assert derivation.ok
+    assert r"Constants: M_{1} \in \mathbb{R}^{4 \times 4}." in derivation.text()
+
+
 def test_heads_of_one_sample(agrees):
     """Without a batch in the network: it is run on one all the same."""
     x = sbp.data("X", (4, 6))
@@ -377,8 +439,18 @@ def test_the_checks_of_a_derivation_hold_and_find_a_planted_error(monkeypatch):
     [
         (lambda x, i: sbp.attention(x, x, x[0, 0]), "expected q (.., n, d), k (.., m, d) and v (.., m, e)"),
         (lambda x, i: sbp.attention(x, x[..., :2], x), "found q (b, 3, 4), k (b, 3, 2), v (b, 3, 4)"),
-        (lambda x, i: sbp.attention(x, x, x, mask=np.ones((3, 3))), "the mask of attention, which is a condition such as M > 0"),
-        (lambda x, i: sbp.attention(x, x, x, mask=sbp.data("M", (3, 2)) > 0), "equation 'S_1'"),
+        (lambda x, i: sbp.attention(x, x, x, mask=np.ones((3, 2))), "attention: the mask has shape (3, 2); expected one that broadcasts to"),
+        (lambda x, i: sbp.attention(x, x, x, mask=sbp.data("M", (3, 2)) > 0), "attention: the mask has shape (3, 2)"),
+        (lambda x, i: sbp.attention(x, x, x, mask=sbp.data("M", (4, 1, 3))[..., :2]), "attention: the mask has shape (4, 1, 2)"),
+        (lambda x, i: sbp.attention(x, x, x, mask=True), "attention: the mask is bool 'True'; expected a condition such as M > 0"),
+        (lambda x, i: sbp.attention(x, x, x, mask="causal"), "attention: the mask is str 'causal'"),
+        (lambda x, i: sbp.attention(x, x, x, mask=[[1, 2], [1]]), "attention: the mask holds object and not numbers in rows of one length"),
+        (lambda x, i: sbp.attention(x, x, x, mask=np.zeros((3, 3))), "attention: the mask holds nothing but zeros"),
+        (lambda x, i: sbp.attention(x, x, x, mask=np.full((3, 3), np.nan)), "attention: the mask holds nan or inf"),
+        (lambda x, i: sbp.attention(x, x, x, causal=1), "attention: causal is 1; expected True or False"),
+        (lambda x, i: sbp.attention(sbp.data("Q", (2, 3, 4)), sbp.data("K", (5, 3, 4)), x), "the queries have shape (2, 3, 4) and the keys (5, 3, 4)"),
+        (lambda x, i: sbp.multi_head_attention(x, 2, mask=sbp.data("M", (2, 3)) > 0), "multi_head_attention: the mask has shape (2, 3)"),
+        (lambda x, i: sbp.multi_head_attention(x, x, x, 2), "heads is the expression x; expected an integer. Queries are made from x"),
         (lambda x, i: sbp.multi_head_attention(x, 3), "3 heads for 4 units; the number of heads must be a positive divisor of the units"),
         (lambda x, i: sbp.multi_head_attention(x, 0), "0 heads for 4 units"),
         (lambda x, i: sbp.multi_head_attention(sbp.data("Z", ("b", "n", "d")), 1), "x has shape (b, n, d); expected (.., places, units)"),

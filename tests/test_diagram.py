@@ -88,7 +88,13 @@ def deep():
     return sbp.mlp([8] * 12 + [1])
 
 
-NETWORKS = [two_neurons, residual, attention, shared_weight, without_data, many_weights, classifier, deep]
+def masked():
+    """With a constant."""
+    X = sbp.data("X", ("n", 3, 4))
+    return sbp.Network(sbp.node("C", sbp.mean(sbp.attention(sbp.dense(X, 4), X, X, mask=[[1, 0, 0], [1, 1, 0], [1, 1, 1]]) ** 2)))
+
+
+NETWORKS = [two_neurons, residual, attention, shared_weight, without_data, many_weights, classifier, deep, masked]
 every_network = pytest.mark.parametrize("make", NETWORKS)
 
 
@@ -154,7 +160,7 @@ def test_kinds(make):
             "loss"
             if n.name == net.loss.name
             else n.kind
-            if n.name in net.data or n.name in net.weights
+            if n.name in net.data or n.name in net.weights or n.name in net.states
             else "output"
             if n.is_output
             else "node"
@@ -162,6 +168,7 @@ def test_kinds(make):
         assert n.kind == expected
         assert (n.kind == "data") == (n.name in net.data)
         assert (n.kind == "weight") == (n.name in net.weights)
+        assert (n.kind == "state") == (n.name in net.states)
         assert n.is_output == (net.output is not None and n.name == net.output.name)
 
 
@@ -764,7 +771,7 @@ def read_mermaid(source):
     assert lines[0] == "flowchart LR"
     nodes, edges = {}, []
     for line in lines[1:]:
-        if match := re.fullmatch(r'  (n\d+)(\[/|\(\[|\[|\[\[|\{\{)"([^"]*)"(/\]|\]\)|\]|\]\]|\}\}):::(\w+)', line):
+        if match := re.fullmatch(r'  (n\d+)(\[/|\(\[|\(|\[|\[\[|\{\{)"([^"]*)"(/\]|\]\)|\)|\]|\]\]|\}\}):::(\w+)', line):
             assert match[2][::-1].translate(str.maketrans("([{", ")]}")) == match[4]
             nodes[match[1]] = (match[3], match[5])
         elif match := re.fullmatch(r"  (n\d+) (-->|-\.->) (n\d+)", line):

@@ -240,10 +240,44 @@ def test_what_is_refused(arguments, error, words):
 
 
 def test_a_network_too_large_for_paper():
-    net = sbp.mlp([20, 30, 5], loss="mse")
-    data = {name: np.ones(t.shape[1:]) for name, t in net.data.items()}
-    with pytest.raises(sbp.UnsupportedError, match=r"more than anybody follows on paper.*net\.derivation\(\)"):
-        net.explain(net.initialize(), **data)
+    h = sbp.data("x")
+    for k in range(160):
+        h = sbp.node(f"h_{k}", sp.tanh(sbp.weight(f"w_{k}") * h))
+    net = sbp.Network(sbp.node("C", h**2))
+    with pytest.raises(sbp.UnsupportedError, match=r"equations.*more than anybody follows on paper.*net\.derivation\(\)"):
+        net.explain(net.initialize(), x=1.0)
+
+
+def test_of_large_tensors_a_few_entries_are_followed():
+    net = sbp.mlp([20, 100, 5])
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=w.shape) * 0.2 for name, w in net.weights.items()} | {"X": rng.normal(size=(1, 20)), "T": rng.normal(size=(1, 5))}
+    derivation = net.explain({w: values[w] for w in net.weights}, digits=12, X=values["X"], T=values["T"])
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    Z = w["X"] @ w["W_1"] + w["b_1"]
+    loss = ((torch.tanh(Z) @ w["W_2"] + w["b_2"] - w["T"]) ** 2).mean()
+    loss.backward()
+    shown = {step.left: result_of(step)[2] for step in derivation.steps if step.left and result_of(step)}
+    for k, place in ((0, "0 0"), (50, "0,50"), (99, "0,99")):
+        assert shown[f"Z^{{(1)}}_{{{place}}}"] == pytest.approx(Z[0, k].item(), rel=1e-10)
+    last = next(section for section in derivation.sections if section.title == "The gradient of $W_{1}$")
+    assert len(last.blocks[0]) == 6
+    found = [result_of(step)[2] for step in last.blocks[0][1::2]]
+    gradient = w["W_1"].grad.numpy().ravel()
+    assert found == pytest.approx([gradient[0], gradient[1000], gradient[1999]], rel=1e-10)
+    assert derivation.ok
+    assert "the first, the middle and the last entry are followed" in derivation.text()
+    assert len(derivation.latex(document=True)) < 30_000
+
+
+def test_attention_of_several_heads_fits_a_page():
+    X, T = sbp.data("X", ("n", 3, 4)), sbp.data("T", ("n", 3, 4))
+    net = sbp.Network(sbp.node("C", sbp.mse(sbp.multi_head_attention(X, 2, causal=True), T)))
+    rng = np.random.default_rng(0)
+    derivation = net.explain(net.initialize(), X=rng.normal(size=(3, 4)), T=rng.normal(size=(3, 4)))
+    assert [str(step) for step in derivation.steps if step.verification and not step.verification.ok] == []
+    shown = {step.title for step in derivation.steps}
+    assert {"The value of $S^{(1)}_{0 0 0 0}$", "The value of $S^{(1)}_{0 1 2 2}$"} <= shown
 
 
 def test_an_output_that_the_loss_does_not_read():

@@ -9,6 +9,7 @@ import pytest
 import sympy as sp
 
 import symbackprop as sbp
+from symbackprop.calculus.forms import Forms
 
 jax.config.update("jax_enable_x64", True)
 
@@ -172,3 +173,29 @@ def test_index_form_is_ordinary_sympy():
     symbols = [net.data["X"], net.data["T"], *net.weights.values(), sbp.Dim("n")]
     f = sp.lambdify(symbols, net.gradients["W_1"][2, 1].closed)
     assert f(data["X"], data["T"], *weights.values(), 3) == pytest.approx(want[2, 1], rel=1e-12)
+
+
+def test_closed_forms_that_would_fill_pages_are_refused_before_they_are_built(monkeypatch):
+    X, T = sbp.data("X", ("n", 5, 4)), sbp.data("T", ("n", 5, 4))
+    h = sbp.layer_norm(X + sbp.multi_head_attention(X, 2))
+    net = sbp.Network(sbp.node("C", sbp.mse(h + sbp.dense(h, 4, "gelu"), T)))
+    monkeypatch.setattr(Forms, "closed", None)  # whoever builds one fails
+    for form in (net, net.gradients, net.gradients["W_Q_1"], net.gradients["W_Q_1"][0, 0]):
+        with pytest.raises(sbp.UnsupportedError, match=r"'W_Q_1'|12 gradients|14 gradients") as refused:
+            form.latex("closed")
+        assert "fill pages" in str(refused.value)
+        assert "'matrix'" in str(refused.value)
+
+
+def test_a_closed_form_of_one_weight_is_printed_where_all_would_fill_pages(monkeypatch):
+    net = sbp.mlp([3, 4, 2])
+    each = [net._forms._size(w, closed=True) for w in net.system.weights]
+    monkeypatch.setattr("symbackprop.calculus.forms.PAGES", (10, max(each)))
+    with pytest.raises(sbp.UnsupportedError, match=r"4 gradients would fill pages.*print the closed form of one weight"):
+        net.latex("closed")
+    assert r"\tanh" in net.gradients["W_1"].latex("closed")
+    notes = [note for section in net.derivation(verify=False).sections for note in section.notes]
+    assert not any("fill pages" in note for note in notes)
+    monkeypatch.setattr("symbackprop.calculus.forms.PAGES", (10, max(each) - 1))
+    notes = [note for section in net.derivation(verify=False).sections for note in section.notes]
+    assert any("fill pages" in note for note in notes)

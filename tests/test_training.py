@@ -747,8 +747,11 @@ def test_a_file_of_another_origin_is_a_data_error(tmp_path):
     for name in (*files, "foreign", "array", "pickle"):
         with pytest.raises(DataError, match=rf"{name}\.npz is not a file that Trainer.save wrote, or it is damaged"):
             sbp.Trainer.load(tmp_path / f"{name}.npz")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"absent.npz' does not exist; expected one that Trainer.save wrote") as missing:
         sbp.Trainer.load(tmp_path / "absent.npz")
+    assert isinstance(missing.value, DataError)
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        sbp.Trainer.load(tmp_path)
 
 
 def test_saving_replaces_the_file_at_once_and_keeps_its_name(tmp_path):

@@ -1,7 +1,7 @@
 """The forms in which a gradient is written: as a product of named partial derivatives (chain), evaluated with named values
 (local), and in weights and data only (closed)."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ PATHS = 64  # a chain with more paths than this stays factored
 ENTRY_PATHS = 512  # the chain of one entry, with its sums, is refused beyond
 NESTED = 80  # equations inside one another in a closed index form
 SHORT = 2_000  # parts of an expression that is simplified before its entries are written
+PAGES = 10_000, 4_000  # parts of closed forms that fill pages: of scalars, and with sums over indices
 WRITTEN, INDEXED = 500_000, 60_000  # the most parts of an expression that are written out, and written with indices
 
 
@@ -124,20 +125,28 @@ class Forms:
     @deep
     def local(self, x: Tensor, limit: int = WRITTEN) -> sp.Expr:
         """The gradient with every adjoint replaced by its expression; the network's named values stay. Refused beyond `limit` parts."""
-        self._check_size(x, False, limit)
+        if (total := self._size(x, False)) > limit:
+            raise _too_long(x, total, limit)
         return simplified(self._without_adjoints(self.adjoints.of[x]))
 
-    def _check_size(self, x: Tensor, closed: bool, limit: int) -> None:
-        """Refuse a form that would be too long to write down: what is used twice is written twice, and so on at every layer."""
+    def _size(self, x: Tensor, closed: bool) -> int:
+        """The parts of a form, counted before it is built: what is used twice is written twice, and so on at every layer."""
         sizes = self._sizes[closed]
         root = self.adjoints.of[x]
         for t in _missing(tensors_in(root), sizes, closed):
             sizes[t] = sum(sizes.get(part, 1) for part in sp.preorder_traversal(t.definition))
-        total = sizes.get(root, 1) if isinstance(root, Tensor) else 1
+        return sizes.get(root, 1) if isinstance(root, Tensor) else 1
+
+    def check_pages(self, weights: Sequence[Tensor]) -> None:
+        """Refuse to print closed forms that would fill pages."""
+        limit = PAGES[not self._scalar]
+        total = sum(self._size(w, closed=True) for w in weights)
         if total > limit:
+            forms = "'local'" if self._scalar else "'local', 'matrix' or 'index'"
+            names = f"gradient of {weights[0].name!r}" if len(weights) == 1 else f"{len(weights)} gradients"
             raise UnsupportedError(
-                f"this form of the gradient of {x.name!r} would have about {total:.0e} terms (the limit is {limit}); "
-                "read the matrix or index form, which name each layer's error"
+                f"the closed form of the {names} would fill pages: it has about {total:.0e} terms (the limit is {limit}); read the form {forms}, "
+                "which names what repeats" + (", or print the closed form of one weight" if len(weights) > 1 else "")
             )
 
     def _without_adjoints(self, root: sp.Expr) -> sp.Expr:
@@ -166,8 +175,9 @@ class Forms:
     @deep
     def closed(self, x: Tensor) -> sp.Expr:
         """The gradient in weights and data only; for a tensor a `Lambda` of the entry's indices, with sums as SymPy's `Sum`."""
-        if all(t.shape == () for t in self.system.tensors):
-            self._check_size(x, True, WRITTEN)
+        if self._scalar:
+            if (total := self._size(x, closed=True)) > WRITTEN:
+                raise _too_long(x, total, WRITTEN)
             expr = self.local(x)
             for t in _missing(tensors_in(expr), self._closeds, closed=True):  # oldest first, so that each definition is rewritten once
                 assert t.definition is not None
@@ -195,7 +205,8 @@ class Forms:
         def define(t: Tensor) -> sp.Expr | None:
             return t.definition if closed or t.adjoint_of else None
 
-        self._check_size(x, closed, INDEXED)
+        if (total := self._size(x, closed)) > INDEXED:
+            raise _too_long(x, total, INDEXED)
         if closed:
             self._check_nesting(x)
         return hoisted(IndexForm(define, self._taken(index)).entry(self._simplest(x), index))
@@ -206,6 +217,10 @@ class Forms:
             return self.local(x, SHORT)
         except UnsupportedError:
             return self.adjoints.of[x]
+
+    @cached_property
+    def _scalar(self) -> bool:
+        return all(t.shape == () for t in self.system.tensors)
 
     @cached_property
     def _names(self) -> set[str]:
@@ -252,6 +267,13 @@ def _missing(roots: Iterable[Tensor], done: Container[Tensor], closed: bool) -> 
             found.add(t)
             stack.extend(t.inputs)
     return sorted(found, key=lambda t: t.order)
+
+
+def _too_long(x: Tensor, total: int, limit: int) -> UnsupportedError:
+    return UnsupportedError(
+        f"this form of the gradient of {x.name!r} would have about {total:.0e} terms (the limit is {limit}); "
+        "read the matrix or index form, which name each layer's error"
+    )
 
 
 def _adjoints_in(expr: sp.Expr) -> set[Tensor]:

@@ -11,6 +11,7 @@ from symbackprop.calculus.deep import deep
 from symbackprop.calculus.forms import Forms
 from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.context import Context
+from symbackprop.derivation.glossary import glossary
 from symbackprop.derivation.gradients import errors_section, gradient_section
 from symbackprop.derivation.network import forward_section, inference_section, loss_section, partials_section, states_section
 from symbackprop.derivation.numbers import Values
@@ -44,6 +45,7 @@ def build(
     if optimizer is not None:
         sections.append(update_section(context, optimizer))
     sections[0].notes += [unchecked] if unchecked else []
+    sections[0].text += [signs] if not context.notation.scalar and (signs := glossary(sections)) else []
     return [section for section in sections if section.blocks or section.notes or section.text]
 
 

@@ -15,7 +15,7 @@ from symbackprop.derivation.notation import Index
 from symbackprop.derivation.steps import Step
 from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.tensor import Tensor
-from symbackprop.latex.equations import derivative, inlined, path_key
+from symbackprop.latex.equations import derivative, inlined, is_by_indices_alone, path_key
 from symbackprop.latex.printer import TensorLatex
 
 
@@ -51,7 +51,7 @@ def tensor_block(context: Context, x: Tensor, title: str) -> list[Step]:
     """The adjoint of a tensor: by indices, whole, or first by indices and then whole."""
     if context.is_recurrent(x):
         return time_block(context, x, title)
-    if context.form == "matrix":
+    if context.form == "matrix" and not is_by_indices_alone(context.notation.matrices.plain(context.expression(x))):
         return _matrix_block(context, x, title)
     block = entry_block(context, x, context.notation.index(x), title)
     if context.form == "mixed" and x.shape and context.notation.has_matrix_form(context.expression(x)):

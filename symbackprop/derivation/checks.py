@@ -9,9 +9,13 @@ import sympy as sp
 from symbackprop.calculus.index import split
 from symbackprop.calculus.partial import Partial
 from symbackprop.derivation.notation import Index
-from symbackprop.derivation.numbers import EXACT, Check, Reading, Values, agree, compare
+from symbackprop.derivation.numbers import ENTRIES, EXACT, Check, Reading, Values, agree, compare
+from symbackprop.graph.shapes import Shape
 from symbackprop.graph.tensor import Tensor
 
+ROUNDED = 4 * np.finfo(float).eps / EXACT  # of a term, below which an exact sum of terms that cancel is drowned
+ONE = Reading(1.0, True, 0.0)  # ∂C/∂C
+CANDIDATES = 30  # entries that are tried until enough of them lie at no kink
 PULLED = 200  # entries over which the chain rule of whole tensors is summed by numbers
 
 
@@ -28,7 +32,7 @@ class Checks:
         right = self.point.right(t.definition, None)
         pairs = [(float(self.point.values[t][place]), float(right[place])) for place in self.point.entries(t.shape)]
         check = agree(pairs, "the generated code")
-        return check if check.ok else agree(pairs, "the generated code", self._floor(t.definition, None, EXACT))
+        return check if check.ok else agree(pairs, "the generated code", self.floor(t.definition, None, EXACT))
 
     def update(self, state: Tensor, expr: sp.Expr) -> Check:
         """What a training step makes of a state: its index form against generated code."""
@@ -41,52 +45,71 @@ class Checks:
         (y, place), (x, index) = map(split, partial.args[:2])
         sizes = self._sizes(y, place) | self._sizes(x, index)  # a letter that both share runs as far as x does: y may hold more beside it
         right = self.point.right(value, sizes)
-        pairs = []
-        for _ in range(3 if sizes else 1):
-            where = {letter: int(self.point.rng.integers(size)) for letter, size in sizes.items()}
-            numeric = self.point.partial_slope(y, _put(place, where), x, _put(index, where))
-            pairs.append((numeric, float(right[tuple(where.values())])))
-        return self._compare(pairs, value, sizes)
 
-    def gradient(self, x: Tensor, index: Index | None, expr: sp.Expr, value: Callable[..., float] | None = None) -> Check:
+        def pair(chosen: tuple[int, ...]) -> tuple[Reading, float]:
+            where = dict(zip(sizes, chosen, strict=True))
+            return self.point.partial_slope(y, _put(place, where), x, _put(index, where)), float(right[chosen])
+
+        return self._compare(self._smooth(pair, tuple(sizes.values())), value, sizes)
+
+    def gradient(self, x: Tensor, index: Index | None, expr: sp.Expr, value: Callable[..., Reading] | None = None) -> Check:
         """∂C/∂x at random entries: of an expression with free indices `index`, of a whole tensor (None), or as `value` computes it."""
         sizes = None if index is None else self._sizes(x, index)
         array = self.point.right(expr, sizes) if value is None else np.array(0.0)
-        pairs = []
-        for place in self.point.entries(x.shape) if sizes != {} else [()]:
+
+        def pair(place: tuple[int, ...]) -> tuple[Reading, float]:
             where = dict(zip(index or (), place, strict=False))
             full = place if index is None or sizes is None else _put(index, where)
-            found = value(*full) if value is not None else array[full if sizes is None else tuple(where[letter] for letter in sizes)]
-            pairs.append((self.slope(x, full), float(found)))
-        return self._compare(pairs, expr, sizes)
+            slope = self.slope(x, full)
+            if value is None:
+                return slope, float(array[full if sizes is None else tuple(where[letter] for letter in sizes)])
+            total = value(*full)
+            floor, kink = max(slope.floor, total.floor), slope.kink or total.kink
+            return Reading(slope.value, slope.exact and total.exact, floor, kink), total.value
+
+        return self._compare(self._smooth(pair, x.shape if sizes != {} else ()), expr, sizes)
+
+    def _smooth(self, pair: Callable[[tuple[int, ...]], tuple[Reading, float]], shape: Shape) -> list[tuple[Reading, float]]:
+        """A slope and the right side beside it at some entries, others in the place of those at kinks."""
+        pairs: list[tuple[Reading, float]] = []
+        for place in self.point.entries(shape, CANDIDATES):
+            pairs.append(pair(place))
+            if sum(not slope.kink for slope, _ in pairs) == ENTRIES:
+                break
+        return pairs
 
     def _compare(self, pairs: list[tuple[Reading, float]], expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None) -> Check:
         """What seems wrong may be what is left of terms that cancel."""
         check = compare(pairs)
         if check.ok:
             return check
-        floor = self._floor(expr, sizes, check.tolerance)
+        floor = self.floor(expr, sizes, check.tolerance)
         return compare([(left._replace(floor=max(left.floor, floor)), right) for left, right in pairs])
 
-    def _floor(self, expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None, tolerance: float) -> float:
+    def floor(self, expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None, tolerance: float) -> float:
         """The size below which the rounding of a right side drowns it."""
         moved = float(self.point.rounding(expr, sizes).max(initial=0.0))
         return 2 * moved / tolerance if np.isfinite(moved) else 0.0
 
-    def pulled(self, x: Tensor, users: Sequence[Tensor], loss: Tensor) -> Callable[..., float] | None:
-        """The chain rule by numbers: Σ ∂C/∂y ∂y/∂x over all entries of every y, both slopes found without the derivation. None where
-        there are too many."""
+    def pulled(self, x: Tensor, users: Sequence[Tensor], loss: Tensor) -> Callable[..., Reading] | None:
+        """The chain rule by numbers: Σ ∂C/∂y ∂y/∂x over all entries of every y, both slopes found without the derivation. None where there
+        are too many."""
         values = self.point.values
         if sum(int(values[y].size) for y in users) > PULLED:
             return None
 
-        def value(*index: int) -> float:
-            total = 0.0
+        def value(*index: int) -> Reading:
+            total, exact, floor, kink = 0.0, True, 0.0, False
             for y in users:
                 for place in np.ndindex(values[y].shape):
-                    before = 1.0 if y is loss else self.slope(y, place).value
-                    total += before * self.point.partial_slope(y, place, x, index).value
-            return total
+                    partial = self.point.partial_slope(y, place, x, index)
+                    if not partial.value and not partial.kink:
+                        continue
+                    before = self.slope(y, place) if y is not loss else ONE
+                    term = before.value * partial.value
+                    total, exact, kink = total + term, exact and before.exact and partial.exact, kink or before.kink or partial.kink
+                    floor += abs(before.value) * partial.floor + abs(partial.value) * before.floor + ROUNDED * abs(term)
+            return Reading(total, exact, floor, kink)
 
         return value
 

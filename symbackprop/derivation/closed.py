@@ -11,6 +11,7 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.boxes import width
+from symbackprop.latex.breaking import break_lines
 from symbackprop.latex.equations import places
 from symbackprop.latex.printer import TensorLatex
 
@@ -38,6 +39,7 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
     if nested > NESTED and not notation.scalar:
         return f"The closed form of the gradient of ${name}$ nests {nested} equations and is left out; the equations above determine it."
     try:
+        forms.check_pages([w])
         expr = forms.closed(w) if notation.scalar else forms.entry(w, index, closed=True)
     except UnsupportedError:
         return f"The closed form of the gradient of ${name}$ would fill pages and is left out; the equations above determine it."
@@ -45,14 +47,20 @@ def closed_form(forms: Forms, notation: Notation, w: Tensor, index: Index) -> Wr
     if expr.count_ops() > 5_000:
         return f"The closed form of the gradient of ${name}$ has {expr.count_ops()} operations and is left out; the equations above determine it."
     text = printer.plain(expr)
-    if width(text) <= SHORT:
-        return Written(text, expr)
-    if not notation.scalar:
-        if width(text) <= PAGE:
+    if width(text) <= (SHORT if notation.scalar else PAGE):
+        if notation.scalar or _breaks_well(text):
             return Written(text, expr)
+        return f"The closed form of the gradient of ${name}$ has parts that no line holds and is left out; the equations above determine it."
+    if not notation.scalar:
         lines = round(width(text) / LINE)
         return f"The closed form of the gradient of ${name}$ would take about {lines} lines and is left out; the equations above determine it."
     return _abbreviated(expr, forms, printer, {t.name for t in forms.system.tensors})
+
+
+def _breaks_well(text: str) -> bool:
+    """Whether lines hold a formula, with no break within a distinction of cases, where it would be lost among the cases."""
+    lines = [part for _, part in break_lines("", text, LINE)]
+    return max(map(width, lines)) <= LINE and sum(line.count(r"\\") for line in lines) == text.count(r"\\")
 
 
 def _abbreviated(expr: sp.Expr, forms: Forms, printer: TensorLatex, taken: set[str]) -> Written:

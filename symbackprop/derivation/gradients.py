@@ -20,7 +20,7 @@ from symbackprop.latex.printer import TensorLatex
 LONG_CHAIN, PATHS = 14, 4  # a chain with more factors, or paths, is written with the errors of the layers
 ENTRIES = 64  # gradients that are written entry by entry
 SHORT = 5_000  # parts of an expression; what has more fills pages
-WIDE = 110.0  # em; a local form that is wider adds nothing to the errors
+WIDE = 75.0  # em; a local form that is wider adds nothing to the errors
 
 
 def errors_section(context: Context) -> Section:

@@ -17,6 +17,7 @@ from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
+from symbackprop.latex.equations import equation_line
 from symbackprop.latex.printer import TensorLatex
 
 
@@ -62,10 +63,10 @@ def inference_section(context: Context) -> Section:
 
 def _definition(context: Context, t: Tensor, kind: str) -> Step:
     assert t.definition is not None
-    name, right = TensorLatex().plain(t), TensorLatex().plain(t.definition)
+    name, (left, right) = TensorLatex().plain(t), equation_line(t, t.definition, context.notation.taken)
     rule = f"definition: {rules.forward_rule(t)}"
     check = context.checks.value(t) if context.checks else None
-    step = context.step(f"{kind} ${name}$", name, right, (t, t.definition), rule, verification=check, defines=True)
+    step = context.step(f"{kind} ${name}$", left, right, (t, t.definition), rule, verification=check, defines=True)
     context.remember(t, step.number)
     return step
 
@@ -81,13 +82,15 @@ def given(system: System) -> str:
             sizes = r" \times ".join(printer.plain(s) if isinstance(s, sp.Basic) else str(s) for s in t.shape)
             numbers = rf"\lbrace 0, \dots, {printer.plain(sp.sympify(labels[t], strict=True) - 1)} \rbrace" if t in labels else r"\mathbb{R}"
             by_set.setdefault(f"{numbers}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
-        return rules.join([rf"${', '.join(names)} \in {where}$" for where, names in by_set.items()])
+        return rules.join([", ".join([*(f"${name}$" for name in names[:-1]), rf"${names[-1]} \in {where}$"]) for where, names in by_set.items()])
 
     drawn = [f"${printer.plain(t)}$" for t in system.data if isinstance(t.init, Draw)]
     dims = [f"${printer.plain(d)}$" for d in system.dims if isinstance(d, Dim)]
     parts = [f"Data: {members(system.data)}."] if system.data else []
     parts += [f"Weights: {members(system.weights)}."] if system.weights else []
-    parts += [f"States: {members(system.states)}."] if system.states else []
+    changing = {state for state, _ in system.updates}
+    for kind, states in (("States", [t for t in system.states if t in changing]), ("Constants", [t for t in system.states if t not in changing])):
+        parts += [f"{kind}: {members(states)}."] if states else []
     parts += [f"In training, {rules.join(drawn)} {'are' if len(drawn) > 1 else 'is'} drawn at random for every update."] if drawn else []
     parts += [f"The size{'s' if len(dims) > 1 else ''} {rules.join(dims)} {'are' if len(dims) > 1 else 'is'} open."] if dims else []
     return " ".join(parts)
@@ -98,14 +101,12 @@ def _conventions(context: Context) -> str:
     system = context.system
     if context.notation.scalar:
         return ""
-    text = r"Functions, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a bias is added to every row."
+    text = r"Functions, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a vector beside a matrix acts on every row."
     if any(part.convolved for _, expr in system.equations for part in expr.atoms(Operator)):
         text += (
             r" $\star$ is the cross-correlation over the last axes, $\ast$ the full convolution, both summed over the channels that the two sides share; "
             "below the sign stands a stride, and behind a bar how far the entries of the right side lie apart, where they are not 1."
         )
-    if context.form == "matrix":
-        return text
     counted = [d for d in system.dims if isinstance(d, Dim) and len(d.name) == 1]
     letters = "; ".join(f"where ${d}$ counts along an axis, ${d.name.upper()}$ is its size" for d in counted)
     return f"{text} Indices count from 0{'; ' + letters if letters else ''}."

@@ -136,13 +136,21 @@ def forward_rule(t: Tensor) -> str:
     parts = [part for part in postorder(t.definition) if part.args and part not in unseen]
     words: list[str] = []
     for part in parts:
-        word = part.title.removeprefix("the ") if isinstance(part, Operator) else part.func.__name__ if isinstance(part, sp.Function) else ""
+        word = part.title.removeprefix("the ") if isinstance(part, Operator) else _function_word(part)
         if word and word not in words:
             words.append(word)
     if not words:
         linear = all(isinstance(p, (sp.Add, sp.Mul)) for p in parts)
         return "a weighted sum" if linear and any(isinstance(p, sp.Add) for p in parts) else "a product" if linear and parts else "elementary arithmetic"
     return join(words)
+
+
+_WORDS = {"Piecewise": "case by case", "Max": "maximum", "Min": "minimum", "Abs": "absolute value"}
+
+
+def _function_word(part: sp.Basic) -> str:
+    name = type(part).__name__
+    return _WORDS.get(name, name) if isinstance(part, sp.Function) else ""
 
 
 def broadcast_rule(y: Tensor, x: Tensor) -> str:

@@ -96,7 +96,8 @@ def spans(numbers: Sequence[int]) -> str:
 
 def verdict(sections: Sequence[Section]) -> str:
     """One sentence on how the checks came out."""
-    steps = [s for section in sections for s in section if s.verification is not None]
+    held = [s for section in sections for s in section if s.verification is not None]
+    steps = [s for s in held if s.verification is not None and not s.verification.unchecked]
     if not steps:
         return ""
     wrong = [s.number for s in steps if s.verification is not None and not s.verification.ok]
@@ -105,9 +106,12 @@ def verdict(sections: Sequence[Section]) -> str:
         return f"The numbers disagree with {what} {spans(wrong)}: WRONG."
     worst = max(steps, key=lambda s: s.verification.error if s.verification is not None else 0.0)
     assert worst.verification is not None
+    without = [s.number for s in held if s.verification is not None and s.verification.unchecked]
+    reason = next((s.verification.unchecked for s in held if s.verification is not None and s.verification.unchecked), "")
+    missing = f"; {spans(without)} {'is' if len(without) == 1 else 'are'} unchecked: {reason}" if without else ""
     return (
         f"{len(steps)} equations were checked by numbers, a large tensor at three entries; "
-        f"the largest relative error is {_scientific(worst.verification.error)}, of ({worst.number}) against {worst.verification.method}."
+        f"the largest relative error is {_scientific(worst.verification.error)}, of ({worst.number}) against {worst.verification.method}{missing}."
     )
 
 

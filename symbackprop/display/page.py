@@ -141,7 +141,7 @@ def _mark(step: Step) -> str:
     check = step.verification
     if check is None:
         return ""
-    kind, sign = ("good", "✓") if check.ok else ("bad", "✗")
+    kind, sign = ("", "–") if check.unchecked else ("good", "✓") if check.ok else ("bad", "✗")
     return f' <span class="{kind}" title="{escape(str(check))}">{sign}</span>'
 
 

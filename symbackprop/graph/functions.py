@@ -9,6 +9,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.tensor import as_expression
 
 
@@ -134,51 +135,61 @@ class maximum(Elementwise):
         return 1 - step(b - a) if argindex == 1 else step(b - a)
 
 
+@checked("z", "slope")
 def leaky_relu(z: sp.Expr, slope: Any = 0.01) -> sp.Expr:
     """z where z > 0, else slope*z; the derivative at 0 is the slope."""
     return relu(z) + slope * (z - relu(z))
 
 
+@checked("z", "alpha")
 def elu(z: sp.Expr, alpha: Any = 1) -> sp.Expr:
     """z where z > 0, else alpha (e^z - 1); the derivative at 0 is alpha. The exponential never sees a positive number."""
     return relu(z) + alpha * expm1(z - relu(z))
 
 
+@checked("z")
 def gelu(z: sp.Expr) -> sp.Expr:
     """z Phi(z), with Phi the standard normal distribution function (Hendrycks & Gimpel 2016, exact form)."""
     return z * (1 + sp.erf(z / sp.sqrt(2))) / 2
 
 
+@checked("z")
 def gelu_tanh(z: sp.Expr) -> sp.Expr:
     """z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))/2, close to gelu (Hendrycks & Gimpel 2016, section 2)."""
     return z * (1 + sp.tanh(sp.sqrt(2 / sp.pi) * (z + 0.044715 * z**3))) / 2
 
 
+@checked("z")
 def silu(z: sp.Expr) -> sp.Expr:
     """z sigmoid(z), also called swish."""
     return z * sigmoid(z)
 
 
+@checked("z")
 def selu(z: sp.Expr) -> sp.Expr:
     """A scaled elu, of which mean 0 and variance 1 are a fixed point (Klambauer et al. 2017, equations 2 and 14, where its numbers stand)."""
     return 1.0507009873554804934193349852946 * elu(z, 1.6732632423543772848170429916717)
 
 
+@checked("z")
 def mish(z: sp.Expr) -> sp.Expr:
     """z tanh(softplus(z)) (Misra 2019)."""
     return z * sp.tanh(softplus(z))
 
 
+@checked("z")
 def softsign(z: sp.Expr) -> sp.Expr:
     """z/(1 + |z|)."""
     return z / (1 + sp.Abs(z))
 
 
+@checked("z")
 def hard_tanh(z: sp.Expr) -> sp.Expr:
     """z between -1 and 1, and these beyond; the derivative at -1 and 1 is 0."""
     return sp.Piecewise((-1, z <= -1), (1, z >= 1), (z, True))
 
 
+@checked("z")
 def hard_sigmoid(z: sp.Expr) -> sp.Expr:
     """z/6 + 1/2 between -3 and 3, 0 and 1 beyond; the derivative at -3 and 3 is 0."""
     return sp.Piecewise((0, z <= -3), (1, z >= 3), (z / 6 + sp.Rational(1, 2), True))

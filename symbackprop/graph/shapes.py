@@ -69,7 +69,7 @@ def as_dimension(size: Any) -> Dimension:
                 return int(size)
         except (TypeError, ValueError):
             pass
-    raise ShapeError(f"the dimension {size!r} is not usable; expected a non-negative integer or a name such as 'n'")
+    raise ShapeError(f"the dimension {' '.join(repr(size).split())[:60]} is not usable; expected a non-negative integer or a name such as 'n'")
 
 
 def as_shape(shape: Any) -> Shape:

@@ -44,11 +44,22 @@ _INSTEAD |= {"dot": "@", "inner": "@", "vdot": "@", "maximum": "sympy.Max or sbp
 _INSTEAD |= {"amax": "sbp.max", "amin": "sbp.min", "add.reduce": "sbp.sum", "absolute": "sympy.Abs", "power": "**"}
 
 
+def _brief(value: Any) -> str:
+    """What was found where it does not belong, on one line."""
+    shape = None if isinstance(value, sp.Basic) else getattr(value, "shape", None)
+    return f"{type(value).__name__} of shape {shape}" if shape else " ".join(str(value).split())[:60]
+
+
+def _named(value: Any) -> str:
+    brief, kind = _brief(value), type(value).__name__
+    return brief if brief.startswith(f"{kind} of shape") else f"{kind} {brief!r}"
+
+
 def _refused(name: str, inputs: Any) -> NetworkError:
     """NumPy computes numbers; an equation needs the function of the same meaning that keeps the expression."""
     instead = _INSTEAD.get(name, f"sympy.{name}" if hasattr(sp, name) else "SymPy's functions or those of symbackprop")
     return NetworkError(
-        f"NumPy's {name} was applied to {' and '.join(str(x)[:60] for x in inputs)}; write {instead}, "
+        f"NumPy's {name} was applied to {' and '.join(map(_brief, inputs))}; write {instead}, "
         "and declare arrays with data(...) or weight(..., init=array)"
     )
 
@@ -340,7 +351,7 @@ def as_expression(value: Any, where: str) -> sp.Expr:
     if isinstance(value, (int, float, complex)) or getattr(value, "shape", None) == ():
         return sp.sympify(value.item() if hasattr(value, "item") else value, strict=True)
     raise NetworkError(
-        f"{where}: found {type(value).__name__} {str(value)[:60]!r}; expected a SymPy expression of tensors "
+        f"{where}: found {_named(value)}; expected a SymPy expression of tensors "
         "(declare arrays with data(...) or weight(..., init=array))"
     )
 

@@ -38,8 +38,23 @@ def derivative(loss: Tensor, x: Tensor, index: Sequence[sp.Expr] = (), printer: 
 
 def equation_lines(equations: Sequence[Equation]) -> list[Line]:
     """The network's own equations."""
-    printer = TensorLatex()
-    return [(printer.plain(symbol), printer.plain(expr)) for symbol, expr in equations]
+    names = {t.name for symbol, expr in equations for t in (symbol, *tensors_in(expr))}
+    return [equation_line(symbol, expr, names) for symbol, expr in equations]
+
+
+def equation_line(symbol: Tensor, expr: sp.Expr, names: Iterable[str]) -> Line:
+    """An equation, whole; or by its entries, where it has a product that only indices can say. `names` are no letters for indices."""
+    right = TensorLatex().plain(expr)
+    if not is_by_indices_alone(right):
+        return TensorLatex().plain(symbol), right
+    index = free_indices(symbol.shape, names)
+    printer = TensorLatex(indices=index)
+    return printer.plain(at(symbol, index)), printer.plain(IndexForm(taken=(*names, *index)).entry(expr, index))
+
+
+def is_by_indices_alone(text: str) -> bool:
+    """Whether the LaTeX of a whole tensor holds a product that has no sign."""
+    return r"\operatorname{einsum}" in text
 
 
 # --- one line a gradient -------------------------------------------------------------------------------------------------

@@ -6,69 +6,91 @@ Source: Vaswani et al., "Attention Is All You Need" (2017), sections 3.2.1 (equa
 from typing import Any
 
 import sympy as sp
-from sympy.logic.boolalg import Boolean
 
-from symbackprop.errors import ShapeError
+from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, transpose
 from symbackprop.graph.operators.reduction import softmax
-from symbackprop.graph.shapes import as_dimension, rank_of, shape_of, show
+from symbackprop.graph.shapes import Shape, as_dimension, broadcast, rank_of, shape_of, show
 from symbackprop.graph.tensor import Tensor, as_expression, node
 from symbackprop.layers.dense import dense
+from symbackprop.layers.masks import applied, as_mask, both, for_heads, is_array
 from symbackprop.layers.naming import next_number
 
 
-def attention(q: Any, k: Any, v: Any, mask: Any = None, name: str | None = None) -> Tensor:
+@checked()
+def attention(q: Any, k: Any, v: Any, mask: Any = None, name: str | None = None, causal: bool = False) -> Tensor:
     """Scaled dot-product attention: R = Q Kᵀ/√d, S = softmax(R), H = S V. Returns the node H.
 
-    Shapes: q (.., n, d), k (.., m, d), v (.., m, e), the result (.., n, e); leading axes are a batch. `mask` is a condition on (.., n, m),
-    true where a query may see a key, such as `M > 0`; or an expression, which is added to the scores R. A query that may see no key gets
-    zeros: its row of S is empty. The nodes are called R_k, S_k and H_k, with `name` for k, or the number of the attention.
-    Raises `ShapeError` where the axes do not fit. Source: Vaswani et al. 2017, equation 1 and section 3.2.3.
+    Shapes: q (.., n, d), k (.., m, d), v (.., m, e), the result (.., n, e); leading axes are a batch. `mask`, which broadcasts to (.., n, m), is a
+    condition, true where a query may see a key, such as `M > 0` of data M; or an expression, which is added to the scores R; or an array of
+    truths (or zeros and ones), or of numbers to add, -inf where a query may not see a key. With `causal` each place sees itself and those before it,
+    of what the mask allows. A query that may see no key gets zeros: its row of S is empty. The nodes are called R_k, S_k and H_k, with `name` for k,
+    or the number of the attention; an array is kept as the constant state M_k (numbers to add as B_k).
+    Raises `ShapeError` where the axes do not fit, `NetworkError` or `DataError` for what is no mask. Source: Vaswani et al. 2017, equation 1 and
+    section 3.2.3.
     """
-    q, k, v = (as_expression(x, "attention") for x in (q, k, v))
+    q, k, v = (as_expression(x, f"{letter} of attention") for letter, x in zip("qkv", (q, k, v), strict=True))
     shapes = [shape_of(x) for x in (q, k, v)]
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         found = ", ".join(f"{letter} {show(shape)}" for letter, shape in zip("qkv", shapes, strict=True))
         raise ShapeError(f"attention: found {found}; expected q (.., n, d), k (.., m, d) and v (.., m, e), with the same d and the same m")
-    name = name or next_number("node", "S", q, k, v, beside="R")
-    scores = node(f"R_{name}", einsum("...id,...jd->...ij", q, k) / sp.sqrt(shapes[0][-1]))
-    seen: sp.Expr = scores
-    if _is_condition(mask):  # what may not be seen has the weight exp(-oo): none
-        seen = sp.Piecewise((scores, mask), (-sp.oo, True))
-    elif mask is not None:
-        seen = scores + as_expression(mask, "the mask of attention, which is a condition such as M > 0 or is added to the scores")
-    return node(f"H_{name}", matmul(node(f"S_{name}", softmax(seen)), v))
+    name = name or next_number("node", "S", q, k, v, beside="R M B" if is_array(mask) else "R")
+    return _attention(q, k, v, _seen(mask, causal, name, _scores(shapes[0], shapes[1], "attention"), "attention"), name)
 
 
+def _attention(q: sp.Expr, k: sp.Expr, v: sp.Expr, mask: Any, name: str) -> Tensor:
+    scores = node(f"R_{name}", einsum("...id,...jd->...ij", q, k) / sp.sqrt(shape_of(q)[-1]))
+    return node(f"H_{name}", matmul(node(f"S_{name}", softmax(applied(scores, mask))), v))
+
+
+def _scores(q: Shape, k: Shape, layer: str) -> Shape:
+    """(.., queries, keys)."""
+    try:
+        return (*broadcast(q[:-2], k[:-2]), q[-2], k[-2])
+    except ShapeError:
+        raise ShapeError(f"{layer}: the queries have shape {show(q)} and the keys {show(k)}; the axes before the last two, the batch, must fit") from None
+
+
+def _seen(mask: Any, causal: bool, name: str, scores: Shape, layer: str) -> Any:
+    """The mask, and that no place sees those behind it where that is wanted."""
+    mask = as_mask(mask, name, scores, layer)
+    return both(mask, positions(scores[-2])[:, None] >= positions(scores[-1])) if causal else mask
+
+
+@checked()
 def multi_head_attention(x: Any, heads: int, context: Any = None, mask: Any = None, causal: bool = False, name: str | None = None) -> Tensor:
     """Attention by several heads, each on its own projections of `x` and `context`, joined and projected once more.
 
     Shapes: x (.., n, units), context (.., m, inputs), the result (.., n, units); leading axes are a batch. Without `context` the places of x see
     one another: self-attention. Head h has the columns from h units/heads on of each projection. `mask` is as in `attention`, on (.., n, m),
-    the same for all heads; with `causal` each place sees itself and those before it. The projections are `dense` layers with the weights
+    the same for all heads, and so is `causal`. The projections are `dense` layers with the weights
     W_Q_k, W_K_k, W_V_k and W_O_k and biases, the heads the nodes Q_k, K_k, V_k, R_k, S_k and H_k, with `name` for k, or the number of
-    the attention; the result is the node Z_O_k. Raises `ShapeError` where `heads` does not divide `units`.
+    the attention; the result is the node Z_O_k. Raises `ShapeError` where `heads` does not divide `units`, and errors of masks as `attention` does.
     Source: Vaswani et al. 2017, section 3.2.2.
     """
-    x = as_expression(x, "multi_head_attention")
-    context = x if context is None else as_expression(context, "multi_head_attention")
+    if isinstance(heads, sp.Basic):
+        raise NetworkError(
+            f"multi_head_attention: heads is the expression {heads}; expected an integer. Queries are made from x, keys and values from the context: "
+            "write multi_head_attention(x, 2), or multi_head_attention(x, 2, context=y)"
+        )
+    x = as_expression(x, "x of multi_head_attention")
+    context = x if context is None else as_expression(context, "context of multi_head_attention")
     for what, y in (("x", x), ("the context", context)):
         if rank_of(y) < 2 or not isinstance(shape_of(y)[-1], int):
             raise ShapeError(f"multi_head_attention: {what} has shape {show(shape_of(y))}; expected (.., places, units), where units is an integer")
     units = shape_of(x)[-1]
     if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or units % heads:
         raise ShapeError(f"multi_head_attention: {heads!r} heads for {units} units; the number of heads must be a positive divisor of the units")
-    name = name or next_number("node", "S", x, context, beside="Q K V R H")
+    name = name or next_number("node", "S", x, context, beside="Q K V R H M B" if is_array(mask) else "Q K V R H")
+    seen = _seen(mask, causal, name, _scores(shape_of(x), shape_of(context), "multi_head_attention"), "multi_head_attention")
     q, k, v = (node(f"{letter}_{name}", _split(dense(y, units, name=f"{letter}_{name}"), heads)) for letter, y in (("Q", x), ("K", context), ("V", context)))
-    seen = None if mask is None else _for_heads(mask)
-    if causal:
-        past = positions(shape_of(x)[-2])[:, None] >= positions(shape_of(context)[-2])
-        seen = past if seen is None else sp.And(seen, past) if _is_condition(seen) else sp.Piecewise((seen, past), (-sp.oo, True))
-    return dense(_joined(attention(q, k, v, seen, name)), units, name=f"O_{name}")
+    return dense(_joined(_attention(q, k, v, for_heads(seen), name)), units, name=f"O_{name}")
 
 
+@checked()
 def positional_encoding(size: Any, units: int) -> sp.Expr:
     """The sinusoidal encoding of places, a constant of shape (size, units) to be added to what stands at them.
 
@@ -83,11 +105,6 @@ def positional_encoding(size: Any, units: int) -> sp.Expr:
     return sp.Piecewise((sp.sin(angle), sp.Eq(odd, 0)), (sp.cos(angle), True))
 
 
-def _is_condition(mask: Any) -> bool:
-    """Whether a mask says what may be seen, and is not a number to be added. SymPy counts its symbols among the conditions too."""
-    return isinstance(mask, Boolean) and not isinstance(mask, sp.Expr)
-
-
 def _split(y: sp.Expr, heads: int) -> sp.Expr:
     """(.., n, heads d) as (.., heads, n, d)."""
     *batch, n, units = shape_of(y)
@@ -99,12 +116,3 @@ def _joined(y: sp.Expr) -> sp.Expr:
     """(.., heads, n, d) as (.., n, heads d)."""
     *batch, heads, n, each = shape_of(y)
     return reshape(transpose(y, [*range(len(batch)), -2, -3, -1]), (*batch, n, heads * each))
-
-
-def _for_heads(mask: Any) -> Any:
-    """A mask on (.., n, m) as one on (.., 1, n, m): what has a batch gets an axis for the heads."""
-    if _is_condition(mask):
-        return mask.func(*map(_for_heads, mask.args)) if mask.args else mask
-    mask = as_expression(mask, "the mask of multi_head_attention, which is a condition such as M > 0 or is added to the scores")
-    shape = shape_of(mask)
-    return reshape(mask, (*shape[:-2], 1, *shape[-2:])) if len(shape) > 2 else mask

@@ -3,6 +3,7 @@
 from typing import Any
 
 from symbackprop.errors import ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.products import einsum
 from symbackprop.graph.shapes import rank_of, shape_of, show
 from symbackprop.graph.tensor import Tensor, as_expression, node, weight
@@ -10,6 +11,7 @@ from symbackprop.layers.activations import ACTIVATIONS, choose
 from symbackprop.layers.naming import next_number
 
 
+@checked()
 def bilinear(x: Any, y: Any, units: int, activation: Any = None, name: str | None = None, bias: bool = True) -> Tensor:
     """A form that is linear in each of two inputs: z_k = xᵀ B_k y + b_k, A = activation(Z). Returns the node A, or Z where there is none.
 

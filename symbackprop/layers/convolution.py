@@ -11,6 +11,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.layout import pad, reshape
 from symbackprop.graph.operators.products import einsum, mean
 from symbackprop.graph.operators.reduction import reduce_max
@@ -23,6 +24,7 @@ from symbackprop.layers.naming import next_number
 # --- functions of expressions --------------------------------------------------------------------------------------------
 
 
+@checked()
 def correlate(x: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> sp.Expr:
     """The cross-correlation over the last axes: z[.., o, i..] = sum over c and p.. of x[.., c, stride i + dilation p..] kernel[o, c, p..].
 
@@ -50,12 +52,14 @@ def correlate(x: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: 
     return reshape(z, (*lead, shape[0], *shape_of(z)[-n:]))
 
 
+@checked()
 def max_pool1d(x: Any, kernel_size: int, stride: int | None = None, padding: Any = 0, dilation: int = 1) -> sp.Expr:
     """The largest entry of each window over the last axis, as PyTorch's `max_pool1d`: (.., length) → (.., positions). Windows lie side by side
     unless there is a `stride`. Padding is never the largest; of equal entries the first takes the derivative."""
     return _max_pool(x, kernel_size, stride, padding, dilation, 1)
 
 
+@checked()
 def max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> sp.Expr:
     """The largest entry of each window over the last two axes, as PyTorch's `max_pool2d`: (.., height, width) → (.., positions). Numbers are
     integers, or pairs for height and width. Windows lie side by side unless there is a `stride`. Padding is never the largest; of equal
@@ -63,11 +67,13 @@ def max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, d
     return _max_pool(x, kernel_size, stride, padding, dilation, 2)
 
 
+@checked()
 def avg_pool1d(x: Any, kernel_size: int, stride: int | None = None, padding: Any = 0) -> sp.Expr:
     """The mean of each window over the last axis, as PyTorch's `avg_pool1d`; zeros of the padding count."""
     return _avg_pool(x, kernel_size, stride, padding, 1)
 
 
+@checked()
 def avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> sp.Expr:
     """The mean of each window over the last two axes, as PyTorch's `avg_pool2d`; zeros of the padding count."""
     return _avg_pool(x, kernel_size, stride, padding, 2)
@@ -76,6 +82,7 @@ def avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -
 # --- layers --------------------------------------------------------------------------------------------------------------
 
 
+@checked()
 def conv1d(
     x: Any, channels: int, kernel_size: int, stride: int = 1, padding: Any = 0, dilation: int = 1, groups: int = 1,
     activation: Any = None, name: str | None = None, bias: bool = True,
@@ -88,6 +95,7 @@ def conv1d(
     return _layer(1, x, channels, kernel_size, (stride, padding, dilation, groups), activation, name, bias)
 
 
+@checked()
 def conv2d(
     x: Any, channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
     activation: Any = None, name: str | None = None, bias: bool = True,

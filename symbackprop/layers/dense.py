@@ -3,6 +3,7 @@
 from typing import Any
 
 from symbackprop.errors import ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.products import matmul
 from symbackprop.graph.shapes import rank_of, shape_of, show
 from symbackprop.graph.tensor import Tensor, as_expression, node, weight
@@ -10,6 +11,7 @@ from symbackprop.layers.activations import ACTIVATIONS, choose
 from symbackprop.layers.naming import next_number
 
 
+@checked()
 def dense(x: Any, units: int, activation: Any = None, name: str | None = None, bias: bool = True) -> Tensor:
     """A fully connected layer: Z = x W + b, A = activation(Z). Returns the node A, or Z where there is no activation.
 

@@ -6,12 +6,14 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.draw import Bernoulli
 from symbackprop.graph.shapes import Dim, shape_of, show
 from symbackprop.graph.tensor import Tensor, as_expression, data, node
 from symbackprop.layers.naming import next_number
 
 
+@checked()
 def dropout(x: Any, p: float = 0.5, name: str | None = None) -> Tensor:
     """Inverted dropout: D = M x/(1 - p) in training, D = x at inference. Returns the node D, of the shape of x.
 

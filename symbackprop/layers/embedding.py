@@ -3,10 +3,12 @@
 from typing import Any
 
 from symbackprop.errors import ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.gather import take
 from symbackprop.graph.tensor import Tensor, node, weight
 
 
+@checked()
 def embedding(indices: Any, size: int, units: int, name: str | None = None) -> Tensor:
     """Row indices[..] of a learnt table E of shape (size, units). Returns the node X of shape (.., units).
 

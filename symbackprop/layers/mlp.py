@@ -1,12 +1,13 @@
 """The multilayer perceptron: a whole network in one call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sympy as sp
 
 from symbackprop import losses
 from symbackprop.errors import NetworkError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.tensor import data, node
 from symbackprop.layers.activations import ACTIVATIONS, choose
 from symbackprop.layers.dense import dense
@@ -27,16 +28,19 @@ LOSSES: dict[str, Callable[..., sp.Expr]] = {
 }
 
 
+@checked()
 def mlp(sizes: Sequence[int], activation: Any = "tanh", output: Any = None, loss: Any = "mse") -> Network:
     """A multilayer perceptron with `sizes` [inputs, hidden ..., outputs], over a batch `n` of rows.
 
     Data `X` (n, inputs) and `T` (n, outputs); weights `W_k`, `b_k`; the output is the node `Y` (the last `Z_k` where it is linear), the loss the node `C`.
     `output` is the last layer's activation (None: linear). The losses "cross_entropy" and "binary_cross_entropy_with_logits"
-    are computed from the last layer's value before its activation, the logits; `predict` gives the output all the same.
+    are computed from the last layer's value before its activation, the logits; `predict` gives the output all the same. For "cross_entropy" T is
+    one-hot, `np.eye(outputs)[labels]`, or probabilities; a network that is fed labels is built with `dense` and `sbp.cross_entropy(Z, labels)`.
     """
-    if isinstance(sizes, (str, int)):
+    if not isinstance(sizes, Iterable) or isinstance(sizes, str):
         raise NetworkError(f"mlp({sizes!r}): the sizes are {type(sizes).__name__}; expected a sequence of integers such as [4, 16, 1]")
     sizes = list(sizes)
+    choose(activation, ACTIVATIONS, "activation")  # unknown ones are refused where there is no hidden layer too
     if len(sizes) < 2:
         raise NetworkError(f"mlp({sizes}): expected at least the number of inputs and of outputs")
     last = choose(output, ACTIVATIONS, "output activation")

@@ -8,6 +8,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.products import mean
 from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
@@ -15,6 +16,7 @@ from symbackprop.graph.tensor import Tensor, as_expression, node, state, weight
 from symbackprop.layers.naming import next_number
 
 
+@checked()
 def layer_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None, gain: bool = True, bias: bool = True) -> Tensor:
     """Layer normalisation: Xhat = (x - mu)/sqrt(v + eps), Y = gamma Xhat + beta. Returns the node Y, of the shape of x.
 
@@ -32,6 +34,7 @@ def layer_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = Non
     return _scaled(xhat, name, axes, gain, bias)
 
 
+@checked()
 def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None, gain: bool = True, bias: bool = False) -> Tensor:
     """Root mean square normalisation: Xhat = x/sqrt(v + eps) with v the mean of x² over `axes`, and Y = gamma Xhat. Returns the node Y.
 
@@ -44,6 +47,7 @@ def rms_norm(x: Any, axes: Any = -1, eps: float = 1e-5, name: str | None = None,
     return _scaled(node(f"Xhat_{name}", _standardised(x, None, v, eps, axes)), name, axes, gain, bias)
 
 
+@checked()
 def batch_norm(
     x: Any, axis: int = -1, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None, gain: bool = True, bias: bool = True
 ) -> Tensor:
@@ -78,6 +82,8 @@ def _prepared(layer: str, x: Any, axes: Any, eps: float, name: str | None) -> tu
     x = as_expression(x, layer)
     rank = rank_of(x)
     listed = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else (axes,)
+    if not rank:
+        raise ShapeError(f"{layer}({x}): x is a scalar, of shape (); expected a tensor with an axis to normalise over")
     if not listed or any(isinstance(a, bool) or not isinstance(a, int) or not -rank <= a < rank for a in listed):
         raise ShapeError(f"{layer}({x}, {axes!r}): x has shape {show(shape_of(x))}; expected axes from {-rank} to {rank - 1}")
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not eps >= 0:

@@ -11,6 +11,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.errors import ShapeError
+from symbackprop.graph.arguments import checked
 from symbackprop.graph.equations import collect
 from symbackprop.graph.functions import sigmoid
 from symbackprop.graph.operators.contraction import broadcast_in
@@ -21,6 +22,7 @@ from symbackprop.graph.tensor import Tensor, as_expression, node, weight
 from symbackprop.layers.activations import ACTIVATIONS, choose
 
 
+@checked()
 def rnn(
     x: Any, units: int, activation: Any = "tanh", initial: Any = None, name: str | None = None, *, reverse: bool = False, unroll: bool = False
 ) -> tuple[Tensor, sp.Expr]:
@@ -45,6 +47,7 @@ def rnn(
     return H, last
 
 
+@checked()
 def lstm(
     x: Any, units: int, initial: Any = None, name: str | None = None, *, reverse: bool = False, unroll: bool = False
 ) -> tuple[Tensor, tuple[sp.Expr, sp.Expr]]:
@@ -75,6 +78,7 @@ def lstm(
     return H, (h, c)
 
 
+@checked()
 def gru(
     x: Any, units: int, initial: Any = None, name: str | None = None, *, reverse: bool = False, unroll: bool = False
 ) -> tuple[Tensor, sp.Expr]:

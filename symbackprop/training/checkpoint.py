@@ -110,6 +110,14 @@ def _optimizer(optimizer: Optimizer, rule: Rule) -> dict[str, Any]:
     }
 
 
+class UnreadableRunError(DataError, OSError):
+    """A saved run that cannot be read: a directory, or one without permission."""
+
+
+class MissingRunError(UnreadableRunError, FileNotFoundError):
+    """A saved run that does not exist."""
+
+
 # --- reading -------------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +152,10 @@ def _open(path: str | Path) -> tuple[dict[str, Any], Arrays]:
             arrays = {name: content[name] for name in content.files} if isinstance(content, np.lib.npyio.NpzFile) else {}
         header = json.loads(arrays.pop(_HEADER).tobytes())
         stored = header["format"]
+    except FileNotFoundError:
+        raise MissingRunError(f"the file {str(path)!r} does not exist; expected one that Trainer.save wrote") from None
+    except OSError as error:
+        raise UnreadableRunError(f"the file {str(path)!r} cannot be read: {error.strerror or error}; expected one that Trainer.save wrote") from None
     except (ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DataError(f"{foreign} ({type(error).__name__}: {error})") from error
     if stored != FORMAT:

@@ -125,7 +125,7 @@ class Checker:
         arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if not self._seen or self._seen[0] != shapes:
-            self._seen = shapes, self.sized(shapes)
+            self._seen = shapes, self.sized(arrays)
         return Feed(arrays, *self._seen[1])
 
     def filled(self, feed: Feed, draw: Callable[..., dict[str, Array]], rng: np.random.Generator) -> Feed:
@@ -179,10 +179,11 @@ class Checker:
             )
         return array
 
-    def sized(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Any, ...]:
+    def sized(self, arrays: dict[str, Array]) -> tuple[Any, ...]:
         """Check the shapes, and count the samples: the sizes of the named dimensions, the number of samples, the axes along which they lie
         and the name of that dimension, as a `Feed` has them."""
         by_name = self.by_name
+        shapes = {name: array.shape for name, array in arrays.items()}
         sizes: dict[str, int] = {}
         sliced = set()
         extra = self.single and any(len(shape) == by_name[name].rank + 1 for name, shape in shapes.items())
@@ -198,6 +199,8 @@ class Checker:
             expected = ("samples", *t.shape) if name in sliced else t.shape
             if len(shape) != t.rank or any(isinstance(e, int) and e != s for s, e in zip(shape, t.shape, strict=False)):
                 hint = f" (or {show(('samples', *t.shape))} for several samples)" if self.single and not extra else ""
+                if len(shape) == t.rank - 1 and isinstance(t.shape[-1], int) and _whole(arrays[name]):
+                    hint += f"; if these are labels of classes, give them one-hot: np.eye({t.shape[-1]})[{name}]"
                 raise DataError(f"data {name!r} has shape {show(given)}; expected {show(expected)}{hint}")
             for s, e in zip(shape, t.shape, strict=True):
                 if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:
@@ -231,6 +234,10 @@ def refuse_positional(given: Sequence[Any], call: str, names: Iterable[str]) -> 
 def is_finite(array: Array) -> bool:
     """Whether all entries are finite. A finite sum of squares says so in half the time; one that overflows says nothing."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _whole(array: Array) -> bool:
+    return bool((array == np.floor(array)).all())
 
 
 def _data(roots: Iterable[Tensor]) -> list[str]:

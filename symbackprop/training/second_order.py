@@ -54,7 +54,10 @@ class SecondOrder(Optimizer):
         return replace(system, updates=(*system.updates, *self.updates(system, name))), Rule((), {})
 
     def equations(self) -> Rule:
-        raise UnsupportedError(f"{type(self).__name__} has no rule for one weight alone; read .latex(), generate its update, or train with it")
+        raise UnsupportedError(
+            f"{type(self).__name__} updates all weights at once, with curvature, so there is no rule for one weight to write out or to follow; "
+            "derive the gradients without optimizer=, and read the update in its .latex() or in net.generate(optimizer=...)"
+        )
 
     def _lines(self) -> list[str]:
         return list(self.formula)

@@ -14,14 +14,17 @@ from symbackprop.training.feed import Array
 
 STEP = 1e-30  # of a complex step; there is no difference in which it could cancel
 ROUNDING = 1e-6  # how far a difference is trusted
+NEAR = 1e-6, 1e-5  # how far to either side a kink is looked for
 
 
 class Slope(NamedTuple):
-    """`value`; `doubt`, how far rounding may have moved it; `exact`, whether it came from a complex step."""
+    """`value`; `doubt`, how far rounding may have moved it; `exact`, whether it came from a complex step; `kink`: whether there is no slope at all,
+    since that to the left is another than that to the right."""
 
     value: float
     doubt: float
     exact: bool
+    kink: bool = False
 
 
 def slope(function: Callable[[Array], Any], x: Array, direction: Array, analytic: Callable[[Array], Any] | None = None) -> Slope:
@@ -33,12 +36,28 @@ def slope(function: Callable[[Array], Any], x: Array, direction: Array, analytic
     """
     size = float(np.abs(x[direction != 0]).max(initial=0.0))
     unit = size if size > 1e-8 else 1.0
-    rounding = np.finfo(float).eps * abs(float(function(x))) / unit
+    here = float(function(x))
+    rounding = np.finfo(float).eps * abs(here) / unit
     numeric, doubt = _central_difference(function, x, direction, unit, rounding)
     exact = _complex_step(analytic or function, x, direction)
     if exact is not None and abs(exact - numeric) <= ROUNDING / 2 * max(abs(numeric), abs(exact)) + doubt:
         return Slope(exact, 4 * rounding, True)  # terms that cancel leave the rounding errors of each
-    return Slope(numeric, doubt, False)
+    return Slope(numeric, doubt, False, _is_kink(function, x, direction, unit, here))
+
+
+def _is_kink(function: Callable[[Array], Any], x: Array, direction: Array, unit: float, here: float) -> bool:
+    """Whether the one-sided slopes differ, as of relu at 0 and of a maximum at a tie.
+
+    The difference of the two shrinks with the step where the function is smooth, grows with 1/step where it is rounding, and stays at a kink.
+    """
+    jumps, slopes = [], []
+    for near in NEAR:
+        step = near * unit
+        before, after = here - float(function(x - step * direction)), float(function(x + step * direction)) - here
+        jumps.append((after - before) / step)
+        slopes += [abs(after / step), abs(before / step)]
+    close, far = jumps
+    return close * far > 0 and abs(far) / 2 < abs(close) < abs(far) * 2 and abs(close) > ROUNDING / 10 * max(slopes)
 
 
 def _central_difference(function: Callable[[Array], Any], x: Array, direction: Array, unit: float, rounding: float) -> tuple[float, float]:

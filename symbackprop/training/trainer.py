@@ -1,5 +1,6 @@
 """The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,12 @@ class Trainer:
     def steps(self) -> int:
         """The number of updates made so far."""
         return int(self.state["t"])
+
+    def __repr__(self) -> str:
+        system = self.system
+        numbers = sum(math.prod(map(int, w.shape)) for w in system.weights)
+        held = f"{numbers} numbers in {len(system.weights)} weight{'s' if len(system.weights) > 1 else ''}"
+        return f"Trainer(loss {system.loss}, {self.optimizer!r}, {held}, {self.dtype}, backend {self.backend!r}, after {self.steps} updates)"
 
     # --- one step, and no step ------------------------------------------------------------------------------------------
 

@@ -12,14 +12,14 @@ from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.tensor import Tensor
 
-KINDS = ("data", "weight", "node", "output", "loss")
+KINDS = ("data", "weight", "state", "node", "output", "loss")
 SMALL = 12.0  # the font size of formulas and shapes
 FORMULA_WIDTH, TITLE_LENGTH = 165, 400
 
 
 @dataclass(frozen=True)
 class Node:
-    """A tensor as a diagram shows it. `kind` is one of "data", "weight", "node", "output", "loss"; `formula` a text short enough for a
+    """A tensor as a diagram shows it. `kind` is one of "data", "weight", "state", "node", "output", "loss"; `formula` a text short enough for a
     box, `equation` the whole one."""
 
     name: str

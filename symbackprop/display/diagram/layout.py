@@ -85,7 +85,7 @@ def picture(nodes: Sequence[Node], edges: Sequence[Edge], limit: float | None) -
     """The layout, in rows no wider than about `limit` (None: one row)."""
     boxes = {node.name: box(node) for node in nodes}
     pairs = [(e.source, e.target) for e in edges]
-    near = satellites([n.name for n in nodes if n.kind == "weight" and not n.is_output], pairs)
+    near = satellites([n.name for n in nodes if n.kind in ("weight", "state") and not n.is_output], pairs)
     blocks = {name: _block(boxes[name], [boxes[w] for w in near.get(name, ())]) for name in boxes}
     for w in (w for ws in near.values() for w in ws):
         del blocks[w]
@@ -179,7 +179,7 @@ class _Rows:
     def _rank(self, v: int) -> int:
         """What a neighbour is aligned with first: the loss, nodes, edges that pass, data last."""
         kind = self.result.boxes[self.made.name[v]].node.kind
-        return 0 if kind in ("data", "weight") else 1 if self.made.passes[v] else 3 if kind == "loss" else 2
+        return 0 if kind in ("data", "weight", "state") else 1 if self.made.passes[v] else 3 if kind == "loss" else 2
 
     def _up(self, v: int) -> float:
         return 5.0 if self.made.passes[v] else self.blocks[self.made.name[v]].up

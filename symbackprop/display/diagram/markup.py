@@ -6,8 +6,8 @@ from symbackprop.display.diagram.graph import KINDS, Edge, Node
 from symbackprop.display.diagram.svg import LIGHT
 from symbackprop.display.diagram.text import plain
 
-_DOT_SHAPES = {"data": "parallelogram", "weight": "ellipse", "node": "box", "output": "box", "loss": "hexagon"}
-_MERMAID_SHAPES = {"data": ("[/", "/]"), "weight": ("([", "])"), "node": ("[", "]"), "output": ("[[", "]]"), "loss": ("{{", "}}")}
+_DOT_SHAPES = {"data": "parallelogram", "weight": "ellipse", "state": "box", "node": "box", "output": "box", "loss": "hexagon"}
+_MERMAID_SHAPES = {"data": ("[/", "/]"), "weight": ("([", "])"), "state": ("(", ")"), "node": ("[", "]"), "output": ("[[", "]]"), "loss": ("{{", "}}")}
 _MERMAID_ESCAPES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "\\": "#92;", "`": "#96;"}
 FORWARD, BACKWARD = "#333333", "#c04a00"
 
@@ -18,7 +18,7 @@ def dot(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
         fill, frame = LIGHT[n.kind]
         label = r"\n".join(map(_quoted, _lines(n)))
         look = f'shape={_DOT_SHAPES[n.kind]}, peripheries={2 if n.is_output else 1}, fillcolor="{fill}", color="{frame}"'
-        look += ', style="filled,rounded"' if n.kind in ("node", "output") else ""
+        look += ', style="filled,rounded"' if n.kind in ("state", "node", "output") else ""
         lines.append(f'  "{n.name}" [label="{label}", tooltip="{_quoted(n.equation)}", {look}];')
     for e in edges:
         lines.append(f'  "{e.source}" -> "{e.target}" [color="{FORWARD}", tooltip="{_quoted(e.forward)}"];')

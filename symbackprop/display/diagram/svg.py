@@ -15,6 +15,7 @@ FONT = "'STIX Two Text','Times New Roman',Tinos,'Liberation Serif',serif"
 LIGHT = {
     "data": ("#d3e8f7", "#0072b2"),
     "weight": ("#fbe3b0", "#9a6700"),
+    "state": ("#e6e6e6", "#5c5c5c"),
     "node": ("#ffffff", "#4a4a4a"),
     "output": ("#d0eee3", "#00795a"),
     "loss": ("#f3d3e4", "#a3386f"),
@@ -22,6 +23,7 @@ LIGHT = {
 DARK = {
     "data": ("#12384f", "#56b4e9"),
     "weight": ("#4a3508", "#e6a817"),
+    "state": ("#3a3d44", "#b0b4ba"),
     "node": ("#24272d", "#b0b4ba"),
     "output": ("#0f3d30", "#2fc49a"),
     "loss": ("#4a1f38", "#e58fbf"),

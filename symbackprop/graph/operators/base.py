@@ -87,11 +87,13 @@ class CodePrinter(Printer, Protocol):
 
 
 class Convolution(NamedTuple):
-    """A product with a sign of its own: its name, as a sentence has it, the sign, and what stands left and right of it."""
+    """A product with a sign of its own: its name, as a sentence has it, the sign, and what stands left and right of it; and the call that text has for it."""
 
     title: str
     sign: str
     operands: tuple[sp.Expr, sp.Expr]
+    word: str
+    options: tuple[str, ...]
 
 
 class Operator(TensorMethods, Shaped, sp.Expr):
@@ -105,6 +107,7 @@ class Operator(TensorMethods, Shaped, sp.Expr):
     is_real = True
     n_parameters: int = 0
     title: str = "an operator"
+    word: str = ""  # its name in text, where that is not the class's in small letters
     convolved: "Convolution | None" = None  # what it is together with an operator inside it, where that has a sign of its own
     is_juxtaposed: bool = False  # whether its LaTeX is a product of symbols side by side, to be bracketed beside another operation
 
@@ -143,8 +146,42 @@ class Operator(TensorMethods, Shaped, sp.Expr):
             return sp.S.Zero
         raise UnsupportedError(f"sympy.diff cannot see through {type(self).__name__}; put the expression into a Network and read its gradients")
 
+    def options(self) -> Iterable[str]:
+        """What stands behind the operands where the operator is written as a call: as a user would write it, defaults left out."""
+        return map(str, self.parameters)
+
     def _sympystr(self, printer: Any) -> str:
-        return f"{type(self).__name__.lower()}({', '.join(map(printer._print, (*self.operands, *self.parameters)))})"
+        return f"{self.word or type(self).__name__.lower()}({', '.join((*map(printer._print, self.operands), *self.options()))})"
+
+
+class Text:
+    """Lets `str()` write an operator as code would: a `Printer` made of SymPy's."""
+
+    def __init__(self, printer: Any) -> None:
+        self._printer = printer
+
+    def atom(self, expr: sp.Basic) -> str:
+        text = self.plain(expr)
+        return text if isinstance(expr, Shaped) and is_call(text) else f"({text})"
+
+    factor = atom
+
+    def plain(self, expr: sp.Basic) -> str:
+        text: str = self._printer._print(expr)
+        return text
+
+
+def is_call(text: str) -> bool:
+    """Whether a text is a name, or one call of one: `f(x + y)`, but not `f(x) @ g(y)`."""
+    name, bracket, rest = text.partition("(")
+    if not name.isidentifier() or not bracket:
+        return name.isidentifier() and not bracket
+    depth = 1
+    for place, letter in enumerate(rest):
+        depth += (letter == "(") - (letter == ")")
+        if not depth:
+            return place == len(rest) - 1
+    return False
 
 
 def operand(value: Any, operator: str) -> sp.Expr:

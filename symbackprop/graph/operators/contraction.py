@@ -15,10 +15,22 @@ from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE
 
 from symbackprop.errors import ShapeError
-from symbackprop.graph.operators.base import CodePrinter, Convolution, Index, IndexContext, IndexSum, LatexPrinter, Operator, ints, plain_shape, shape_code
+from symbackprop.graph.operators.base import (
+    CodePrinter,
+    Convolution,
+    Index,
+    IndexContext,
+    IndexSum,
+    LatexPrinter,
+    Operator,
+    Text,
+    ints,
+    plain_shape,
+    shape_code,
+)
 from symbackprop.graph.operators.chains import chain_latex, is_chain
 from symbackprop.graph.operators.pairs import MatMul, Pair, matmul, pair
-from symbackprop.graph.operators.spelling import LATEX, NUMPY, Text, algebra, is_norm, sum_of_stack
+from symbackprop.graph.operators.spelling import LATEX, NUMPY, algebra, is_norm, sum_of_stack
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, show, size_of, split_scalars
 
 LETTERS = string.ascii_lowercase[8:] + string.ascii_lowercase[:8] + string.ascii_uppercase  # i, j, k first, as on paper
@@ -175,6 +187,8 @@ class Einsum(Operator):
         return f"np.einsum({', '.join(arguments)})"
 
     def _sympystr(self, printer: Any) -> str:
+        if self.convolved:
+            return f"{self.convolved.word}({', '.join((*map(printer._print, self.convolved.operands), *self.convolved.options))})"
         return algebra(self, Text(printer), NUMPY) or f"einsum('{self.args[0].name}', {', '.join(map(printer._print, self.operands))})"
 
 

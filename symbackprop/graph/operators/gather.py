@@ -1,6 +1,6 @@
 """Operators that read or write by integer data: take, its pullback scatter, and one-hot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy as sp
@@ -29,6 +29,9 @@ class Take(Operator):
     @property
     def _at(self) -> int:
         return self.axis + rank_of(self.operands[0])
+
+    def options(self) -> Iterable[str]:
+        return [f"axis={self._at}"] if self._at else []
 
     def infer_shape(self) -> Shape:
         shape, picked = map(shape_of, self.operands)
@@ -100,6 +103,7 @@ class OneHot(Operator):
     """1 where the last index equals the integer label, 0 elsewhere: shape (*labels, size). It has no derivative in its labels."""
 
     title = "the one-hot coding"
+    word = "one_hot"
     n_parameters = 1
 
     @property

@@ -1,7 +1,7 @@
 """Operators that move entries without computing: reshape, concatenate, slice, and pad (the slice's pullback)."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sympy as sp
@@ -14,6 +14,7 @@ from symbackprop.graph.operators.base import (
     LatexPrinter,
     Operator,
     Printer,
+    Text,
     ints,
     normal_axes,
     operand,
@@ -253,8 +254,11 @@ class Slice(Operator):
     def latex_form(self, p: LatexPrinter) -> str:
         return rf"\left[{p.plain(self.operands[0])}\right]_{{{self._text(p)}}}"
 
-    def numpy_form(self, p: CodePrinter) -> str:
+    def numpy_form(self, p: Printer) -> str:
         return f"{p.atom(self.operands[0])}[{self._text(p)}]"
+
+    def _sympystr(self, printer: Any) -> str:
+        return self.numpy_form(Text(printer))
 
 
 def slice_length(start: Any, stop: Any, step: Any) -> Dimension:
@@ -300,6 +304,10 @@ class Pad(Operator):
     def latex_form(self, p: LatexPrinter) -> str:
         value = f"^{{{p.plain(self.args[2])}}}" if self.args[2] != 0 else ""
         return p.call(rf"\operatorname{{pad}}{value}_{{{self._widths() or cuts_code(self.args[0], self.shape, p)}}}", *self.operands)
+
+    def options(self) -> Iterable[str]:
+        each = [(start, size - stop) if step == 1 else (start, stop, step) for (start, stop, step), size in zip(self.args[0], self.shape, strict=True)]
+        return [f"({', '.join(map(str, each))}{',' if len(each) == 1 else ''})", *([str(self.args[2])] if self.args[2] != 0 else [])]
 
     def _widths(self) -> str:
         """By how much the last axes are padded on both sides, `1 × 1`; empty where one number an axis does not say it."""

@@ -4,7 +4,7 @@ from the end; several axes are brought together by a transpose and a reshape fir
 Sources: Goodfellow, Bengio & Courville, Deep Learning, section 4.1 (softmax's stability) and 6.2.2.3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy as sp
@@ -23,6 +23,9 @@ class AlongAxis(Operator):
     @property
     def axis(self) -> int:
         return int(self.args[0])
+
+    def options(self) -> Iterable[str]:
+        return [f"axis={self.axis}"] if self.axis != -1 else []
 
     def _latex_call(self, name: str, p: LatexPrinter) -> str:
         axis = "" if self.axis == -1 else rf"_{{\text{{axis }} {self.axis + rank_of(self.operands[0])}}}"
@@ -137,6 +140,18 @@ class AxisMax(Reduction):
 
     title = "the maximum"
 
+    def _sympystr(self, printer: Any) -> str:
+        x, axes = self._joint()
+        return f"max({printer._print(x)}, axis={axes[0] if len(axes) == 1 else tuple(axes)})"
+
+    def _joint(self) -> tuple[sp.Expr, list[int]]:
+        """Maxima of maxima are one, along several axes."""
+        (x,), axes = self.operands, [self.axis]
+        while isinstance(x, AxisMax):
+            axes = [x.axis, *(a if a > x.axis else a - 1 for a in axes)]
+            (x,) = x.operands
+        return x, sorted(axes)
+
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [self.spread(adjoint) * FirstMax(*self.args)]
 
@@ -145,7 +160,10 @@ class AxisMax(Reduction):
         return BigMax(entry, sp.Tuple(k, 0, size - 1))
 
     def latex_form(self, p: LatexPrinter) -> str:
-        return self._latex_call(r"\max", p)
+        x, axes = self._joint()
+        if len(axes) == 1:
+            return self._latex_call(r"\max", p)
+        return p.call(rf"\max_{{\text{{axes }} {', '.join(str(a + rank_of(x)) for a in axes)}}}", x)
 
     def numpy_form(self, p: CodePrinter) -> str:
         return f"{p.atom(self.operands[0])}.max(axis={self.axis})"
@@ -155,6 +173,7 @@ class FirstMax(SameShape):
     """1 at the first largest entry along an axis, 0 elsewhere. Piecewise constant: its own derivative is zero."""
 
     title = "the place of the maximum"
+    word = "first_max"
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [None]
@@ -212,6 +231,7 @@ class LogSoftmax(SameShape):
     """log of the softmax along an axis, computed without overflow. Pullback: G - softmax(x) sum(G)."""
 
     title = "the log-softmax"
+    word = "log_softmax"
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [adjoint - Softmax(*self.args) * reduce_sum(adjoint, self.axis, keepdims=True)]

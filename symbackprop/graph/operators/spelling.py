@@ -7,7 +7,6 @@ import sympy as sp
 from symbackprop.graph.operators.base import CodePrinter, LatexPrinter
 from symbackprop.graph.operators.pairs import MatMul
 from symbackprop.graph.shapes import rank_of
-from symbackprop.graph.tensor import Tensor
 
 
 class Style(Protocol):
@@ -88,23 +87,6 @@ LATEX: Style = _Latex()
 NUMPY: Style = _Numpy()
 
 
-class Text:
-    """Lets `str()` write a contraction as NumPy would."""
-
-    def __init__(self, printer: Any) -> None:
-        self._printer = printer
-
-    def atom(self, expr: sp.Basic) -> str:
-        text: str = self._printer._print(expr)
-        return text if isinstance(expr, Tensor) else f"({text})"
-
-    factor = atom
-
-    def plain(self, expr: sp.Basic) -> str:
-        text: str = self._printer._print(expr)
-        return text
-
-
 def algebra(e: Any, p: Any, style: Style) -> str | None:
     """The contraction as matrix algebra writes it, or None where only indices can say it."""
     if len(e.operands) == 1:
@@ -150,4 +132,4 @@ def is_norm(e: Any) -> bool:
     return not e.spec[1] and isinstance(x, sp.Pow) and bool(x.exp == 2)
 
 
-__all__ = ["LATEX", "NUMPY", "Style", "Text", "algebra", "is_norm", "sum_of_stack"]
+__all__ = ["LATEX", "NUMPY", "Style", "algebra", "is_norm", "sum_of_stack"]

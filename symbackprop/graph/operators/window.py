@@ -7,7 +7,7 @@ and section 4 (the transposed convolution); Goodfellow, Bengio & Courville, Deep
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -94,6 +94,9 @@ class Window(Sliding):
                 )
         return (*shape[:-n], *self.sizes, *counts)
 
+    def options(self) -> Iterable[str]:
+        return [show(self.sizes), *_steps(self.strides, self.dilations)]
+
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         return [fold(adjoint, shape_of(self.operands[0])[-self.axes :], self.strides, self.dilations)]
 
@@ -119,9 +122,9 @@ class Window(Sliding):
         offsets, places = set(own[-2 * n : -n]), set(own[-n:])
         operands = (self.operands[0], contraction.operands[1 - at])
         if offsets <= set(other) - set(out) and places <= set(out) - set(other):
-            return Convolution("the cross-correlation", _sign(r"\star", self.strides, self.dilations), operands)
+            return _convolution("the cross-correlation", r"\star", operands, "correlate", self.strides, self.dilations)
         if places <= set(other) - set(out) and offsets <= set(out) - set(other):
-            return Convolution("the cross-correlation", _sign(r"\star", self.dilations, self.strides), operands)
+            return _convolution("the cross-correlation", r"\star", operands, "correlate", self.dilations, self.strides)
         return None
 
 
@@ -144,6 +147,9 @@ class Fold(Sliding):
     def infer_shape(self) -> Shape:
         shape = shape_of(self.operands[0])
         return (*shape[: len(shape) - 2 * self.axes], *self.lengths)
+
+    def options(self) -> Iterable[str]:
+        return [show(self.lengths), *_steps(self.strides, self.dilations)]
 
     def pullback(self, adjoint: sp.Expr) -> Sequence[sp.Expr | None]:
         n = self.axes
@@ -181,7 +187,7 @@ class Fold(Sliding):
         for image, kernel in ((0, 1), (1, 0)):
             if places <= set(ins[image]) - set(ins[kernel]) and offsets <= set(ins[kernel]) - set(ins[image]):
                 operands = (w.operands[image], w.operands[kernel])
-                return Convolution("the full convolution", _sign(r"\ast", self.strides, self.dilations), operands)
+                return _convolution("the full convolution", r"\ast", operands, "convolve", self.strides, self.dilations)
         return None
 
     @property
@@ -199,6 +205,16 @@ class Fold(Sliding):
 
 def times(sizes: Sequence[Any]) -> str:
     return r" \times ".join(map(str, sizes))
+
+
+def _convolution(title: str, sign: str, operands: tuple[sp.Expr, sp.Expr], word: str, strides: Sizes, dilations: Sizes) -> Convolution:
+    return Convolution(title, _sign(sign, strides, dilations), operands, word, _steps(strides, dilations))
+
+
+def _steps(strides: Sizes, dilations: Sizes) -> tuple[str, ...]:
+    """Strides and dilations as arguments, where they are not 1."""
+    found = {"stride": strides, "dilation": dilations}
+    return tuple(f"{name}={numbers[0] if len(set(numbers)) == 1 else show(numbers)}" for name, numbers in found.items() if set(numbers) != {1})
 
 
 def _sign(sign: str, strides: Sizes, dilations: Sizes) -> str:
@@ -219,7 +235,7 @@ def window(x: Any, sizes: Any, stride: Any = 1, dilation: Any = 1) -> sp.Expr:
     `sizes`, `stride` and `dilation` are positive integers or tuples of them. Raises `ShapeError` where they are not, or where no window fits.
     """
     x = operand(x, "window")
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    sizes = tuple(sizes) if isinstance(sizes, Sequence) and not isinstance(sizes, str) else (sizes,)
     where = f"window({x}, {show(sizes)})"
     if not 0 < len(sizes) <= rank_of(x):
         raise ShapeError(f"{where}: {len(sizes)} sizes for {x} of shape {show(shape_of(x))}; give one for each axis that the window slides over")

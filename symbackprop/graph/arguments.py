@@ -1,0 +1,44 @@
+"""Calls of layers, losses and activations, checked before they are followed: what has no such name, is missing, or is of another kind."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from symbackprop.errors import ArgumentError, NetworkError
+from symbackprop.graph.tensor import as_expression
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(*expressions: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Arguments must fit the signature; those that it says are bool must be, a `name` must be one that a tensor can carry, and the arguments
+    called `expressions` are turned into SymPy expressions. Raises `ArgumentError` (a `TypeError` too) or `NetworkError`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        flags = [p.name for p in signature.parameters.values() if p.annotation is bool]
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                found = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                expected = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in signature.parameters.values())
+                raise ArgumentError(f"{function.__name__}: {error}; expected {function.__name__}({expected})") from None
+            for name, value in found.arguments.items():
+                if name in expressions:
+                    found.arguments[name] = as_expression(value, f"{name} of {function.__name__}")
+                elif name in flags and not isinstance(value, bool):
+                    raise NetworkError(f"{function.__name__}: {name} is {value!r}; expected True or False")
+                elif name == "name" and not (value is None or (isinstance(value, str) and f"Z_{value}".isidentifier())):
+                    raise NetworkError(f"{function.__name__}: the name is {value!r}; expected letters, digits and underscores, such as 'hidden' or '1'")
+            return function(*found.args, **found.kwargs)
+
+        return call
+
+    return decorate
+
+
+__all__ = ["checked"]
