@@ -533,6 +533,18 @@ def test_one_entry():
     )
 
 
+def test_sums_of_paths_stand_inside_products_where_there_are_many():
+    """Their terms are factors of the chain rule, of tensors whose shapes have nothing to do with each other."""
+    X, t = sbp.data("X", ("n", 3)), sbp.data("t", "n")
+    state = sbp.node("S", X @ sbp.weight("V", (3, 4)))
+    for _ in range(3):
+        state = state + sbp.dense(sbp.dense(sbp.layer_norm(state), 8, "tanh"), 4)
+    net = sbp.Network(sbp.node("C", sbp.cross_entropy(sbp.dense(state, 5), t)))
+    found = net.gradients["V"].latex("chain")
+    assert found.count("(") == found.count(")") > 0
+    assert found.endswith(r"\frac{\partial S}{\partial V}")
+
+
 def test_paths_are_summed():
     x = sbp.weight("x")
     u, v = sbp.node("u", x**2), sbp.node("v", sp.sin(x))

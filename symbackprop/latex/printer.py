@@ -172,7 +172,8 @@ class TensorLatex(LatexPrinter):
         number, rest = common_factor(expr)
         if number != 1:
             return self._product(number, [rest], [])
-        text, shape = "", shape_of(expr)
+        # Factors of the chain rule keep their places, and have no shape in which they could be spread.
+        text, shape = "", shape_of(expr) if expr.is_commutative else ()
         for term in terms(expr, self.lead):
             negative, part = self._term(term, shape)
             text += ((" - " if negative else " + ") if text else "-" if negative else "") + part
@@ -186,7 +187,7 @@ class TensorLatex(LatexPrinter):
     def _spread(self, part: sp.Expr, full: Shape, wanted: int) -> str:
         """A term or factor. One column that meets a matrix is repeated, and says so: Z - m 1^T. A row added to each row, as a bias
         is, stands as it is, as textbooks have it."""
-        shape = shape_of(part)
+        shape = shape_of(part) if part.is_commutative else ()
         if len(shape) == len(full) == 2 and shape[1] == 1 != full[1] and not is_of_places(part):
             scaled = isinstance(part, sp.Mul) and sum(map(rank_of, part.args)) == 2  # c A 1^T is the same, however it is read
             text = (self.plain(part) if scaled else self.factor(part)) + r" \mathbf{1}^{\top}"
