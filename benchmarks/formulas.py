@@ -53,25 +53,6 @@ class Formula:
         return [p for p in product(values, repeat=self.variables) if self.where(*p)]
 
 
-# What is not within 4 units in the last place in the generated NumPy module, and why: (formula, precision) → how many numbers.
-KNOWN_MISSES: dict[tuple[str, str], int] = {
-    # The rounding of a cubic argument of -87 is an error of the exponential; and at -1 the slope is a difference of nearly equal terms.
-    ("gelu by tanh", "float64"): 3,
-    ("gelu by tanh", "float32"): 2,
-    # s (1 - s) of an entry that is nearly 1: the softmax's gradient is exact as a share of its largest entry only.
-    ("exp(z)/sum(exp(z)), the first", "float64"): 2,
-    ("exp(z)/sum(exp(z)), the first", "float32"): 2,
-    ("log(exp(z)/sum(exp(z))), the first", "float64"): 2,
-    ("log(exp(z)/sum(exp(z))), the first", "float32"): 2,
-    # exp(-100) is a float32 of 5 bits, and the slope is 20 times it.
-    ("exp(-x^2)", "float32"): 2,
-    # NumPy's own exponential of float32 is off by up to 2.5 units; a square doubles that, and beside a zero of the slope a difference magnifies it.
-    ("focal loss, -(1 - p)^2 log(p)", "float32"): 2,
-    ("silu, z/(1 + exp(-z))", "float32"): 1,
-    ("mish, z tanh(log(1 + exp(z)))", "float32"): 1,
-}
-
-
 def sigmoid(m: Any, z: Any) -> Any:
     return 1 / (1 + m.exp(-z))
 
