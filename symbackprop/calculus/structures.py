@@ -149,7 +149,8 @@ def divided_again(expr: sp.Expr) -> sp.Expr | None:
         if not (isinstance(below, sp.Pow) and below.exp.is_Integer and below.exp < -1):
             continue
         if isinstance(below.base, sp.Add) or (isinstance(below.base, g.hypot) and _nonzero(below.base)):
-            return g.over_power(expr / below, below.base, -below.exp)
+            number, above = (expr / below).as_coeff_Mul()
+            return number * g.over_power(above, below.base, -below.exp)
     return None
 
 

@@ -39,12 +39,12 @@ def _erf_near(x):
 _ERFCX = '''
 def _erfcx(x):
     """exp(x²) erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
-    y = np.clip(x, 0.46875, 4)
+    y = np.clip(x, 0.46875, 4, dtype=float)
     middle = _horner(_ERFCX_TOP, y) / _horner(_ERFCX_BOTTOM, y)
-    y = np.maximum(x, 4)
+    y = np.maximum(x, 4, dtype=float)
     z = (1 / y) ** 2
     far = (0.5641895835477563 - z * (_horner(_ERFCX_FAR_TOP, z) / _horner(_ERFCX_FAR_BOTTOM, z))) / y
-    return np.where(x <= 4, middle, far)
+    return np.where(x <= 4, middle, far).astype(DTYPE, copy=False)
 '''.strip()
 
 _ERFCX_SCALAR = '''
