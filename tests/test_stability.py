@@ -22,6 +22,7 @@ from symbackprop.calculus.rules import LAST, RULES, Rule, U
 from symbackprop.calculus.stabilise import Rewriter
 from symbackprop.calculus.structures import STRUCTURES
 from symbackprop.codegen import gauss
+from symbackprop.graph.operators.softmax_slopes import LogSoftmaxSlope, SoftmaxSlope
 from symbackprop.graph.stable import Stable
 from symbackprop.graph.stable_quotients import OverArgument
 from symbackprop.training.native import installed
@@ -254,6 +255,25 @@ def test_exponentials_over_their_sum_are_a_softmax():
     assert Rewriter()("P", written.definition) == sbp.softmax(X)
     logs = sbp.node("L", sp.log(sbp.node("S", sbp.sum(sp.exp(X), axis=0))))
     assert Rewriter()("L", logs.definition) == sbp.logsumexp(X, axis=0)
+
+
+@pytest.mark.parametrize("kind", [SoftmaxSlope, LogSoftmaxSlope])
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_an_operator_of_shares_is_its_formula(kind, axis):
+    """Its array form, its index form by mpmath, its LaTeX, and its gradients, against the plain operators of the formula."""
+    S, G, R = (sbp.weight(name, (3, 4)) for name in "SGR")
+    made, formula = kind(sp.Integer(axis), S, G), kind.formula(S, G, axis)
+    random = np.random.default_rng(5)
+    shares = random.dirichlet(np.ones(12 // (3 if axis == -1 else 4)), size=3 if axis == -1 else 4)
+    at = {"S": shares if axis == -1 else shares.T, "G": random.normal(size=(3, 4)), "R": random.normal(size=(3, 4))}
+    exact = [np.array(sbp.evaluate(x, at, 30), dtype=float) for x in (made, formula)]
+    np.testing.assert_allclose(exact[0], exact[1], rtol=1e-14)
+    (a, first), (b, second) = (sbp.Network(sbp.node("C", sbp.sum(R * sbp.node("Y", x)))).value_and_gradients(at) for x in (made, formula))
+    assert a == pytest.approx(b, rel=1e-13)
+    for name in at:
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-12, atol=1e-14)
+    latex = [sbp.Network(sbp.node("C", sbp.sum(R * sbp.node("Y", x)))).latex("equations") for x in (made, formula)]
+    assert latex[0] == latex[1]
 
 
 def test_a_branch_that_is_not_taken_is_not_touched():
