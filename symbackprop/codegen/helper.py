@@ -3,9 +3,8 @@
 from textwrap import dedent
 from typing import NamedTuple
 
-# How a helper says that it computes in double precision, and why, since NumPy's exponential of float32 is up to 2.5 units off.
-WIDE = ", dtype=float"
-IN_DOUBLE = "; in double precision, since NumPy's exponential of float32 may be 2.5 units off"
+# How a helper takes an exponential in double precision and rounds it, since NumPy's own of float32 may be 2.5 units off.
+IN_DOUBLE = ", dtype=float)"
 
 
 class Helper(NamedTuple):
@@ -17,9 +16,9 @@ class Helper(NamedTuple):
 
     @property
     def training(self) -> str:
-        """Its source for arrays in a step of training: all in the precision of the arrays. An exponential in double precision takes float32 twice as
+        """Its source for arrays in a step of training, with exponentials in the precision of the arrays: in double precision they take float32 twice as
         long, four times for an array that no cache holds."""
-        return self.array.replace(WIDE, "").replace(IN_DOUBLE, "")
+        return self.array.replace(f"{IN_DOUBLE}.astype(DTYPE)", ")").replace(IN_DOUBLE, ")")
 
 
 def helper(array: str, scalar: str | None = None, needs: tuple[str, ...] = ()) -> Helper:

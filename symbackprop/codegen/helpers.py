@@ -41,9 +41,9 @@ HELPERS: dict[str, Helper] = {
     "_sigmoid": _helper(
         '''
         def _sigmoid(z):
-            """1 / (1 + exp(-z)), without overflow; in double precision, since NumPy's exponential of float32 may be 2.5 units off."""
-            e = np.exp(-np.abs(z, dtype=float))
-            return (np.where(z >= 0, 1, e) / (1 + e)).astype(DTYPE, copy=False)
+            """1 / (1 + exp(-z)), without overflow."""
+            e = np.exp(-np.abs(z), dtype=float).astype(DTYPE)
+            return np.where(z >= 0, 1, e) / (1 + e)
         ''',
         '''
         def _sigmoid(z):
@@ -57,8 +57,8 @@ HELPERS: dict[str, Helper] = {
     "_softplus": _helper(
         '''
         def _softplus(z):
-            """log(1 + exp(z)), without overflow; in double precision, since NumPy's exponential of float32 may be 2.5 units off."""
-            return (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z, dtype=float)))).astype(DTYPE, copy=False)
+            """log(1 + exp(z)), without overflow."""
+            return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z), dtype=float)).astype(DTYPE)
         ''',
         '''
         def _softplus(z):
@@ -108,9 +108,9 @@ HELPERS: dict[str, Helper] = {
     "_sech": _helper(
         '''
         def _sech(x):
-            """The hyperbolic secant, although cosh may overflow; in double precision, since NumPy's exponential of float32 may be 2.5 units off."""
-            e = np.exp(-np.abs(x, dtype=float))
-            return (2 * e / (1 + e * e)).astype(DTYPE, copy=False)
+            """The hyperbolic secant, although cosh may overflow."""
+            e = np.exp(-np.abs(x), dtype=float).astype(DTYPE)
+            return 2 * e / (1 + e * e)
         ''',
         '''
         def _sech(x):

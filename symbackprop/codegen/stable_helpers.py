@@ -39,12 +39,12 @@ def _erf_near(x):
 _ERFCX = '''
 def _erfcx(x):
     """exp(x²) erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
-    y = np.clip(x, 0.46875, 4, dtype=float)
+    y = np.clip(x, 0.46875, 4)
     middle = _horner(_ERFCX_TOP, y) / _horner(_ERFCX_BOTTOM, y)
-    y = np.maximum(x, 4, dtype=float)
+    y = np.maximum(x, 4)
     z = (1 / y) ** 2
     far = (0.5641895835477563 - z * (_horner(_ERFCX_FAR_TOP, z) / _horner(_ERFCX_FAR_BOTTOM, z))) / y
-    return np.where(x <= 4, middle, far).astype(DTYPE, copy=False)
+    return np.where(x <= 4, middle, far)
 '''.strip()
 
 _ERFCX_SCALAR = '''
@@ -100,9 +100,9 @@ ERROR_FUNCTIONS: dict[str, Helper] = {
         f'''
         def _gaussian(x, c):
             """{_SPLIT}."""
-            x = np.minimum(np.abs(x, dtype=float), 28 / c**0.5)
+            x = np.minimum(np.abs(x), 28 / c**0.5)
             high = np.trunc(x * 16) / 16
-            return (np.exp(-c * high * high) * np.exp(-c * (x - high) * (x + high))).astype(DTYPE, copy=False)
+            return (np.exp(-c * high * high, dtype=float) * np.exp(-c * (x - high) * (x + high), dtype=float)).astype(DTYPE)
         ''',
         f'''
         def _gaussian(x, c):
@@ -116,10 +116,10 @@ ERROR_FUNCTIONS: dict[str, Helper] = {
         '''
         def _xgaussian(x, c):
             """x exp(-c x²): the exponential in two halves, so that only the result is rounded to what is too small for a normal number."""
-            x = np.clip(np.asarray(x, float), -40 / c**0.5, 40 / c**0.5)
+            x = np.clip(x, -40 / c**0.5, 40 / c**0.5)
             high = np.trunc(x * 16) / 16
-            half = np.exp(-c / 2 * high * high)
-            return (x * half * np.exp(-c * (x - high) * (x + high)) * half).astype(DTYPE)
+            half = np.exp(-c / 2 * high * high, dtype=float).astype(DTYPE)
+            return x * half * np.exp(-c * (x - high) * (x + high), dtype=float).astype(DTYPE) * half
         ''',
         '''
         def _xgaussian(x, c):
