@@ -10,11 +10,13 @@ from itertools import product
 from math import inf
 from typing import Any
 
+import mpmath
 import numpy as np
 
-SMALL = (1e-20, 1e-8, 1e-3, 0.5, 1.0, 10.0, 40.0, 750.0, 1e4)
+SMALL = (1e-20, 1e-8, 1e-3, 0.1, 0.5, 1.0, 2.5, 10.0, 40.0, 750.0, 1e4)
+HUGE = {"float64": (1e19, 3e19, 1e100, 1e200, 1e300), "float32": (1e19, 3e19, 1e35)}
 TINY = {"float64": 1e-300, "float32": 1e-30}
-PAIRS = (0.0, 1e-8, 0.5, -1.0, 10.0, -40.0, 750.0, 1e4)
+PAIRS = (0.0, 1e-8, 0.5, 1.0, -1.0, 10.0, -40.0, 750.0, 1e4)
 
 Point = tuple[float, ...]
 
@@ -22,8 +24,9 @@ Point = tuple[float, ...]
 @dataclass(frozen=True)
 class Formula:
     """`build(m, *variables)`. `where`: which points mean something. `ends`: (f, f') at -inf and at inf, where both have a limit. `known`: (value,
-    slopes) at a point where the formula has a limit or a convention that it does not say itself, else None. `row`: the formula of an array,
-    along whose last axis the variables stand."""
+    slopes) at a point where the formula has a limit or a convention that it does not say itself, else None. `exact`: (value, slopes) by mpmath, where
+    no number of digits would do for the formula as it is written, as for 1 - erf(1e19), or too many. `row`: the formula of an array, along whose last axis
+    the variables stand."""
 
     name: str
     build: Callable[..., Any]
@@ -31,6 +34,7 @@ class Formula:
     where: Callable[..., bool] = lambda *_: True
     ends: tuple[tuple[float, float] | None, tuple[float, float] | None] = (None, None)
     known: Callable[..., tuple[float | None, ...] | None] = lambda *_: None
+    exact: Callable[..., tuple[Any, ...]] | None = None
     row: Callable[[Any, Any], Any] | None = None
 
     def points(self, dtype: str) -> list[Point]:
@@ -39,7 +43,7 @@ class Formula:
 
     def _points(self, dtype: str) -> list[Point]:
         if self.variables == 1:
-            sizes = (TINY[dtype], *SMALL)
+            sizes = (TINY[dtype], *SMALL, *HUGE[dtype])
             line = [(s * x,) for s in (-1.0, 1.0) for x in sizes] + [(0.0,)]
             line += [((-inf, inf)[i],) for i in (0, 1) if self.ends[i] is not None]
             return [p for p in line if abs(p[0]) == inf or self.where(*p)]
@@ -47,25 +51,6 @@ class Formula:
             return [q for x in (0.0, *SMALL) for q in ((x, 0.0, -x), (-x, -x, x), (x, x, x))]
         values = (*PAIRS, TINY[dtype], -TINY[dtype])
         return [p for p in product(values, repeat=self.variables) if self.where(*p)]
-
-
-# What is not within 4 units in the last place in the generated NumPy module, and why: (formula, precision) → how many numbers.
-KNOWN_MISSES: dict[tuple[str, str], int] = {
-    # The rounding of a cubic argument of -87 is an error of the exponential; and at -1 the slope is a difference of nearly equal terms.
-    ("gelu by tanh", "float64"): 3,
-    ("gelu by tanh", "float32"): 2,
-    # s (1 - s) of an entry that is nearly 1: the softmax's gradient is exact as a share of its largest entry only.
-    ("exp(z)/sum(exp(z)), the first", "float64"): 2,
-    ("exp(z)/sum(exp(z)), the first", "float32"): 2,
-    ("log(exp(z)/sum(exp(z))), the first", "float64"): 2,
-    ("log(exp(z)/sum(exp(z))), the first", "float32"): 2,
-    # exp(-100) is a float32 of 5 bits, and the slope is 20 times it.
-    ("exp(-x^2)", "float32"): 2,
-    # NumPy's own exponential of float32 is off by up to 2.5 units; a square doubles that, and beside a zero of the slope a difference magnifies it.
-    ("focal loss, -(1 - p)^2 log(p)", "float32"): 2,
-    ("silu, z/(1 + exp(-z))", "float32"): 1,
-    ("mish, z tanh(log(1 + exp(z)))", "float32"): 1,
-}
 
 
 def sigmoid(m: Any, z: Any) -> Any:
@@ -86,6 +71,51 @@ def soft_cross_entropy(m: Any, z: Any) -> Any:
     return -(m.log(p) / 10 + 9 * m.log(1 - p) / 10)
 
 
+def at_zero(*limits: float) -> Callable[..., tuple[float, ...] | None]:
+    """The limits of a formula that reads 0/0 at 0: its value and slope."""
+    return lambda x: limits if x == 0 else None
+
+
+def normal_tail(z: Any) -> tuple[Any, Any]:
+    """log(1 + erf(z)) and its slope; far out by the asymptotic series of Abramowitz & Stegun (1964), 7.1.23, which mpmath's own does not reach."""
+    if abs(z) < 1e4:
+        rest = mpmath.erfc(-z)
+        return mpmath.log(rest), 2 * mpmath.exp(-z * z) / (mpmath.sqrt(mpmath.pi) * rest)
+    if z > 0:
+        return mpmath.log(2), mpmath.mpf(0)
+    q = 1 / (2 * z * z)
+    scaled = -(1 - q + 3 * q**2 - 15 * q**3 + 105 * q**4) / (z * mpmath.sqrt(mpmath.pi))
+    return mpmath.log(scaled) - z * z, 2 / (mpmath.sqrt(mpmath.pi) * scaled)
+
+
+def normal_logs(z: Any) -> tuple[Any, Any]:
+    """log((1 + erf(z/sqrt(2)))/2) and its slope."""
+    value, slope = normal_tail(z / mpmath.sqrt(2))
+    return value - mpmath.log(2), slope / mpmath.sqrt(2)
+
+
+def softplus(z: Any) -> tuple[Any, Any]:
+    """log(1 + exp(z)) and its slope."""
+    return mpmath.log1p(mpmath.exp(z)), 1 / (1 + mpmath.exp(-z))
+
+
+def soft_cross_entropies(z: Any) -> tuple[Any, ...]:
+    return tuple(a / 10 + 9 * b / 10 for a, b in zip(negated(softplus(-z), 1, -1), softplus(z), strict=True))
+
+
+def negated(pair: tuple[Any, Any], value: int = -1, slope: int = -1) -> tuple[Any, Any]:
+    return value * pair[0], slope * pair[1]
+
+
+def bernoulli(m: Any, p: Any, t: Any) -> Any:
+    return -t * m.log(p) - (1 - t) * m.log(1 - p)
+
+
+def bernoulli_limits(p: float, t: float) -> tuple[float | None, ...] | None:
+    """At p = t = 0 and 1, with t log(p) = 0 where t = 0: 1 - 0/0 and -1 + 0/0, where 0/0 counts as 0."""
+    return {0.0: (0.0, 1.0, inf), 1.0: (0.0, -1.0, -inf)}.get(p) if p == t else None
+
+
 def positive(x: float, *_: float) -> bool:
     return x > 0
 
@@ -95,13 +125,18 @@ FORMULAS: tuple[Formula, ...] = (
     Formula("1/(1 + exp(-z))", sigmoid, ends=((0, 0), (1, 0))),
     Formula("exp(z)/(1 + exp(z))", lambda m, z: m.exp(z) / (1 + m.exp(z)), ends=((0, 0), (1, 0))),
     Formula("log(1/(1 + exp(-z)))", lambda m, z: m.log(sigmoid(m, z)), ends=((-inf, 1), (0, 0))),
-    Formula("log(1 - 1/(1 + exp(-z)))", lambda m, z: m.log(1 - sigmoid(m, z)), ends=((0, 0), (-inf, -1))),
+    Formula("log(1 - 1/(1 + exp(-z)))", lambda m, z: m.log(1 - sigmoid(m, z)), ends=((0, 0), (-inf, -1)), exact=lambda z: negated(softplus(z))),
     Formula("log(1 + exp(z))", lambda m, z: m.log(1 + m.exp(z)), ends=((0, 0), (inf, 1))),
     Formula("log(1 + exp(-z))", lambda m, z: m.log(1 + m.exp(-z)), ends=((inf, -1), (0, 0))),
     Formula("s (1 - s), s = 1/(1 + exp(-z))", lambda m, z: sigmoid(m, z) * (1 - sigmoid(m, z)), ends=((0, 0), (0, 0))),
     Formula("exp(-z)/(1 + exp(-z))^2", lambda m, z: m.exp(-z) / (1 + m.exp(-z)) ** 2),
     Formula("1 - 1/(1 + exp(-z))", lambda m, z: 1 - sigmoid(m, z), ends=((1, 0), (0, 0))),
-    Formula("cross-entropy of p = 1/(1 + exp(-z)), t = 1/10", soft_cross_entropy, ends=((inf, -Fraction(1, 10)), (inf, Fraction(9, 10)))),
+    Formula(
+        "cross-entropy of p = 1/(1 + exp(-z)), t = 1/10",
+        soft_cross_entropy,
+        ends=((inf, -Fraction(1, 10)), (inf, Fraction(9, 10))),
+        exact=soft_cross_entropies,
+    ),
     Formula("focal loss, -(1 - p)^2 log(p)", focal),
     # hyperbolic functions
     Formula("(exp(z) - exp(-z))/(exp(z) + exp(-z))", lambda m, z: (m.exp(z) - m.exp(-z)) / (m.exp(z) + m.exp(-z)), ends=((-1, 0), (1, 0))),
@@ -115,6 +150,7 @@ FORMULAS: tuple[Formula, ...] = (
     Formula("1/cosh(z)", lambda m, z: 1 / m.cosh(z), ends=((0, 0), (0, 0))),
     Formula("log(cosh(z))", lambda m, z: m.log(m.cosh(z)), ends=((inf, -1), (inf, 1))),
     Formula("log((exp(z) + exp(-z))/2)", lambda m, z: m.log((m.exp(z) + m.exp(-z)) / 2), ends=((inf, -1), (inf, 1))),
+    Formula("cosh(z) - 1", lambda m, z: m.cosh(z) - 1),
     # exponentials and logarithms
     Formula("exp(x) - 1", lambda m, x: m.exp(x) - 1, ends=((-1, 0), None)),
     Formula("(exp(s) - 1 - s)/2", lambda m, s: (m.exp(s) - 1 - s) / 2, ends=((inf, -0.5), None)),
@@ -131,6 +167,9 @@ FORMULAS: tuple[Formula, ...] = (
     Formula("1 - erf(x)", lambda m, x: 1 - m.erf(x), ends=((2, 0), (0, 0))),
     Formula("1 + erf(x)", lambda m, x: 1 + m.erf(x), ends=((0, 0), (2, 0))),
     Formula("(1 + erf(z/sqrt(2)))/2", lambda m, z: (1 + m.erf(z / m.sqrt(2))) / 2, ends=((0, 0), (1, 0))),
+    Formula("log(1 + erf(z))", lambda m, z: m.log(1 + m.erf(z)), exact=normal_tail),
+    Formula("log(erfc(z))", lambda m, z: m.log(m.erfc(z)), exact=lambda z: negated(normal_tail(-z), 1, -1)),
+    Formula("log((1 + erf(z/sqrt(2)))/2)", lambda m, z: m.log((1 + m.erf(z / m.sqrt(2))) / 2), exact=normal_logs),
     Formula("gelu, z (1 + erf(z/sqrt(2)))/2", lambda m, z: z * (1 + m.erf(z / m.sqrt(2))) / 2),
     Formula("gelu by tanh", gelu_tanh),
     # activations
@@ -152,7 +191,27 @@ FORMULAS: tuple[Formula, ...] = (
     Formula("log(x + sqrt(x^2 + 1))", lambda m, x: m.log(x + m.sqrt(x**2 + 1))),
     Formula("log(x + sqrt(x^2 - 1))", lambda m, x: m.log(x + m.sqrt(x**2 - 1)), where=lambda x: x > 1),
     Formula("log((1 + x)/(1 - x))/2", lambda m, x: m.log((1 + x) / (1 - x)) / 2, where=lambda x: abs(x) < 1),
+    # removable singularities
+    Formula("log(1 + x)/x", lambda m, x: m.log(1 + x) / x, where=lambda x: x > -1, known=at_zero(1, -0.5)),
+    Formula("(exp(x) - 1)/x", lambda m, x: (m.exp(x) - 1) / x, known=at_zero(1, 0.5), ends=((0, 0), None)),
+    Formula("sin(x)/x", lambda m, x: m.sin(x) / x, known=at_zero(1, 0)),
+    Formula("(1 - cos(x))/x^2", lambda m, x: (1 - m.cos(x)) / x**2, known=at_zero(0.5, 0)),
+    Formula("tanh(x)/x", lambda m, x: m.tanh(x) / x, known=at_zero(1, 0), ends=((0, 0), (0, 0))),
     # 0 times what is not finite
+    Formula(
+        "-t log(p) - (1 - t) log(1 - p)",
+        bernoulli,
+        2,
+        where=lambda p, t: 0 <= t <= 1 and (0 < p < 1 or p == t in (0, 1)),
+        known=bernoulli_limits,
+    ),
+    Formula(
+        "x log(x) + (1 - x) log(1 - x)",
+        lambda m, x: x * m.log(x) + (1 - x) * m.log(1 - x),
+        where=lambda x: 0 <= x <= 1,
+        known=lambda x: {0.0: (0.0, -inf), 1.0: (0.0, inf)}.get(x),
+    ),
+    Formula("log(p/(1 - p))", lambda m, p: m.log(p / (1 - p)), where=lambda p: 0 < p < 1),
     Formula("x log(x)", lambda m, x: x * m.log(x), where=lambda x: x >= 0, known=lambda x: (0, -inf) if x == 0 else None),
     Formula(
         "x log(y)",

@@ -75,15 +75,16 @@ def measure(short: bool) -> Table:
     return Table(
         "stability",
         "Naive formulas at extreme arguments",
-        f"{len(formulas)} formulas as people write them, value and every slope, at 0, ±1e-300 (±1e-30 in float32), ±1e-20 ... ±1e4 and, where there is "
-        f"a limit, ±inf. Right is what is within {LIMIT} units in the last place of mpmath's value; not finite is NaN, or infinite where the truth is not. "
+        f"{len(formulas)} formulas as people write them, value and every slope, at 0, ±1e-300 (±1e-30 in float32), ±1e-20 ... ±1e4, "
+        f"±1e19 ... ±1e300 (±1e35) and, where there is a limit, ±inf. Right is what is within {LIMIT} units in the last place of mpmath's value; not finite "
+        "is NaN, or infinite where the truth is not. "
         "A training step is made only where the loss is finite.",
         ["", "precision", "compared", "within 4 ulp", "not", "not finite"],
         rows,
         notes=[
             "Training reads the stored value in 1 - a² of a tanh and p (1 - p) of a logistic function, which saturated units lose: those are the slopes that "
             "its rows miss beside the module's.",
-            "benchmarks/formulas.py names what the module misses, and why. PyTensor applies its rewrites with its Python linker.",
+            "benchmarks/known_misses.py lists every miss of ours, and why; of the module there is none. PyTensor applies its rewrites with its Python linker.",
         ],
         figures=figures,
         sections=[Section("Numbers that are not within 4 ulp, by formula, in float64", ["formula", "compared", *wide], by_formula)],

@@ -90,6 +90,6 @@ def trained(formulas: Sequence[Formula], points: Sequence[Sequence[Point]], dtyp
 
 
 def finite_points(formula: Formula, dtype: str) -> list[Point]:
-    """The points at which a step can be made: the argument and the value are floats."""
-    largest = float(np.finfo(dtype).max)
+    """The points at which a step can be made: the arguments and the value are floats, and so is the sum of all values, which is the loss."""
+    largest = float(np.finfo(dtype).max) / 1000
     return [p for p in formula.points(dtype) if all(abs(x) <= largest for x in p) and abs(truth(formula, p)[0]) <= largest]

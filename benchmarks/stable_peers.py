@@ -34,7 +34,7 @@ class Torch(Peer):
         import torch
 
         self.torch, self.dtype = torch, getattr(torch, dtype)
-        for name in ("exp", "log", "tanh", "cosh", "sinh", "cos", "erf", "abs"):
+        for name in ("exp", "log", "tanh", "cosh", "sinh", "sin", "cos", "erf", "erfc", "abs"):
             setattr(self, name, getattr(torch, name))
 
     def sqrt(self, x: Any) -> Any:
@@ -64,9 +64,9 @@ class Jax(Peer):
 
         jax.config.update("jax_enable_x64", True)
         self.jax, self.dtype = jax, dtype
-        for name in ("exp", "log", "tanh", "cosh", "sinh", "cos", "abs", "where"):
+        for name in ("exp", "log", "tanh", "cosh", "sinh", "sin", "cos", "abs", "where"):
             setattr(self, name, getattr(jax.numpy, name))
-        self.erf, self.max = jax.scipy.special.erf, jax.nn.relu
+        self.erf, self.erfc, self.max = jax.scipy.special.erf, jax.scipy.special.erfc, jax.nn.relu
 
     def sqrt(self, x: Any) -> Any:
         return self.jax.numpy.sqrt(x) if hasattr(x, "dtype") else np.sqrt(x).item()
@@ -89,7 +89,7 @@ class PyTensor(Peer):
         import pytensor.tensor as pt
 
         self.pytensor, self.pt, self.dtype = pytensor, pt, dtype
-        for name in ("exp", "log", "tanh", "cosh", "sinh", "cos", "erf"):
+        for name in ("exp", "log", "tanh", "cosh", "sinh", "sin", "cos", "erf", "erfc"):
             setattr(self, name, getattr(pt, name))
         self.abs, self.where = pt.abs, pt.switch
 

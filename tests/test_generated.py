@@ -493,12 +493,12 @@ def test_breaking_lines_reads_well():
 # --- helper functions ----------------------------------------------------------------------------------------------------
 
 
-def helper(name, scalar=False):
+def helper(name, scalar=False, dtype=np.float64):
     needed, wanted = set(), [name]
     while wanted:
         needed.add(wanted[-1])
         wanted += HELPERS[wanted.pop()].needs
-    scope = {"np": np, "math": math, "DTYPE": np.float64}
+    scope = {"np": np, "math": math, "DTYPE": dtype}
     exec("\n\n".join(helper_source(needed, scalar=scalar)), scope)
     return scope[name]
 
@@ -535,4 +535,4 @@ def test_helpers_at_the_ends_of_the_line(name):
     expected = {"_erf": [-1, 1], "_erfc": [2, 0], "_sigmoid": [0, 1], "_softplus": [0, np.inf]}[name]
     assert found[:2].tolist() == expected
     assert np.isnan(found[2])
-    assert helper(name)(np.float32([0.3])).dtype == np.float32
+    assert helper(name, dtype=np.float32)(np.float32([0.3])).dtype == np.float32

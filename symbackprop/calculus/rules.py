@@ -21,6 +21,8 @@ import sympy as sp
 
 from symbackprop.calculus.match import definition
 from symbackprop.graph import stable as g
+from symbackprop.graph import stable_quotients as quotients
+from symbackprop.graph import stable_tails as tails
 from symbackprop.graph.functions import expm1, log1p, relu, sigmoid, softplus, step
 
 BEFORE, AFTER, LAST = range(3)
@@ -84,6 +86,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_EXP(U) / (_EXP(U) + _EXP(V)), g.softmax2(U, V), "BHH, eq. 1.1"),
     Rule(_EXP(K * U**2), g.gaussian(U, -K), "Cody 1969, Math. Comp. 23, p. 634", when=_power_of_two, stage=AFTER, domain={"k": (-2, -0.5)}),
     Rule(_EXP(-(U**2)), g.gaussian(U, 1), "Cody 1969, Math. Comp. 23, p. 634", stage=AFTER),
+    Rule(U * g.gaussian(U, K), g.xgaussian(U, K), "Cody 1969, Math. Comp. 23, p. 634", stage=AFTER, domain={"k": (0.5, 2)}),
     # --- the logistic function and the hyperbolic ones ----------------------------------------------------------------------
     Rule(sigmoid(U) - _HALF, sp.tanh(U / 2) / 2, "GBC 6.3.2"),
     Rule(1 - sigmoid(U), sigmoid(-U), "GBC 3.10", stored=True),
@@ -94,6 +97,7 @@ RULES: tuple[Rule, ...] = (
     Rule(1 + sp.tanh(U), 2 * sigmoid(2 * U), "GBC 6.3.2"),
     Rule(sp.cosh(U) ** K, sp.sech(U) ** (-K), "AS 4.5.5", when=_negative, domain={"k": (-3, -1)}),
     Rule(sp.sinh(U) * sp.sech(U), sp.tanh(U), "AS 4.5.3"),
+    Rule(sp.cosh(U) - 1, 2 * sp.sinh(U / 2) ** 2, "AS 4.5.28", stage=AFTER),
     # --- logarithms -------------------------------------------------------------------------------------------------------
     Rule(sp.log(sigmoid(U)), -softplus(-U), "GBC 3.10"),
     Rule(sp.log(1 + _EXP(U)), softplus(U), "GBC 3.10"),
@@ -107,6 +111,9 @@ RULES: tuple[Rule, ...] = (
     Rule(sp.log(U + sp.sqrt(1 + U**2)), sp.asinh(U), "AS 4.6.20; Kahan"),
     Rule(sp.log(U + sp.sqrt(U**2 - 1)), sp.acosh(U), "AS 4.6.21; Kahan", domain={"u": (1.1, 3)}),
     Rule(sp.log((1 + U) / (1 - U)), 2 * sp.atanh(U), "AS 4.6.22; Kahan", domain={"u": (-0.9, 0.9)}),
+    Rule(sp.log(U / (1 - U)), g.logit(U), "AS 4.6.22; Kahan", domain={"u": (0.1, 0.9)}),
+    Rule(sp.log(U) - log1p(-U), g.logit(U), "AS 4.6.22; Kahan", stage=AFTER, domain={"u": (0.1, 0.9)}),
+    Rule(sp.log(1 + U**2), g.log1psq(U), "Higham 1.14.1", when=_varies),
     Rule(sp.log(1 + U), log1p(U), "Higham 1.14.1", when=_varies, domain={"u": (-0.9, 3)}),
     # --- the normal distribution --------------------------------------------------------------------------------------------
     Rule(1 + sp.erf(U * sp.sqrt(2) / 2), 2 * g.normal_cdf(U), "AS 7.1.22"),
@@ -114,7 +121,12 @@ RULES: tuple[Rule, ...] = (
     Rule(sp.erfc(U * sp.sqrt(2) / 2), 2 * g.normal_cdf(-U), "AS 7.1.22"),
     Rule(1 - sp.erf(U), g.erf_complement(U), "AS 7.1.2"),
     Rule(1 + sp.erf(U), g.erf_complement(-U), "AS 7.1.2 and 7.1.9"),
+    Rule(sp.log(g.normal_cdf(U)), tails.log_normal_cdf(U), "AS 26.2.12"),
+    Rule(sp.log(2 * g.normal_cdf(U)), tails.log_erfc(-U * sp.sqrt(2) / 2), "AS 7.1.22 and 7.1.23"),
+    Rule(sp.log(g.erf_complement(U)), tails.log_erfc(U), "AS 7.1.23"),
+    Rule(sp.log(sp.erfc(U)), tails.log_erfc(U), "AS 7.1.23"),
     # --- roots and squares ----------------------------------------------------------------------------------------------------
+    Rule(sp.sqrt(1 + U**2) - 1, U * g.xdivy(U, 1 + sp.sqrt(1 + U**2)), "Higham 1.7", when=_varies, stage=AFTER),
     Rule(sp.sqrt(1 + U) - 1, U / (1 + sp.sqrt(1 + U)), "Higham 1.7", when=_varies, stage=AFTER, domain={"u": (-0.9, 3)}),
     Rule(
         sp.sqrt(U) - sp.sqrt(V),
@@ -125,7 +137,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(1 - U**2, (1 - U) * (1 + U), "Kahan", when=_not_tanh, stage=AFTER),
     Rule(1 - sp.cos(U), 2 * sp.sin(U / 2) ** 2, "Higham 1.7", stage=AFTER),
+    Rule((1 - sp.cos(U)) / U**2, quotients.sin_over(U / 2, 0) ** 2 / 2, "Higham 1.7; AS 4.3.68"),
     # --- masks: the convention that 0 times what is not finite is 0 -------------------------------------------------------------
+    Rule(
+        g.xdivy(U, V) - g.xdivy(1 - U, 1 - V),
+        g.bernoulli_score(U, V),
+        "GBC 6.2.2.2; Higham 1.7",
+        stage=AFTER,
+        domain={"u": (0.1, 0.9), "v": (0.1, 0.9)},
+    ),
     Rule(U * sp.sign(U), sp.Abs(U), "AS 4.2, the sign of a real number"),
     Rule(
         step(U) * relu(U) ** K,

@@ -16,7 +16,7 @@ import sympy as sp
 from symbackprop.calculus.differentiate import Adjoints, adjoints
 from symbackprop.calculus.match import Place, in_product, in_sum, key, leading, unify
 from symbackprop.calculus.rules import BEFORE, LAST, RULES, Rule
-from symbackprop.calculus.structures import STRUCTURES
+from symbackprop.calculus.structures import COSTLY, STRUCTURES
 from symbackprop.graph.equations import System, once
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.shapes import postorder, shape_of
@@ -66,7 +66,8 @@ def computed(system: System) -> Computed:
 @once
 def trained(system: System) -> Computed:
     """The same for training, where 1 - a² of a tanh and 1 - p of a logistic function that are named read the stored value: one cheap
-    operation instead of an exponential. A saturated unit's slope, which is below 1e-16, then comes out as 0."""
+    operation instead of an exponential. A saturated unit's slope, which is below 1e-16, then comes out as 0. Without what `structures` calls
+    costly, too."""
     return _computed(system, stored=True)
 
 
@@ -121,7 +122,7 @@ class Rewriter:
     """Applies every rule at every subexpression, arguments first, until none applies. `done` lists what was rewritten.
 
     `stage`: the last one whose rules are applied; those of each stage are exhausted before the next. `stored`: without those that would
-    compute anew what a named value holds.
+    compute anew what a named value holds, and without the costly ones.
     """
 
     def __init__(self, stage: int = BEFORE, stored: bool = False, rules: tuple[Rule, ...] = RULES) -> None:
@@ -178,7 +179,7 @@ class Rewriter:
     def _candidates(self, expr: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
         for stage in range(self.stage + 1):
             for structure in STRUCTURES[stage].get(expr.func, ()):
-                found = structure(expr)
+                found = None if self.stored and structure in COSTLY else structure(expr)
                 if found is not None:
                     yield (structure.__doc__ or "").split(". ")[0], found
         for rule, (binding, c, rest) in self._places(expr):

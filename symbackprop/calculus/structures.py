@@ -11,10 +11,13 @@ import sympy as sp
 from symbackprop.calculus.match import definition
 from symbackprop.calculus.rules import AFTER, BEFORE, LAST
 from symbackprop.graph import stable as g
-from symbackprop.graph.functions import expm1, log1p
+from symbackprop.graph import stable_quotients as q
+from symbackprop.graph import stable_tails as tails
+from symbackprop.graph.functions import expm1, log1p, sigmoid
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.layout import Reshape, expand_axes
 from symbackprop.graph.operators.reduction import Softmax, log_softmax, logsumexp, softmax
+from symbackprop.graph.operators.softmax_slopes import LogSoftmaxSlope, SoftmaxSlope
 from symbackprop.graph.shapes import rank_of, shape_of
 
 Structure = Callable[[Any], sp.Expr | None]
@@ -66,16 +69,34 @@ def _sum_of_exponentials(total: sp.Basic) -> tuple[sp.Expr, tuple[int, ...]] | N
 
 
 def masked_logarithm(expr: sp.Mul) -> sp.Expr | None:
-    """t log(p) → xlogy(t, p), which is 0 where t is: the limit of t log(t), and what cross-entropy means by it. Cover & Thomas, Elements of
-    Information Theory, 2nd ed. (2006), section 2.1."""
+    """t log(p) → xlogy(t, p), t log(1 + u) → xlog1py(t, u), which are 0 where t is: the limit of t log(t), and what cross-entropy means by it. Cover &
+    Thomas, Elements of Information Theory, 2nd ed. (2006), section 2.1."""
     logs = [x for x in expr.args if isinstance(x, (sp.log, log1p))]
     factors = [x for x in expr.args if x not in logs and not x.is_number]
     if len(logs) != 1 or not factors or any(isinstance(x, sp.Pow) and x.exp.is_negative for x in factors):
         return None
     y = logs[0].args[0]
-    if isinstance(logs[0], log1p) or y.is_positive:
+    if y.is_positive or (isinstance(logs[0], log1p) and y.is_nonnegative):
         return None
-    return sp.Mul(*(x for x in expr.args if x.is_number), g.xlogy(sp.Mul(*factors), y))
+    kind = g.xlog1py if isinstance(logs[0], log1p) else g.xlogy
+    return sp.Mul(*(x for x in expr.args if x.is_number), kind(sp.Mul(*factors), y))
+
+
+_OVER: dict[Any, Any] = {expm1: q.expm1_over, log1p: q.log1p_over, sp.sin: q.sin_over, sp.tanh: q.tanh_over}
+
+
+def removable_singularity(expr: sp.Mul) -> sp.Expr | None:
+    """f(c x)/x → c times f(u)/u at u = c x, for e^u - 1, log(1 + u), sin(u) and tanh(u): a function that has its limit at 0. Milnor, Morse Theory
+    (1963), lemma 2.1."""
+    for above in expr.args:
+        kind = _OVER.get(above.func)
+        if kind is None or (u := above.args[0]).is_number:
+            continue
+        for below in expr.args:
+            if isinstance(below, sp.Pow) and below.exp.is_Integer and below.exp < 0 and (c := u / below.base).is_number:
+                rest = (f for f in expr.args if f is not above and f is not below)
+                return sp.Mul(c, kind(u, sp.S.Zero), below.base ** (below.exp + 1), *rest)
+    return None
 
 
 def masked_quotient(expr: sp.Mul) -> sp.Expr | None:
@@ -105,10 +126,10 @@ def _nonzero(h: sp.Basic) -> bool:
 
 
 def root_of_squares(expr: sp.Pow) -> sp.Expr | None:
-    """sqrt(u² + v² + ...) → hypot(u, v, ...), although the squares overflow or vanish; odd powers of it too. ISO C99, 7.12.7.3;
+    """sqrt(u² + v² + ...) → hypot(u, v, ...), although the squares overflow or vanish; odd powers of it and reciprocals too. ISO C99, 7.12.7.3;
     Higham (2002), section 1.7 and problem 27.5."""
     base, exponent = expr.args
-    if not isinstance(base, sp.Add) or not (2 * exponent).is_Integer or exponent.is_Integer or len(base.args) > 4:
+    if not isinstance(base, sp.Add) or not (2 * exponent).is_Integer or (exponent.is_Integer and exponent > 0) or len(base.args) > 4:
         return None
     legs = []
     for term in base.args:
@@ -120,6 +141,70 @@ def root_of_squares(expr: sp.Pow) -> sp.Expr | None:
     for leg in legs[1:]:
         result = g.hypot(result, leg)
     return result ** (2 * exponent)
+
+
+def divided_again(expr: sp.Expr) -> sp.Expr | None:
+    """x/(u + v)^n → ((x/(u + v))/(u + v)) ..., although the power overflows. Higham (2002), section 27.8 (avoiding overflow)."""
+    for below in sp.Mul.make_args(expr):
+        if not (isinstance(below, sp.Pow) and below.exp.is_Integer and below.exp < -1):
+            continue
+        if isinstance(below.base, sp.Add) or (isinstance(below.base, g.hypot) and _nonzero(below.base)):
+            number, above = (expr / below).as_coeff_Mul()
+            return number * g.over_power(above, below.base, -below.exp)
+    return None
+
+
+# Functions that vanish exponentially at one end at least, and what is bounded.
+_VANISHING = (sp.exp, sp.sech, sigmoid, g.gaussian, g.normal_pdf, g.normal_cdf, g.erf_complement, tails.sigmoid_cubic)
+_BOUNDED = (*_VANISHING[1:], sp.tanh, sp.sin, sp.cos, sp.erf, sp.sign)
+
+
+def vanishing_product(expr: sp.Mul) -> sp.Expr | None:
+    """sech(u)² (1 + 3 x²) → 0 where sech(u)² is 0, although x² may be infinite there: e^-x p(x) → 0 for every polynomial p. AS 4.2.18."""
+    fading = [x for x in expr.args if isinstance(_unpowered(x), _VANISHING) and not x.is_number]
+    growing = [x for x in expr.args if _may_overflow(x)]
+    if not fading or not growing:
+        return None
+    rest = [x for x in expr.args if x not in fading and x not in growing]
+    return sp.Mul(*rest, g.damped(sp.Mul(*fading), sp.Mul(*growing)))
+
+
+def _unpowered(x: sp.Basic) -> sp.Basic:
+    return x.base if isinstance(x, sp.Pow) and not isinstance(x, sp.exp) and x.exp.is_positive else x
+
+
+def _may_overflow(x: sp.Basic) -> bool:
+    """Whether it is a power above 1 of what has no bound, or a sum of such."""
+    if isinstance(x, sp.Add):
+        return any(_may_overflow(f) for term in x.args for f in sp.Mul.make_args(term))
+    if not isinstance(x, sp.Pow) or isinstance(x, sp.exp) or not (x.exp.is_number and x.exp > 1):
+        return False
+    return not isinstance(definition(x.base), _BOUNDED)
+
+
+def logistic_of_a_cubic(expr: sp.Expr) -> sp.Expr | None:
+    """sigmoid(a x + b x³) with numbers a and b → a function that rounds the cubic last; sech of it too. Dekker (1971), Numer. Math. 18."""
+    found = _cubic(expr.args[0].args[0] if isinstance(expr, sp.Pow) and isinstance(expr.base, sp.sech) else expr.args[0])
+    if found is None:
+        return None
+    if isinstance(expr, sigmoid):
+        return tails.sigmoid_cubic(*found)
+    if not isinstance(expr, sp.Pow) or not isinstance(expr.base, sp.sech) or not (expr.exp / 2).is_Integer or expr.exp < 0:
+        return None
+    x, a, b = found
+    return (4 * tails.sigmoid_cubic(x, 2 * a, 2 * b) * tails.sigmoid_cubic(-x, 2 * a, 2 * b)) ** (expr.exp / 2)
+
+
+def _cubic(u: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
+    """(x, a, b) of a x + b x³."""
+    split = [term.as_coeff_mul() for term in sp.expand(u).args] if isinstance(u, (sp.Add, sp.Mul)) else []
+    by_factor = {sp.Mul(*(f for f in factors if not f.is_number)): sp.Mul(c, *(f for f in factors if f.is_number)) for c, factors in split}
+    if len(split) != 2 or len(by_factor) != 2:
+        return None
+    for x, a in by_factor.items():
+        if x.is_Symbol and x**3 in by_factor:
+            return x, a, by_factor[x**3]
+    return None
 
 
 def common_power(expr: sp.Add) -> sp.Expr | None:
@@ -181,11 +266,46 @@ def _guarded(root: sp.Expr, condition: Any) -> sp.Expr:
     return root.xreplace(table) if table else root
 
 
+def softmax_slope(expr: sp.Mul) -> sp.Expr | None:
+    """S (G - sum(G S)) of a softmax S → the operator for it, in which 1 - s of a share s that is nearly 1 is the sum of the others. Blanchard, Higham &
+    Higham (2021), section 4."""
+    for share in expr.args:
+        s = definition(share)
+        for bracket in expr.args if isinstance(s, Softmax) else ():
+            for total in bracket.args if isinstance(bracket, sp.Add) else ():
+                if share * bracket == SoftmaxSlope.formula(share, bracket - total, s.axis):
+                    return sp.Mul(SoftmaxSlope(s.args[0], share, bracket - total), *(f for f in expr.args if f is not share and f is not bracket))
+    return None
+
+
+def log_softmax_slope(expr: sp.Add) -> sp.Expr | None:
+    """G - S sum(G) of a softmax S → the operator for it, in which 1 - s of a share s that is nearly 1 is the sum of the others. Blanchard, Higham &
+    Higham (2021), section 4."""
+    for total in expr.args:
+        for share in total.args if isinstance(total, sp.Mul) else ():
+            s = definition(share)
+            if isinstance(s, Softmax) and rank_of(expr - total) and expr == LogSoftmaxSlope.formula(share, expr - total, s.axis):
+                return LogSoftmaxSlope(s.args[0], share, expr - total)
+    return None
+
+
 # By the stage from which on they are applied (see `rules`), and by the head of the expression.
 STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
-    BEFORE: {sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials), sp.Mul: (quotient_of_exponentials, masked_logarithm)},
+    BEFORE: {
+        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials),
+        sp.Mul: (quotient_of_exponentials, removable_singularity, masked_logarithm),
+    },
     AFTER: {sp.Add: (common_power,)},
-    LAST: {sp.Mul: (masked_quotient,), sp.Pow: (root_of_squares,), sp.Piecewise: (branches_not_taken,)},
+    LAST: {
+        sigmoid: (logistic_of_a_cubic,),
+        sp.Add: (log_softmax_slope,),
+        sp.Mul: (softmax_slope, masked_quotient, vanishing_product, divided_again),
+        sp.Pow: (root_of_squares, logistic_of_a_cubic, divided_again),
+        sp.Piecewise: (branches_not_taken,),
+    },
 }
 
-__all__ = ["STRUCTURES", "Structure"]
+# What costs more than a step of training is worth: it is applied where a network is evaluated once.
+COSTLY: frozenset[Structure] = frozenset({softmax_slope, log_softmax_slope, logistic_of_a_cubic})
+
+__all__ = ["COSTLY", "STRUCTURES", "Structure"]

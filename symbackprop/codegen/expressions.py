@@ -18,6 +18,7 @@ from symbackprop.codegen.recurrence import loop_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
+from symbackprop.graph import stable_quotients, stable_tails  # noqa: F401  (which makes their functions known)
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.scan import Scan
@@ -62,21 +63,11 @@ FUNCTIONS: dict[Any, tuple[str, str | None]] = {
     f.expm1: ("np.expm1", "math.expm1"),
     f.log1p: ("np.log1p", "math.log1p"),
     g.logaddexp: ("np.logaddexp", "_logaddexp"),
-    g.log1mexp: ("_log1mexp", "_log1mexp"),
-    g.logcosh: ("_logcosh", "_logcosh"),
-    g.expm1mx: ("_expm1mx", "_expm1mx"),
-    g.gaussian: ("_gaussian", "_gaussian"),
-    g.normal_cdf: ("_normal_cdf", "_normal_cdf"),
-    g.guarded: ("_guarded", "_guarded"),
-    g.normal_pdf: ("_normal_pdf", "_normal_pdf"),
     g.erf_complement: ("_erfc", "math.erfc"),
-    g.expsub: ("_expsub", "_expsub"),
-    g.softmax2: ("_softmax2", "_softmax2"),
-    g.logsubexp: ("_logsubexp", "_logsubexp"),
-    g.xlogy: ("_xlogy", "_xlogy"),
-    g.xdivy: ("_xdivy", "_xdivy"),
     g.hypot: ("np.hypot", "math.hypot"),
 }
+for _kind in (g.guarded, *g.Stable.kinds()):  # a helper of the same name
+    FUNCTIONS.setdefault(_kind, (f"_{_kind.__name__}", f"_{_kind.__name__}"))
 
 _ADD, _MUL, _NEG, _POW, _ATOM = 10, 20, 25, 30, 100
 POWER = _POW
@@ -124,9 +115,9 @@ class PythonPrinter:
         name, _, more = self.loops[key]
         return f"{name}({', '.join(map(self.plain, (*scan.operands, *more)))})"
 
-    def sources(self) -> list[str]:
+    def sources(self, training: bool = False) -> list[str]:
         """The functions that what was written calls: helpers, and recurrences."""
-        return [*(source for _, source, _ in self.loops.values()), *helper_source(self.helpers, self.scalar)]
+        return [*(source for _, source, _ in self.loops.values()), *helper_source(self.helpers, self.scalar, training)]
 
     def _bind(self, expr: sp.Basic, precedence: int) -> str:
         text, own = self.spell(expr)
@@ -234,7 +225,7 @@ class PythonPrinter:
             if name is not None:
                 if name.startswith("_"):
                     name = self.helper(name)
-                call = f"{name}({', '.join(map(self.plain, expr.args))})"
+                call = f"{name}({self._arguments(expr)})"
                 return f"float({call})" if self._is_plain_number(expr) else call, _ATOM
         if isinstance(expr, sp.Heaviside):
             return self._heaviside(expr)
@@ -245,6 +236,11 @@ class PythonPrinter:
             f"{expr.func.__name__} has no form in NumPy code; build it from elementary functions, or give the class "
             "an _eval_expand_func method that returns its formula"
         )
+
+    def _arguments(self, expr: sp.Expr) -> str:
+        if isinstance(expr, g.Stable):
+            return ", ".join([*map(self.plain, expr.varying()), *map(repr, expr.constants())])
+        return ", ".join(map(self.plain, expr.args))
 
     def _heaviside(self, expr: sp.Heaviside) -> Spelling:
         x, middle = expr.args

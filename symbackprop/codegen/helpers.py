@@ -7,7 +7,9 @@ Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the b
 
 from symbackprop.codegen.helper import Helper
 from symbackprop.codegen.helper import helper as _helper
+from symbackprop.codegen.quotient_helpers import QUOTIENTS
 from symbackprop.codegen.stable_helpers import ERROR_FUNCTIONS, STABLE
+from symbackprop.codegen.tail_helpers import TAILS
 
 
 def _reciprocal(name: str, function: str, title: str) -> Helper:
@@ -40,7 +42,7 @@ HELPERS: dict[str, Helper] = {
         '''
         def _sigmoid(z):
             """1 / (1 + exp(-z)), without overflow."""
-            e = np.exp(-np.abs(z))
+            e = np.exp(-np.abs(z), dtype=float).astype(DTYPE)
             return np.where(z >= 0, 1, e) / (1 + e)
         ''',
         '''
@@ -56,7 +58,7 @@ HELPERS: dict[str, Helper] = {
         '''
         def _softplus(z):
             """log(1 + exp(z)), without overflow."""
-            return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+            return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z), dtype=float)).astype(DTYPE)
         ''',
         '''
         def _softplus(z):
@@ -107,7 +109,7 @@ HELPERS: dict[str, Helper] = {
         '''
         def _sech(x):
             """The hyperbolic secant, although cosh may overflow."""
-            e = np.exp(-np.abs(x))
+            e = np.exp(-np.abs(x), dtype=float).astype(DTYPE)
             return 2 * e / (1 + e * e)
         ''',
         '''
@@ -121,6 +123,8 @@ HELPERS: dict[str, Helper] = {
     "_coth": _reciprocal("_coth", "tanh", "The hyperbolic cotangent"),
     **ERROR_FUNCTIONS,
     **STABLE,
+    **TAILS,
+    **QUOTIENTS,
     "_softmax": _helper(
         '''
         def _softmax(x, axis):
@@ -222,7 +226,7 @@ HELPERS: dict[str, Helper] = {
 }
 
 
-def helper_source(names: set[str], scalar: bool = False) -> list[str]:
-    """The source of the named helpers, in a fixed order."""
+def helper_source(names: set[str], scalar: bool = False, training: bool = False) -> list[str]:
+    """The source of the named helpers, in a fixed order: for floats, for the arrays of a training step, or for arrays."""
     chosen = [HELPERS[name] for name in HELPERS if name in names]
-    return [text for h in chosen if (text := h.scalar if scalar else h.array)]
+    return [text for h in chosen if (text := h.scalar if scalar else h.training if training else h.array)]

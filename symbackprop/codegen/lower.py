@@ -72,10 +72,14 @@ def _taken_apart(
     largest = named("max", AxisMax(axis, x))
     if lowest is not None:
         largest = named("least", sp.Max(largest, lowest))
-    e = named("exp", sp.exp(x - spread(largest)))
+    below = x - spread(largest)
+    logs = LogSoftmax(*part.args) in found
+    if logs:  # by itself: x minus a logarithm minus the maximum would be rounded at the size of x
+        below = named("below", below)
+    e = named("exp", sp.exp(below))
     total = named("sum", reduce_sum(e, part.axis))
     table[Softmax(*part.args)] = e / spread(total if lowest is None else named("share", sp.Max(total, 1)))  # the largest e is 1, if there is one
     table[LogSumExp(*part.args)] = sp.log(total) + largest
-    if LogSoftmax(*part.args) in found:
-        table[LogSoftmax(*part.args)] = x - spread(largest) - spread(named("log", sp.log(total)))
+    if logs:
+        table[LogSoftmax(*part.args)] = below - spread(named("log", sp.log(total)))
     return made

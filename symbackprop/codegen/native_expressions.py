@@ -13,7 +13,7 @@ from symbackprop.graph.tensor import Tensor
 
 KERNEL_FUNCTIONS: dict[Any, str] = {
     sp.exp: "exp", sp.tanh: "tanh", f.sigmoid: "sigmoid", f.softplus: "softplus", f.relu: "relu", f.step: "step", sp.sign: "sign",
-    sp.sech: "sech", guarded: "guarded", **{kind: kind.__name__ for kind in Stable.__subclasses__()},
+    sp.sech: "sech", guarded: "guarded", **{kind: kind.__name__ for kind in Stable.kinds()},
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ class NativePrinter(PythonPrinter):
     def _function(self, expr: sp.Expr) -> Spelling:
         name = KERNEL_FUNCTIONS.get(expr.func)
         if name is not None:
-            call = f"{self.own.kernels}.{name}({', '.join(map(self.plain, expr.args))})"
+            call = f"{self.own.kernels}.{name}({self._arguments(expr)})"
             return (f"{self.own.real}({call})" if self.single and name != "relu" else call), 100
         if FUNCTIONS.get(expr.func, ("", None))[1] in ("math.floor", "math.ceil"):
             return f"np.{'floor' if isinstance(expr, sp.floor) else 'ceil'}({self.plain(expr.args[0])})", 100

@@ -9,15 +9,9 @@ distribution and the splitting of exp(-x²); M. Mächler, "Accurately computing 
 from textwrap import dedent
 
 from symbackprop.codegen import cody
-from symbackprop.codegen.helper import Helper, helper
+from symbackprop.codegen.helper import Helper, helper, table
 
 _SPLIT = "exp(-c x²) in two factors, the first with a square that is exact"
-
-
-def _table(name: str, coefficients: tuple[float, ...]) -> str:
-    """A tuple as source."""
-    lines = [", ".join(map(repr, coefficients[i : i + 5])) for i in range(0, len(coefficients), 5)]
-    return f"{name} = (\n" + "".join(f"    {line},\n" for line in lines) + ")"
 
 
 _HORNER = '''
@@ -29,9 +23,9 @@ def _horner(coefficients, x):
     return value
 '''
 
-_ERF_TABLES = "\n".join(_table(f"_ERF_{part}", c) for part, c in zip(("TOP", "BOTTOM"), cody.ERF, strict=True))
+_ERF_TABLES = "\n".join(table(f"_ERF_{part}", c) for part, c in zip(("TOP", "BOTTOM"), cody.ERF, strict=True))
 _ERFCX_TABLES = "\n".join(
-    _table(f"_ERFCX_{part}", c)
+    table(f"_ERFCX_{part}", c)
     for part, c in zip(("TOP", "BOTTOM", "FAR_TOP", "FAR_BOTTOM"), (*cody.ERFCX, *cody.ERFCX_FAR), strict=True)
 )  # fmt: skip
 
@@ -47,8 +41,8 @@ def _erfcx(x):
     """exp(x²) erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
     y = np.clip(x, 0.46875, 4)
     middle = _horner(_ERFCX_TOP, y) / _horner(_ERFCX_BOTTOM, y)
-    y = np.clip(x, 4, 100)
-    z = 1 / (y * y)
+    y = np.maximum(x, 4)
+    z = (1 / y) ** 2
     far = (0.5641895835477563 - z * (_horner(_ERFCX_FAR_TOP, z) / _horner(_ERFCX_FAR_BOTTOM, z))) / y
     return np.where(x <= 4, middle, far)
 '''.strip()
@@ -58,7 +52,7 @@ def _erfcx(x):
     """exp(x²) erfc(x) for x >= 0.46875: rational approximations up to 4 and beyond (Cody 1969)."""
     if x <= 4:
         return _horner(_ERFCX_TOP, x) / _horner(_ERFCX_BOTTOM, x)
-    z = 1 / (x * x)
+    z = (1 / x) ** 2
     return (0.5641895835477563 - z * (_horner(_ERFCX_FAR_TOP, z) / _horner(_ERFCX_FAR_BOTTOM, z))) / x
 '''.strip()
 
@@ -108,7 +102,7 @@ ERROR_FUNCTIONS: dict[str, Helper] = {
             """{_SPLIT}."""
             x = np.minimum(np.abs(x), 28 / c**0.5)
             high = np.trunc(x * 16) / 16
-            return np.exp(-c * high * high) * np.exp(-c * (x - high) * (x + high))
+            return (np.exp(-c * high * high, dtype=float) * np.exp(-c * (x - high) * (x + high), dtype=float)).astype(DTYPE)
         ''',
         f'''
         def _gaussian(x, c):
@@ -116,6 +110,24 @@ ERROR_FUNCTIONS: dict[str, Helper] = {
             x = min(abs(x), 28 / c**0.5)
             high = math.trunc(x * 16) / 16
             return math.exp(-c * high * high) * math.exp(-c * (x - high) * (x + high))
+        ''',
+    ),
+    "_xgaussian": helper(
+        '''
+        def _xgaussian(x, c):
+            """x exp(-c x²): the exponential in two halves, so that only the result is rounded to what is too small for a normal number."""
+            x = np.clip(x, -40 / c**0.5, 40 / c**0.5)
+            high = np.trunc(x * 16) / 16
+            half = np.exp(-c / 2 * high * high, dtype=float).astype(DTYPE)
+            return x * half * np.exp(-c * (x - high) * (x + high), dtype=float).astype(DTYPE) * half
+        ''',
+        '''
+        def _xgaussian(x, c):
+            """x exp(-c x²): the exponential in two halves, so that only the result is rounded to what is too small for a normal number."""
+            x = min(max(x, -40 / c**0.5), 40 / c**0.5)
+            high = math.trunc(x * 16) / 16
+            half = math.exp(-c / 2 * high * high)
+            return x * half * math.exp(-c * (x - high) * (x + high)) * half
         ''',
     ),
     "_erf_near": helper(_ERF_NEAR + "\n\n\n" + _ERF_TABLES, needs=("_horner",)),
@@ -260,6 +272,110 @@ STABLE: dict[str, Helper] = {
             """x log(y), and 0 where x is 0."""
             return x * math.log(y) if x else 0.0
         ''',
+    ),
+    "_xlog1py": helper(
+        '''
+        def _xlog1py(x, y):
+            """x log(1 + y), and 0 where x is 0."""
+            return x * np.log1p(np.where(np.equal(x, 0), 0, y))
+        ''',
+        '''
+        def _xlog1py(x, y):
+            """x log(1 + y), and 0 where x is 0."""
+            return x * math.log1p(y) if x else 0.0
+        ''',
+    ),
+    "_logit": helper(
+        '''
+        def _logit(p):
+            """log(p / (1 - p)): near 1/2, where it vanishes, by the inverse hyperbolic tangent of 2p - 1, which is exact there."""
+            near = np.abs(p - 0.5) < 0.25
+            far = np.where(near, 0.25, p)
+            return np.where(near, 2 * np.arctanh(2 * np.where(near, p, 0.5) - 1), np.log(far) - np.log1p(-far))
+        ''',
+        '''
+        def _logit(p):
+            """log(p / (1 - p)): near 1/2, where it vanishes, by the inverse hyperbolic tangent of 2p - 1, which is exact there."""
+            return 2 * math.atanh(2 * p - 1) if abs(p - 0.5) < 0.25 else math.log(p) - math.log1p(-p)
+        ''',
+    ),
+    "_bernoulli_score": helper(
+        '''
+        def _bernoulli_score(t, p):
+            """t / p - (1 - t) / (1 - p) as one quotient; where both terms have no value, the one that has none counts as 0."""
+            same = np.equal(t, p)
+            slope = (t - p) / np.where(same, 1, p * (1 - p))
+            return np.where(same & (np.equal(t, 0) | np.equal(t, 1)), 2 * t - 1, slope)
+        ''',
+        '''
+        def _bernoulli_score(t, p):
+            """t / p - (1 - t) / (1 - p) as one quotient; where both terms have no value, the one that has none counts as 0."""
+            if t == p:
+                return float((t == 1) - (t == 0))
+            return (t - p) / (p * (1 - p)) if 0 < p < 1 else (math.inf if t > p else -math.inf)
+        ''',
+    ),
+    "_log1psq": helper(
+        '''
+        def _log1psq(x):
+            """log(1 + x²), without overflow."""
+            y = np.abs(x)
+            far = y > 1e9
+            return np.where(far, 2 * np.log(np.where(far, y, 1)), np.log1p(np.where(far, 0, y) ** 2))
+        ''',
+        '''
+        def _log1psq(x):
+            """log(1 + x²), without overflow."""
+            return 2 * math.log(abs(x)) if abs(x) > 1e9 else math.log1p(x * x)
+        ''',
+    ),
+    "_damped": helper(
+        '''
+        def _damped(x, y):
+            """x y, and 0 where x is 0."""
+            return x * np.where(np.equal(x, 0), 0, y)
+        ''',
+        '''
+        def _damped(x, y):
+            """x y, and 0 where x is 0."""
+            return x * y if x else 0.0
+        ''',
+    ),
+    "_over_power": helper(
+        '''
+        def _over_power(x, y, n):
+            """x / y**n, divided n times, since the power may overflow."""
+            for _ in range(n):
+                x = x / y
+            return x
+        ''',
+        '''
+        def _over_power(x, y, n):
+            """x / y**n, divided n times, since the power may overflow."""
+            for _ in range(n):
+                x = x / y
+            return x
+        ''',
+    ),
+    "_softmax_slope": helper(
+        '''
+        def _softmax_slope(s, g, axis):
+            """s (g - sum(g s)) of shares s; g counts from its value at the largest share, of which then nothing is subtracted."""
+            top = np.expand_dims(s.argmax(axis=axis), axis)
+            g = g - np.take_along_axis(np.broadcast_to(g, s.shape), top, axis=axis)
+            return s * (g - (g * s).sum(axis=axis, keepdims=True))
+        '''
+    ),
+    "_log_softmax_slope": helper(
+        '''
+        def _log_softmax_slope(s, g, axis):
+            """g - s sum(g) of shares s; of the largest share s, 1 - s is the sum of the others."""
+            top = _first_max(s, axis)
+            others, rest = s * (1 - top), g * (1 - top)
+            at_top = g * others.sum(axis=axis, keepdims=True) - s * rest.sum(axis=axis, keepdims=True)
+            return np.where(top > 0, at_top, g - s * np.sum(np.broadcast_to(g, s.shape), axis=axis, keepdims=True))
+        ''',
+        needs=("_first_max",),
     ),
     "_xdivy": helper(
         '''

@@ -6,7 +6,8 @@ The rules of `calculus.rules` put them in the place of formulas that are execute
 
 Sources: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for log1mexp; P. Blanchard, D. J. Higham & N. J. Higham, "Accurately
 computing the log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021), for logaddexp; W. J. Cody, "Rational Chebyshev approximations
-for the error function", Math. Comp. 23 (1969), for the normal distribution and exp(-x²); ISO C99, 7.12.7.3, for hypot.
+for the error function", Math. Comp. 23 (1969), for the normal distribution and exp(-x²); ISO C99, 7.12.7.3, for hypot. Those that tame
+tails stand in `stable_tails`, quotients that have no value as they are written in `stable_quotients`.
 """
 
 # ruff: noqa: N801  (a SymPy function is a class, and is called as it is written: hypot(x, y))
@@ -15,7 +16,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.graph.functions import Elementwise, expm1
+from symbackprop.graph.functions import Elementwise, expm1, log1p
 
 
 class Stable(Elementwise):
@@ -28,6 +29,20 @@ class Stable(Elementwise):
 
     def _eval_expand_func(self, **hints: Any) -> sp.Expr:
         return self.formula(*self.args)
+
+    def varying(self) -> tuple[sp.Expr, ...]:
+        """The arguments that code passes in the precision of the arrays."""
+        return self.args
+
+    def constants(self) -> tuple[float, ...]:
+        """The numbers that it passes after them as they are: whole ones, and floats in double precision."""
+        return ()
+
+    @classmethod
+    def kinds(cls) -> list[Any]:
+        """Every function of this kind."""
+        derived = [kind for own in cls.__subclasses__() for kind in own.kinds()]
+        return derived or [cls]
 
 
 class expsub(Stable):
@@ -151,7 +166,21 @@ class gaussian(Stable):
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         x, c = self.args
-        return -2 * c * x * self if argindex == 1 else -(x**2) * self
+        return -2 * c * xgaussian(x, c) if argindex == 1 else -x * xgaussian(x, c)
+
+
+class xgaussian(Stable):
+    """x e^(-c x²), where c is a number: rounded once, also where e^(-c x²) has lost digits because it is too small for a normal number."""
+
+    nargs = 2
+
+    @staticmethod
+    def formula(x: Any, c: Any) -> sp.Expr:
+        return x * sp.exp(-c * x**2)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        x, c = self.args
+        return gaussian(x, c) - 2 * c * x * self if argindex == 1 else -(x**2) * self
 
 
 class normal_cdf(Stable):
@@ -193,6 +222,61 @@ class erf_complement(Stable):
         return -2 * sp.exp(-(self.args[0] ** 2)) / sp.sqrt(sp.pi)
 
 
+class logit(Stable):
+    """log(p/(1 - p)), accurate near 1/2 too, where it vanishes. Derivative: 1/(p (1 - p))."""
+
+    @staticmethod
+    def formula(p: Any) -> sp.Expr:
+        return sp.log(p / (1 - p))
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        (p,) = self.args
+        return 1 / (p * (1 - p))
+
+
+class bernoulli_score(Stable):
+    """t/p - (1 - t)/(1 - p), the slope of t log(p) + (1 - t) log(1 - p), where p = t too: it is 0, and 1 and -1 at p = t = 1 and 0, where 0/0 counts
+    as 0. Derivatives: 1/(p (1 - p)) and -t/p² - (1 - t)/(1 - p)²."""
+
+    nargs = 2
+
+    @staticmethod
+    def formula(t: Any, p: Any) -> sp.Expr:
+        return t / p - (1 - t) / (1 - p)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        t, p = self.args
+        return 1 / (p * (1 - p)) if argindex == 1 else -xdivy(xdivy(t, p), p) - xdivy(xdivy(1 - t, 1 - p), 1 - p)
+
+
+class log1psq(Stable):
+    """log(1 + x²), although x² may overflow. Derivative: 2x/(1 + x²)."""
+
+    is_nonnegative = True
+
+    @staticmethod
+    def formula(x: Any) -> sp.Expr:
+        return sp.log(1 + x**2)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        (x,) = self.args
+        return 2 * x / (1 + x**2)
+
+
+class xlog1py(Stable):
+    """x log(1 + y), and 0 where x is 0. Derivatives: log(1 + y) and x/(1 + y) (0 where x is 0)."""
+
+    nargs = 2
+
+    @staticmethod
+    def formula(x: Any, y: Any) -> sp.Expr:
+        return x * sp.log(1 + y)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        x, y = self.args
+        return log1p(y) if argindex == 1 else xdivy(x, 1 + y)
+
+
 class xlogy(Stable):
     """x log(y), and 0 where x is 0. Derivatives: log(y) and x/y (0 where x is 0)."""
 
@@ -226,6 +310,41 @@ class xdivy(Stable):
         return 1 / y if argindex == 1 else -xdivy(self, y)
 
 
+class damped(Stable):
+    """x y, and 0 where x is 0: the product of what vanishes fast and what grows, which may overflow sooner. Derivatives: y and x."""
+
+    nargs = 2
+
+    @staticmethod
+    def formula(x: Any, y: Any) -> sp.Expr:
+        return x * y
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return self.args[2 - argindex]
+
+
+class over_power(Stable):
+    """x/y^n for a whole number n > 0, although y^n may overflow: divided n times. Derivatives: 1/y^n and -n x/y^(n + 1)."""
+
+    nargs = 3
+
+    @staticmethod
+    def formula(x: Any, y: Any, n: Any) -> sp.Expr:
+        return x / y**n
+
+    def varying(self) -> tuple[sp.Expr, ...]:
+        return self.args[:2]
+
+    def constants(self) -> tuple[float, ...]:
+        return (int(self.args[2]),)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        x, y, n = self.args
+        if argindex == 3:
+            return -sp.log(y) * self
+        return over_power(sp.S.One, y, n) if argindex == 1 else -n * over_power(x, y, n + 1)
+
+
 class hypot(Stable):
     """sqrt(x² + y²), although the squares may overflow or vanish. Derivatives: x/hypot and y/hypot, 0 at the origin."""
 
@@ -242,6 +361,8 @@ class hypot(Stable):
 
 __all__ = [
     "Stable",
+    "bernoulli_score",
+    "damped",
     "erf_complement",
     "expm1mx",
     "expsub",
@@ -249,12 +370,17 @@ __all__ = [
     "guarded",
     "hypot",
     "log1mexp",
+    "log1psq",
     "logaddexp",
     "logcosh",
+    "logit",
     "logsubexp",
     "normal_cdf",
     "normal_pdf",
+    "over_power",
     "softmax2",
     "xdivy",
+    "xgaussian",
+    "xlog1py",
     "xlogy",
 ]
