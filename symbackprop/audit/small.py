@@ -13,6 +13,7 @@ from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.norm import AlongAxes
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.operators.scan import Bundle, Part, Scan
+from symbackprop.graph.operators.softmax_slopes import ShareSlope
 from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.shapes import Dim, Shape, numeric, postorder, shape_of
 from symbackprop.graph.tensor import Tensor
@@ -78,7 +79,7 @@ class Small:
                 raise FixedSizesError
         elif isinstance(part, (Eye, OneHot)):
             args[0] = sp.Integer(self.size(part.args[0]))
-        elif not isinstance(part, (Einsum, AlongAxis, AlongAxes)):
+        elif not isinstance(part, (Einsum, AlongAxis, AlongAxes, ShareSlope)):
             plain = [numeric(shape_of(x), dict.fromkeys(sp.Tuple(*shape_of(x)).free_symbols, SIZE)) for x in part.operands]
             if plain != [shape_of(x) for x in args[part.n_parameters :]]:
                 raise FixedSizesError

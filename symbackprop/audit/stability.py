@@ -166,7 +166,8 @@ def _whole(
             expanded[i] = expanded[i].xreplace(made[i])
     truths = [whole.Truth(expr, leaves, plain) for expr in expanded]
     sources = [whole.code(forms["", i], made[i], leaves) for i in (0, 1)]
-    was, now = whole.errors(sources, truths, leaves, {t: n for n, t in tensors.items()}, -(-sampling.samples // 3), sampling.seed)  # each argument holds several numbers
+    third = -(-sampling.samples // 3)  # each argument holds several numbers
+    was, now = whole.errors(sources, truths, leaves, {t: n for n, t in tensors.items()}, third, sampling.seed)
     if not now:
         return replace(finding, note="not measured: mpmath settled on no value at any argument")
     return replace(finding, was=_worst(was), now=_worst(now), inputs=tuple(n for n in sorted(tensors) if n not in inner), arguments=len(now))
