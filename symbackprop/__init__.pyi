@@ -41,6 +41,7 @@ from symbackprop.graph.functions import (
 )
 from symbackprop.graph.operators.gather import one_hot, take
 from symbackprop.graph.operators.layout import concatenate, pad, reshape
+from symbackprop.graph.operators.norm import norm
 from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
 from symbackprop.graph.operators.products import reduce_sum as sum
@@ -179,6 +180,7 @@ __all__ = [
     "multi_head_attention",
     "negative_log_likelihood",
     "node",
+    "norm",
     "one_hot",
     "pad",
     "parse",

@@ -22,14 +22,18 @@ class UnsettledError(ArithmeticError):
 
 def precise(symbols: Sequence[sp.Symbol], expr: sp.Expr) -> Callable[..., Any]:
     """The formula for mpmath. SymPy's step at 0 is 0, as relu'(0) is."""
-    jump = {"Heaviside": lambda x, middle=0.5: mpmath.mpf(int(x > 0)), "exp": _exp, "Max": max, "Min": min, "Abs": abs}
+    jump = {"Heaviside": lambda x, middle=0.5: mpmath.mpf(int(x > 0)), "exp": _exp, "Max": max, "Min": min, "Abs": abs, "absolute": abs}
     function: Callable[..., Any] = sp.lambdify(symbols, expr, modules=[jump, "mpmath"])
     return function
 
 
 def _exp(x: Any) -> Any:
-    """Beyond any use an exponential is infinite or 0: its own exponent would not fit into memory."""
-    return mpmath.exp(x) if mpmath.mag(x) < 2500 else mpmath.inf if x > 0 else mpmath.mpf(0)
+    """Beyond any use an exponential is infinite or 0: its own exponent would not fit into memory. Of a large integer mpmath would multiply e
+    with itself a thousand times, so that half is added to it."""
+    size = mpmath.mag(x)
+    if size < 2500:
+        return mpmath.exp(x) if size < 12 or not mpmath.isint(x) else mpmath.exp(x + 0.5) / mpmath.exp(0.5)
+    return mpmath.inf if x > 0 else mpmath.mpf(0)
 
 
 def settled(functions: Sequence[Callable[..., Any]], point: Sequence[float], digits: Sequence[int] = DIGITS) -> tuple[Any, ...]:

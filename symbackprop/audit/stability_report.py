@@ -21,7 +21,7 @@ class Measured:
     worst: float
     above: int
     broken: int
-    at: dict[str, float]
+    at: dict[str, Any]
 
     def __str__(self) -> str:
         return "not finite" if self.worst == inf else f"{self.worst:.2g}"
@@ -108,9 +108,11 @@ class Stability:
         return (
             "Errors are in units in the last place of the true value (float64), the worst that was found, not a proven bound: each equation as a function "
             f"of the values that it reads, each of them in turn at the extremes and at {2 * self.samples} numbers of either sign, half of them with exponents "
-            "from the whole range of floats, against mpmath with 400 and 800 digits. Arguments at which the formula has no finite real value are left out."
-            " Gradients that arrive from the loss are of moderate size. Where several inputs are of extreme size, what stands between may leave the range of "
-            "floats although the result does not."
+            "from the whole range of floats, against mpmath with up to 800 digits. Arguments at which the formula has no finite real value are left out. "
+            "Gradients that arrive from the loss are of moderate size. Where several inputs are of extreme size, what stands between may leave the range of "
+            "floats although the result does not. An equation with sums, products of matrices or other operators is computed whole, on tensors with a few "
+            "entries along each axis, at a third as many arguments up to 2^1000. Where terms of either sign cancel in a sum, the unit is what a change of its "
+            "inputs by one unit in their last place makes of the result, or, if its terms are functions, one unit of the sum of their absolute values."
         )
 
     def __repr__(self) -> str:

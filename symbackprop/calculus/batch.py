@@ -14,6 +14,7 @@ from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice, expand_axes, reshape
+from symbackprop.graph.operators.norm import AlongAxes
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.operators.solve import Solve
@@ -138,6 +139,7 @@ def _(operator: Concatenate, new: list[sp.Expr], n: Dimension) -> sp.Expr:
 
 
 @lift_operator.register(AlongAxis)
+@lift_operator.register(AlongAxes)
 @lift_operator.register(Sliding)
 def _(operator: Operator, new: list[sp.Expr], n: Dimension) -> sp.Expr:
     return operator.func(*operator.parameters, *new)  # their axes are counted from the end

@@ -63,7 +63,7 @@ def _is_index(symbol: sp.Symbol) -> bool:
     return bool(symbol.is_integer and symbol.is_nonnegative and symbol.name.isidentifier())
 
 
-class _Entries:
+class Entries:
     """An array of numbers whose indices may be any integers that arithmetic made."""
 
     def __init__(self, array: Any) -> None:
@@ -120,7 +120,7 @@ class Numbers:
         # Names of our own: what a tensor is called must not hide a function.
         expr = expr.xreplace({t: sp.Symbol(f"value_{i}") for i, t in enumerate(names)})
         compiled = sp.lambdify([*(f"value_{i}" for i in range(len(names))), *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
-        numbers = [_Entries(self.numbers[t]) if t.shape else _exact(self.numbers[t].item()) for t in names]
+        numbers = [Entries(self.numbers[t]) if t.shape else _exact(self.numbers[t].item()) for t in names]
         return lambda *index: compiled(*numbers, *index)
 
 

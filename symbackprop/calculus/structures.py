@@ -9,6 +9,7 @@ from typing import Any
 import sympy as sp
 
 from symbackprop.calculus.match import definition
+from symbackprop.calculus.norms import LAST_OF_PRODUCTS, OF_MAXIMA, OF_POWERS, OF_PRODUCTS
 from symbackprop.calculus.rules import AFTER, BEFORE, LAST
 from symbackprop.graph import stable as g
 from symbackprop.graph import stable_quotients as q
@@ -293,13 +294,15 @@ def log_softmax_slope(expr: sp.Add) -> sp.Expr | None:
 STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
     BEFORE: {
         sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials),
-        sp.Mul: (quotient_of_exponentials, removable_singularity, masked_logarithm),
+        sp.Mul: (quotient_of_exponentials, removable_singularity, masked_logarithm, *OF_PRODUCTS),
+        sp.Pow: OF_POWERS,
+        sp.Max: OF_MAXIMA,
     },
     AFTER: {sp.Add: (common_power,)},
     LAST: {
         sigmoid: (logistic_of_a_cubic,),
         sp.Add: (log_softmax_slope,),
-        sp.Mul: (softmax_slope, masked_quotient, vanishing_product, divided_again),
+        sp.Mul: (softmax_slope, masked_quotient, *LAST_OF_PRODUCTS, vanishing_product, divided_again),
         sp.Pow: (root_of_squares, logistic_of_a_cubic, divided_again),
         sp.Piecewise: (branches_not_taken,),
     },

@@ -17,8 +17,10 @@ from symbackprop.graph.labels import index_data
 from symbackprop.graph.operators.base import shape_code
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.layout import Pad, Reshape, cuts_code
+from symbackprop.graph.operators.norm import Norm
 from symbackprop.graph.operators.pairs import Pair
 from symbackprop.graph.operators.positions import Positions
+from symbackprop.graph.operators.products import reduce_sum
 from symbackprop.graph.operators.reduction import AxisMax
 from symbackprop.graph.operators.window import Fold
 from symbackprop.graph.shapes import Dimension, Shape, Shaped, rank_of, shape_of
@@ -173,6 +175,8 @@ class Calls:
         elif isinstance(expr, AxisMax):
             with self.argument(expr.operands[0]) as x:
                 self.lines.append(f"{x}.max({expr.axis}, out={out})")
+        elif isinstance(expr, Norm):
+            self.emit_norm(expr, out, shape)
         elif isinstance(expr, sp.Function) and len(expr.args) == 1 and self.ufunc(expr) is not None:
             ufunc, extra = self.ufunc(expr) or ("", "")
             with self.start(expr.args[0], out, shape) as x:
@@ -308,6 +312,15 @@ class Calls:
         else:
             return None
         return ""
+
+    def emit_norm(self, expr: Norm, out: str, shape: Shape) -> None:
+        """The root of the sum of squares, and once more with care where they left the range of floats."""
+        with self.argument(expr.operands[0]) as name:
+            x = Tensor(name, shape_of(expr.operands[0]), "node")
+            root = sp.sqrt(expr.scale * reduce_sum(x**2, expr.axes) + expr.eps)
+            self.emit(root if expr.least == 0 else sp.Max(root, expr.least), out, shape)
+            far = self.text(Norm(*expr.parameters, x)).replace("_norm(", f"{self.printer.helper('_far_norm')}(", 1)
+            self.lines += [f"if not {self.printer.helper('_in_range')}({out}):", f"    {out}[...] = {far}"]
 
     def emit_stacked(self, stacks: Stacked, names: list[str], out: str) -> None:
         """A product of stacks of matrices, each an array under another shape; a sum along the stack is taken after it."""

@@ -7,6 +7,7 @@ Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the b
 
 from symbackprop.codegen.helper import Helper
 from symbackprop.codegen.helper import helper as _helper
+from symbackprop.codegen.norm_helpers import NORMS
 from symbackprop.codegen.quotient_helpers import QUOTIENTS
 from symbackprop.codegen.stable_helpers import ERROR_FUNCTIONS, STABLE
 from symbackprop.codegen.tail_helpers import TAILS
@@ -129,9 +130,10 @@ HELPERS: dict[str, Helper] = {
         '''
         def _softmax(x, axis):
             """exp(x) / sum(exp(x)) along an axis, without overflow; zeros where every x is -inf."""
-            e = np.exp(x - np.maximum(x.max(axis=axis, keepdims=True), np.finfo(DTYPE).min))
+            e = _expsub(x, np.maximum(x.max(axis=axis, keepdims=True), np.finfo(DTYPE).min))
             return e / np.maximum(e.sum(axis=axis, keepdims=True), 1)  # the largest e is 1, unless there is none
-        '''
+        ''',
+        needs=("_expsub",),
     ),
     "_logsumexp": _helper(
         '''
@@ -139,9 +141,10 @@ HELPERS: dict[str, Helper] = {
             """log(sum(exp(x))) along an axis, without overflow; log1p of the sum without its largest term (Blanchard, Higham & Higham 2021)."""
             m = x.max(axis=axis, keepdims=True)
             top = x == m
-            e = np.where(top, 0, np.exp(x - np.where(np.isfinite(m), m, 0)))
+            e = np.where(top, 0, _expsub(x, np.where(np.isfinite(m), m, 0)))
             return np.log1p(e.sum(axis=axis) + (top.sum(axis=axis) - 1).astype(DTYPE)) + np.squeeze(m, axis)
-        '''
+        ''',
+        needs=("_expsub",),
     ),
     "_log_softmax": _helper(
         '''
@@ -153,6 +156,7 @@ HELPERS: dict[str, Helper] = {
             return x - np.log1p(e.sum(axis=axis, keepdims=True) + (top.sum(axis=axis, keepdims=True) - 1).astype(DTYPE))
         '''
     ),
+    **NORMS,
     "_first_max": _helper(
         '''
         def _first_max(x, axis):

@@ -119,6 +119,50 @@ def log_sum_exp(out: Any, x: Any) -> None:
             out[i, k] = shift + _log_sum(x, i, k, shift)
 
 
+_SMALLEST = 2.0**-918  # squares above it have lost no digits that count: the smallest normal number over the square of the unit roundoff
+
+
+@njit(**COMPILED)
+def _length(x: Any, scale: Any, eps: Any, least: Any) -> Any:
+    """(d, r) whose product is max(sqrt(scale * sum(x²) + eps), least): d is 1, or the largest entry where the squares leave the range of floats."""
+    total = 0.0
+    for j in range(x.size):  # by its index: several entries at a time
+        total += np.float64(x[j]) * np.float64(x[j])
+    square = scale * total + eps
+    if max(square, least * least) > _SMALLEST and square < math.inf:
+        return 1.0, max(math.sqrt(square), least)
+    other = math.sqrt(eps)
+    largest = max(least, other)
+    for j in range(x.size):
+        largest = max(largest, abs(np.float64(x[j])))
+    if not 0 < largest < math.inf:
+        return 1.0, math.sqrt(square)
+    total = 0.0
+    for j in range(x.size):
+        total += (np.float64(x[j]) / largest) ** 2
+    return largest, max(math.hypot(math.sqrt(scale * total), other / largest), least / largest)
+
+
+@njit(**COMPILED)
+def norm(out: Any, x: Any, scale: Any, eps: Any, least: Any) -> None:
+    """max(sqrt(scale * sum(x²) + eps), least), although the squares may overflow or vanish."""
+    rows = x.reshape((x.shape[0] * x.shape[2], x.shape[1])) if x.shape[2] == 1 else x[0]  # rows that lie in one piece
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            largest, root = _length(rows[i], scale, eps, least) if x.shape[2] == 1 else _length(x[i, :, k], scale, eps, least)
+            out[i, k] = largest * root
+
+
+@njit(**COMPILED)
+def unit(out: Any, x: Any, scale: Any, eps: Any, least: Any) -> None:
+    """x divided by its norm; 0 for 0 / 0."""
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            largest, root = _length(x[i, :, k], scale, eps, least)
+            for j in range(x.shape[1]):
+                out[i, j, k] = np.float64(x[i, j, k]) / largest / root if root != 0 else 0.0
+
+
 @njit(**COMPILED)
 def scatter(out: Any, g: Any, indices: Any) -> None:
     """Zeros, with g[:, m] added at out[:, indices[m]]."""

@@ -24,6 +24,8 @@ from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
+from symbackprop.graph.operators.norm import AlongAxes, Norm
+from symbackprop.graph.operators.products import transpose
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
 from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.window import Fold, Window
@@ -200,7 +202,7 @@ class _Lowering:
             return any(size != 1 for letter, size in sizes.items() if letter not in out)
         if isinstance(operator, AlongAxis):
             return shape_of(operator.operands[0])[operator.axis] != 1
-        return isinstance(operator, (Scatter, Fold))
+        return isinstance(operator, (AlongAxes, Scatter, Fold))
 
     def operator(self, symbol: Tensor, operator: Any) -> None:
         if isinstance(operator, Einsum):
@@ -214,6 +216,8 @@ class _Lowering:
                 self.contraction(symbol, operator)
         elif isinstance(operator, Fold):
             self.folded(symbol, operator)
+        elif isinstance(operator, AlongAxes):
+            self.norm(symbol, operator)
         elif isinstance(operator, Scatter):
             g, indices = operator.operands
             at = operator.axis + operator.rank
@@ -227,6 +231,22 @@ class _Lowering:
             cut = (sp.Mul(*shape[:at]), shape[at], sp.Mul(*shape[at + 1 :]))
             out = cut if rank_of(operator) == rank_of(x) else (cut[0], cut[2])
             self.add(Call(symbol, KERNELS[operator.func][0], (self.array(x),), (out, cut)))
+
+    def norm(self, symbol: Tensor, operator: AlongAxes) -> None:
+        """A kernel along one axis that the axes of the operator are, brought together if they are apart."""
+        x, rank = operator.operands[0], rank_of(operator.operands[0])
+        first, count = operator.axes[0] + rank, len(operator.axes)
+        if [a + rank for a in operator.axes] != [*range(first, first + count)]:
+            order = [*(i for i in range(rank) if i - rank not in operator.axes), *(a + rank for a in operator.axes)]
+            together = operator.func(ints(range(-count, 0)), *operator.parameters[1:], transpose(x, order))
+            back = [order.index(i) for i in range(rank)]
+            self.equation(symbol, together if isinstance(operator, Norm) else transpose(self.array(together), back))
+            return
+        shape = shape_of(x)
+        cut = (sp.Mul(*shape[:first]), sp.Mul(*shape[first : first + count]), sp.Mul(*shape[first + count :]))
+        out = (cut[0], cut[2]) if isinstance(operator, Norm) else cut
+        numbers = tuple(self.constants(x) for x in operator.parameters[1:])
+        self.add(Call(symbol, "norm" if isinstance(operator, Norm) else "unit", (self.array(x),), (out, cut), numbers))
 
     def contraction(self, symbol: Tensor, operator: Einsum) -> None:
         """A sum over some indices of a product of entries. The loops follow the axes of the largest operand, as it lies in memory."""

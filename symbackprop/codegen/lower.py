@@ -1,7 +1,7 @@
 """A training step's equations in the form in which arrays compute them fastest. Functions from programs to programs.
 
-A softmax and the logarithm of the same sum become one maximum, one exponential and one sum; the mask of a relu reads the relu's value, so
-that its argument need not be kept.
+A softmax and the logarithm of the same sum become one maximum, one exponential and one sum; what is divided by a norm that cannot be 0 reads
+that norm; the mask of a relu reads the relu's value, so that its argument need not be kept.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,12 @@ from symbackprop.codegen.program import Program
 from symbackprop.graph import functions as f
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.layout import expand_axes
+from symbackprop.graph.operators.norm import AlongAxes, Norm, Unit
 from symbackprop.graph.operators.products import reduce_sum
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, LogSoftmax, LogSumExp, Softmax
 from symbackprop.graph.operators.scan import Body, Scan
 from symbackprop.graph.shapes import postorder, shape_of
+from symbackprop.graph.stable import xdivy
 from symbackprop.graph.tensor import Equation, Tensor
 
 
@@ -31,12 +33,15 @@ def _lowered(given: Sequence[Equation], name: Namer, dtype: str) -> list[Equatio
     lowest = sp.Float(float(np.finfo(dtype).min)) if masks else None
     found = {part for _, expr in given for part in postorder(expr) if isinstance(part, (Softmax, LogSoftmax, LogSumExp))}
     apart = {part.args for part in found if not isinstance(part, LogSumExp)}  # by itself, log-sum-exp minds infinities
+    norms = {part for _, expr in given for part in expr.atoms(AlongAxes, xdivy)}
     table: dict[sp.Basic, sp.Basic] = {}
     equations: list[Equation] = []
     for symbol, expr in given:
-        for part in postorder(expr) if apart else ():
+        for part in postorder(expr) if apart or norms else ():
             if part in found and part.args in apart and part not in table:
                 equations += _taken_apart(part, found, table, name, lowest)
+            elif part in norms and part not in table and isinstance(part, AlongAxes):
+                equations += _over_norm(part, norms, table, name, dtype)
         expr = expr.xreplace(table) if table else expr
         if isinstance(expr, f.relu):
             table[f.step(expr.args[0])] = f.step(symbol)
@@ -46,6 +51,29 @@ def _lowered(given: Sequence[Equation], name: Namer, dtype: str) -> list[Equatio
             expr = Scan(Body(body.name, body.states, body.items, body.captured, steps, body.news, body.results), *expr.args[1:])
         equations.append(Equation(symbol, expr))
     return equations
+
+
+def _over_norm(part: AlongAxes, found: set[sp.Basic], table: dict[sp.Basic, sp.Basic], name: Namer, dtype: str) -> list[Equation]:
+    """The equations behind a norm, what is divided by it and its reciprocal, where its least value is no tiny number: then they need no care."""
+    limits, x = np.finfo(dtype), part.operands[0]
+    least = sp.Max(sp.sqrt(part.eps), part.least)
+    if not (least.is_number and least > limits.tiny**0.5 / limits.eps):
+        return []
+    made: list[Equation] = []
+
+    def named(kind: str, value: sp.Expr) -> Tensor:
+        made.append(Equation(Tensor(name(f"{kind}_{label}"), shape_of(value), "node", value), value))
+        return made[-1].symbol
+
+    label = x.name if isinstance(x, Tensor) else "s"
+    x = x.xreplace(table)
+    x = x if isinstance(x, Tensor) else named("z", x)
+    table[Norm(*part.args)] = length = named("norm", Norm(*part.parameters, x))
+    table[Unit(*part.args)] = x / expand_axes(length, part.axes, x.rank)
+    reciprocal = xdivy(sp.S.One, Norm(*part.args))
+    if reciprocal in found:
+        table[reciprocal] = named("reciprocal", 1 / length)
+    return made
 
 
 def _taken_apart(

@@ -181,7 +181,8 @@ class _Native:
             return [f"{self.kernels}.product({out}, {left}, {ta}, {right}, {tb}, {alpha}, {beta})"]
         if isinstance(statement, Call):
             cuts = self.cut((statement.symbol, *statement.operands), statement.shapes)
-            return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *map(str, statement.options)])})"]
+            options = [self.number(x) if isinstance(x, sp.Expr) else str(x) for x in statement.options]
+            return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *options])})"]
         assert isinstance(statement, Check)
         loss = self.spelled(statement.loss)
         finite, total = self.words["finite"], self.words["total"]

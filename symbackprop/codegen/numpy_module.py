@@ -146,7 +146,7 @@ class Module:
             return templates.NO_OUTPUT
         required = collect([output])
         equations = [Equation(t, t.definition) for t in required if t.definition is not None]
-        batched = self.single and output is not self.trained.output and output.shape
+        batched = self.single and self.trained.output is not None and output.shape != self.trained.output.shape
         doc = f"The output {output.name}, shape {shape_text(output.shape)}" + (f"; {shape_text(output.shape[1:])} for one sample." if batched else ".")
         before, result = [], output.name
         if batched:
