@@ -314,7 +314,8 @@ def test_the_report_shows_itself(report):
     text, table = repr(report), report.markdown()
     assert "equations rewritten" in text
     assert "sech(u)**2" in text
-    assert "not measured" in text
+    assert all(f.now is not None or f.note for f in report.findings.values())
+    assert "computed whole" in text
     assert table.count("\n|") == len(report) + 2
     assert report._repr_markdown_() == table
     with pytest.raises(sbp.NetworkError, match="no equation 'q'"):

@@ -190,6 +190,7 @@ CALLS = {
     "take(W, k, axis=-1)": lambda W, k, **_: sbp.take(W, k, axis=-1),
     "w*one_hot(k, 4)": lambda w, k, **_: w * sbp.one_hot(k, 4),
     "logsumexp(X, axis=-1)": lambda X, **_: sbp.logsumexp(X, axis=-1),
+    "norm(X, axis=-1, keepdims=true)": lambda X, **_: sbp.norm(X, axis=-1, keepdims=True),
     "softmax(X)": lambda X, **_: sbp.softmax(X),
     "softmax(X, axis=1)": lambda X, **_: sbp.softmax(X, axis=1),
     "log_softmax(X)": lambda X, **_: sbp.log_softmax(X),

@@ -130,7 +130,8 @@ HELPERS: dict[str, Helper] = {
         '''
         def _softmax(x, axis):
             """exp(x) / sum(exp(x)) along an axis, without overflow; zeros where every x is -inf."""
-            e = _expsub(x, np.maximum(x.max(axis=axis, keepdims=True), np.finfo(DTYPE).min))
+            with np.errstate(invalid="ignore"):  # -inf, which has no share
+                e = _expsub(x, np.maximum(x.max(axis=axis, keepdims=True), np.finfo(DTYPE).min))
             return e / np.maximum(e.sum(axis=axis, keepdims=True), 1)  # the largest e is 1, unless there is none
         ''',
         needs=("_expsub",),
@@ -141,7 +142,8 @@ HELPERS: dict[str, Helper] = {
             """log(sum(exp(x))) along an axis, without overflow; log1p of the sum without its largest term (Blanchard, Higham & Higham 2021)."""
             m = x.max(axis=axis, keepdims=True)
             top = x == m
-            e = np.where(top, 0, _expsub(x, np.where(np.isfinite(m), m, 0)))
+            with np.errstate(invalid="ignore"):  # infinities
+                e = np.where(top, 0, _expsub(x, np.where(np.isfinite(m), m, 0)))
             return np.log1p(e.sum(axis=axis) + (top.sum(axis=axis) - 1).astype(DTYPE)) + np.squeeze(m, axis)
         ''',
         needs=("_expsub",),
