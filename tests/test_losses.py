@@ -166,7 +166,12 @@ def test_penalties_are_added_to_a_loss(first, second, agrees):
 # --- how gradients read ------------------------------------------------------------------------------------------------------
 
 
-X, W, t, labels, v = sbp.data("X", ("n", 3)), sbp.weight("W", (3, 4)), sbp.data("t", ("n", 4)), sbp.data("l", ("n",)), sbp.data("v", (4,))
+def declared():
+    """The tensors, which stand where they were declared last: other tests may declare some of them too."""
+    return sbp.data("X", ("n", 3)), sbp.weight("W", (3, 4)), sbp.data("t", ("n", 4)), sbp.data("l", ("n",)), sbp.data("v", (4,))
+
+
+X, W, t, labels, v = declared()
 TENTH = sp.Rational(1, 10)
 # The loss of logits Z, and its derivative in Z as it is found on paper; v t 1 1^T holds the sum of a row of v t in each of its entries.
 COLLAPSED = {
@@ -199,6 +204,7 @@ COLLAPSED = {
 
 @pytest.mark.parametrize("loss", COLLAPSED)
 def test_a_gradient_reads_as_on_paper(loss):
+    declared()
     make, expected = COLLAPSED[loss]
     printed = network(make(sbp.node("Z", X @ W))).gradients["W"].latex("matrix")
     assert rf"\Delta_{{Z}} &= {expected} \\" in printed

@@ -14,6 +14,8 @@ import symbackprop as sbp
 from symbackprop.codegen.expressions import FUNCTIONS
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
+from symbackprop.graph import stable_quotients as over
+from symbackprop.graph.stable_tails import erfc_hazard, log_erfc, log_normal_cdf, normal_hazard, sigmoid_cubic
 
 PHI = lambda z: (1 + torch.erf(z / np.sqrt(2))) / 2  # noqa: E731
 # name → (function here, in PyTorch). Where it is not defined everywhere, or grows, it is of a sine: `u` is any expression.
@@ -64,6 +66,25 @@ UNARY = {
     "gaussian": (lambda u: g.gaussian(u, sp.Rational(1, 2)), lambda u: torch.exp(-(u**2) / 2)),
     "normal_cdf": (g.normal_cdf, PHI),
     "normal_pdf": (g.normal_pdf, lambda u: torch.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)),
+    "xgaussian": (lambda u: g.xgaussian(u, sp.Rational(1, 2)), lambda u: u * torch.exp(-(u**2) / 2)),
+    "logit": (lambda u: g.logit(sp.sin(u) / 4 + sp.Rational(1, 2)), lambda u: torch.logit(torch.sin(u) / 4 + 0.5)),
+    "log1psq": (g.log1psq, lambda u: torch.log(1 + u**2)),
+    "over_power": (lambda u: g.over_power(sp.sin(u), 2 + sp.cos(u), 3), lambda u: torch.sin(u) / (2 + torch.cos(u)) ** 3),
+    "log_erfc": (lambda u: log_erfc(sp.sin(u)), lambda u: torch.log(torch.erfc(torch.sin(u)))),
+    "erfc_hazard": (
+        lambda u: erfc_hazard(sp.sin(u)),
+        lambda u: 2 / np.sqrt(np.pi) * torch.exp(-(torch.sin(u) ** 2)) / torch.erfc(torch.sin(u)),
+    ),
+    "log_normal_cdf": (lambda u: log_normal_cdf(sp.sin(u)), lambda u: torch.log(PHI(torch.sin(u)))),
+    "normal_hazard": (
+        lambda u: normal_hazard(sp.sin(u)),
+        lambda u: torch.exp(-(torch.sin(u) ** 2) / 2) / np.sqrt(2 * np.pi) / PHI(torch.sin(u)),
+    ),
+    "sigmoid_cubic": (lambda u: sigmoid_cubic(u, 2, sp.Rational(1, 4)), lambda u: torch.sigmoid(2 * u + u**3 / 4)),
+    "expm1_over": (lambda u: over.expm1_over(1.5 + sp.sin(u), 0), lambda u: torch.expm1(1.5 + torch.sin(u)) / (1.5 + torch.sin(u))),
+    "log1p_over": (lambda u: over.log1p_over(1.5 + sp.sin(u), 0), lambda u: torch.log1p(1.5 + torch.sin(u)) / (1.5 + torch.sin(u))),
+    "sin_over": (lambda u: over.sin_over(1.5 + sp.sin(u), 0), lambda u: torch.sin(1.5 + torch.sin(u)) / (1.5 + torch.sin(u))),
+    "tanh_over": (lambda u: over.tanh_over(1.5 + sp.sin(u), 0), lambda u: torch.tanh(1.5 + torch.sin(u)) / (1.5 + torch.sin(u))),
     "leaky_relu": (f.leaky_relu, functional.leaky_relu),
     "elu": (f.elu, functional.elu),
     "selu": (f.selu, functional.selu),
@@ -90,6 +111,12 @@ BINARY = {
     "expsub": (lambda u, v: g.expsub(sp.sin(u), sp.sin(v)), lambda u, v: torch.exp(torch.sin(u) - torch.sin(v))),
     "softmax2": (g.softmax2, lambda u, v: torch.sigmoid(u - v)),
     "xlogy": (lambda u, v: g.xlogy(u, 1.2 + sp.sin(v)), lambda u, v: u * torch.log(1.2 + torch.sin(v))),
+    "xlog1py": (lambda u, v: g.xlog1py(u, sp.sin(v) / 2), lambda u, v: u * torch.log1p(torch.sin(v) / 2)),
+    "damped": (g.damped, lambda u, v: u * v),
+    "bernoulli_score": (
+        lambda u, v: g.bernoulli_score(u, sp.sin(v) / 4 + sp.Rational(1, 2)),
+        lambda u, v: u / (torch.sin(v) / 4 + 0.5) - (1 - u) / (0.5 - torch.sin(v) / 4),
+    ),
     "xdivy": (lambda u, v: g.xdivy(u, 2 + sp.sin(v)), lambda u, v: u / (2 + torch.sin(v))),
     "hypot": (lambda u, v: g.hypot(u, 1 + v**2), lambda u, v: torch.sqrt(u**2 + (1 + v**2) ** 2)),
 }
