@@ -423,7 +423,9 @@ def test_errors_say_what_to_do():
     both = sbp.Network(sbp.node("C", a * b))
     with pytest.raises(sbp.NetworkError, match=r"the loss reads a, b: name one with output="):
         both.gauss_newton()["w_a", "w_a"]
-    assert both.gauss_newton(output="a").node is a
+    assert both.gauss_newton(wrt="w_a", output="a").node is a
+    with pytest.raises(sbp.NetworkError, match=r"through a: the loss sees w_b on other ways too; name a node"):
+        both.gauss_newton(output="a")["w_a", "w_a"]
     with pytest.raises(IndexError, match="out of range"):
         net.hessian()["b_1", "b_1"][0, 5]
 
@@ -526,3 +528,22 @@ def test_gauss_newton_passes_over_nodes_of_which_the_loss_is_a_linear_function()
     beneath = sbp.node("e", (X @ sbp.weight("w", 3) - t) ** 2)
     with pytest.raises(sbp.NetworkError, match="e, of which the loss is a linear function, reads none"):
         sbp.Network(sbp.node("C", sbp.mean(beneath))).gauss_newton().latex()
+
+
+def test_gauss_newton_does_not_look_through_an_output_that_the_loss_passes_by():
+    """A physics-informed loss reads the output's derivative, whose way to the weights goes around the output."""
+    s = sbp.data("s", ("n", 1))
+    u = sbp.node("u", s + s**2 * sbp.dense(sbp.dense(s, 3, "tanh"), 1))
+    r = sbp.node("r", sbp.derivative(sbp.derivative(u, s), s) + u)
+    net = sbp.Network(sbp.node("C", sbp.mean(r**2)), output=u)
+    found = net.gauss_newton()
+    assert found.node.name == "r"
+    rng = np.random.default_rng(0)
+    weights, data = {w.name: rng.normal(size=w.shape) for w in net.system.weights}, {"s": np.linspace(0.1, 1, 7)[:, None]}
+    jacobian = net.jacobian("r").matrix(weights, **data)
+    np.testing.assert_allclose(found.matrix(weights, **data), 2 * jacobian.T @ jacobian / 7, rtol=1e-10, atol=1e-12)
+    unnamed = sbp.Network(sbp.node("C", sbp.mean((sbp.derivative(sbp.derivative(u, s), s) + u) ** 2)), output=u)
+    with pytest.raises(sbp.NetworkError, match="the loss reads u, u_s_s: name one"):
+        unnamed.gauss_newton().latex()
+    with pytest.raises(sbp.NetworkError, match="on other ways too"):
+        unnamed.gauss_newton(output="u").latex()

@@ -209,7 +209,13 @@ def jacobian(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
 
 def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
     """J_p^T (d2C/dy2) J_q for every pair of weights, with y = `node`, shape (*p, *q). What is added to the loss and does not depend on y, a
-    penalty on weights, has its Hessian in it."""
+    penalty on weights, has its Hessian in it. Raises `NetworkError` where the loss sees weights on other ways too."""
+    around = _around(system, node, wrt)
+    if around:
+        raise NetworkError(
+            f"Gauss-Newton through {node.name}: the loss sees {', '.join(w.name for w in around)} on other ways too; "
+            "name a node that all ways go through with output=..., or leave these weights out with wrt=[...]"
+        )
     name = namer(system)
     space = Space(name)
     maps = _jacobians(system, node, wrt, space)
@@ -230,6 +236,19 @@ def gauss_newton(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Blocks:
         bent_too = hessian(System(penalty, listed=(*system.data, *system.weights)), [w for w in wrt if w in collect([penalty])]).blocks
         found |= {pair: found[pair] + bent_too[pair] for pair in found.keys() & bent_too.keys()}
     return Blocks(system, _symmetric(name, "G", found, wrt), {}, node)
+
+
+def _around(system: System, node: Tensor, wrt: Sequence[Tensor]) -> list[Tensor]:
+    """The weights that the loss sees on ways around the node, in terms that see the node too."""
+    through = depends_on(system.tensors, [node])
+    seen = {node}
+    stack = [t for term in sp.Add.make_args(system.loss.definition) if through & tensors_in(term) for t in tensors_in(term)]
+    while stack:
+        t = stack.pop()
+        if t not in seen:
+            seen.add(t)
+            stack.extend(t.inputs)
+    return [w for w in wrt if w in seen]
 
 
 def _beside(system: System, node: Tensor, wrt: Sequence[Tensor]) -> Tensor | None:
@@ -321,12 +340,13 @@ def fisher(system: System, wrt: Sequence[Tensor]) -> Blocks:
 
 
 def loss_input(system: System) -> Tensor:
-    """The node through which Gauss-Newton sees the loss: the output, where the loss is computed from it; else the one node that both the
+    """The node through which Gauss-Newton sees the loss: the output, where the loss sees the weights through it alone; else the one node that both the
     loss reads and the weights reach, such as the logits of a cross-entropy whose softmax is the output. A node of which the loss is a
     linear function, such as the losses of single samples, has no curvature: there what that node reads counts."""
     reached = depends_on(system.tensors, system.weights)
-    if system.output is not None and system.output is not system.loss and system.output in collect([system.loss]) and system.output in reached:
-        return system.output
+    y = system.output
+    if y is not None and y is not system.loss and y in collect([system.loss]) and y in reached and not _around(system, y, system.weights):
+        return y
     node = system.loss
     while node is system.loss or node not in collect(tensors_in(differentiate(system.loss, [node], system.tensors).of[node])):
         direct = [t for t in node.inputs if t.definition is not None and t in reached]
