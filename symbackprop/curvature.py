@@ -158,7 +158,8 @@ class Derivatives(Mapping[Any, Derivative]):
         return source
 
     def compiled(self) -> "Derivatives":
-        """The same, computed in compiled code. It is compiled now, which takes seconds, and kept on disk.
+        """The same, computed in compiled code. It is compiled at the first call, which takes seconds, or minutes where there are many equations
+        (attention, recurrences), and kept on disk.
 
         Worth it for a small network whose derivatives are computed often; of a large one most of the time is spent in matrix products anyway.
         Raises `ImportError` without the extra [fast], `UnsupportedError` for what compiled code cannot say.
@@ -191,8 +192,19 @@ class Derivatives(Mapping[Any, Derivative]):
         return drawn
 
     @cached_property
-    def _states(self) -> set[str]:
-        return {s.name for s in self._system.states}
+    def _unread(self) -> set[str]:
+        """The states that no block reads, such as the moving averages of batch norm. A trainer's weights hold them too."""
+        return {s.name for s in self._system.states} - self._start.keys()
+
+    @cached_property
+    def _start(self) -> "dict[str, Array]":
+        """The states that blocks read, such as a mask that is an array, as they are where they are not given."""
+        from symbackprop.training.evaluator import Evaluator
+
+        names = {t.name for t in collect(self._computed.blocks.values())}
+        read = {s.name for s in self._system.states} & names
+        initial: dict[str, Array] = Evaluator(self._system).module.initialize() if read else {}
+        return {name: initial[name] for name in read}
 
     @cached_property
     def _check(self) -> "Checker":
@@ -213,9 +225,9 @@ class Derivatives(Mapping[Any, Derivative]):
 
         if not self._computed.vectors:  # nobody names a direction that there is not
             refuse_positional([] if vectors is None else [vectors], self._function, self._needed)
-        # A trainer's weights hold states too; no derivative reads them.
-        own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._states} if self._states else weights
-        point = complete(self._system.weights, own)
+        own = {k: v for k, v in weights.items() if getattr(k, "name", k) not in self._unread} if self._unread else weights
+        kept = [t for t in self._system.kept if t.name not in self._unread] if self._start else self._system.weights
+        point = complete(kept, own, self._start)
         feed = self._check.evaluated(data, self._draw, self._needed)
         arguments = [point]
         if self._computed.vectors:

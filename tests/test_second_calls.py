@@ -231,3 +231,38 @@ def test_bad_input_is_one_clear_error(call, error, said):
     with pytest.raises(error) as caught:
         call(net, *numbers(net))
     assert said in str(caught.value)
+
+
+def masked(mask):
+    x = sbp.data("x", ("n", 3, 2))
+    return sbp.Network(sbp.node("C", sbp.sum(sbp.attention(x @ sbp.weight("W", (2, 2)), x, x, mask=mask) ** 2)))
+
+
+def test_a_mask_that_is_an_array_is_read_by_second_derivatives_audits_and_checks_of_updates(tmp_path):
+    mask, condition = np.array([[0, 1, 1], [1, 1, 1], [1, 0, 1]]), sbp.data("M", (3, 3))
+    net, fed = masked(mask), masked(condition > 0)
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(2, 3, 2)), {"W": rng.normal(size=(2, 2))}
+    for kind in ("hessian", "gauss_newton"):
+        expected = getattr(fed, kind)().matrix(W, x=X, M=mask)
+        found = getattr(net, kind)()
+        np.testing.assert_allclose(found.matrix(W, x=X), expected, rtol=1e-12)
+        np.testing.assert_allclose(found.matrix({**net.initialize(), **W}, x=X), expected, rtol=1e-12)
+    path = tmp_path / "hessian.py"
+    path.write_text(net.hessian().generate())
+    assert subprocess.run([sys.executable, path], capture_output=True, check=False).returncode == 0
+    gradients = net.value_and_gradients(W, x=X)[1]
+    assert net.audit(gradients, W, x=X).ok
+    assert not net.audit({"W": -gradients["W"]}, W, x=X).ok
+    assert net.derivation(optimizer=sbp.SGD(lr=0.1)).ok
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hessian_vector_product"])
+def test_a_module_does_not_call_itself_wrong_where_a_gradient_vanishes_by_cancelling(kind, tmp_path):
+    """That of a bias before a batch norm, and of the keys' bias in attention: what is computed is rounding alone."""
+    x, z = sbp.data("x", ("n", 3, 4)), sbp.data("z", ("n", 2))
+    for loss in (sbp.mean(sbp.multi_head_attention(x, 2) ** 2), sbp.mean((sbp.batch_norm(sbp.dense(z, 3)) - 1) ** 3)):
+        path = tmp_path / "module.py"
+        path.write_text(getattr(sbp.Network(sbp.node("C", loss)), kind)().generate())
+        run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout

@@ -82,7 +82,7 @@ class Backward:
         self.equations = [t for t in self.tensors if t.definition is not None]
         self.weights = {w.name: w for w in system.weights}
         self.active = depends_on(self.tensors, system.weights)
-        self.given: dict[sp.Symbol, Any] = {w: weights[name] for name, w in self.weights.items()}
+        self.given: dict[sp.Symbol, Any] = {t: weights[t.name] for t in self.system.kept if t.name in weights}
         for t in self.system.data:
             if t.name in data:
                 self.given[t] = np.asarray(data[t.name])

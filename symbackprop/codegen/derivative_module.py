@@ -91,7 +91,7 @@ class _DerivativeModule(Module):
         data = [d for d in self.system.data if d not in vectors]
         used = [d for d in data if d in found]
         dims = [d for d in self.system.dims if d in mentioned]
-        lines = [f'{w.name} = weights["{w.name}"]' for w in self.system.weights if w in found]
+        lines = [f'{w.name} = weights["{w.name}"]' for w in self.system.kept if w in found]
         lines += [f'{v.name} = np.asarray(vectors["{w.name}"], DTYPE)' for v, w in vectors.items() if v in found]
         if used or dims:
             used = used or [next(d for d in data if dims[0] in d.shape)]

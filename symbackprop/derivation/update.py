@@ -72,7 +72,7 @@ def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, point: Values) -> Ch
     system = forms.system
     if not system.weights:
         return {}
-    trainer = Trainer(system, optimizer, {w.name: point.values[w] for w in system.weights})
+    trainer = Trainer(system, optimizer, {t.name: point.values[t] for t in system.kept})
     trainer.step(**{t.name: point.values[t] for t in collect([system.loss]) if t.role == "data"})
     found: Checked = {}
     for w in system.weights:
