@@ -141,3 +141,26 @@ def test_bad_input_is_named(make, error, says):
     x = sbp.data("x", ("n", 2))
     with pytest.raises(error, match=says):
         make(x, sbp.node("y", sp.sin(x)))
+
+
+def test_derivatives_along_several_directions_have_names():
+    """A penalty on the gradient of a function of a vector: one derivative along each axis, against jax."""
+    X = sbp.data("X", ("n", 2))
+    o = sbp.node("o", sbp.dense(sbp.dense(X, 3, "tanh"), 1))
+    axes = [sbp.derivative(o, X, row, name=f"o_{k}") for k, row in enumerate(np.eye(2))]
+    assert [g.name for g in axes] == ["o_0", "o_1"]
+    net = sbp.Network(sbp.node("C", sbp.mean((axes[0] ** 2 + axes[1] ** 2 - 1) ** 2)))
+    rng = np.random.default_rng(0)
+    weights, xs = {w.name: rng.normal(size=w.shape) for w in net.system.weights}, rng.normal(size=(5, 2))
+
+    def penalty(w):
+        slope = jax.vmap(jax.grad(lambda x: (jnp.tanh(x @ w["W_1"] + w["b_1"]) @ w["W_2"] + 0 * w["b_1"][:1])[0]))(xs)
+        return jnp.mean(((slope**2).sum(1, keepdims=True) - 1) ** 2)
+
+    value, gradients = net.value_and_gradients(weights, X=xs)
+    expected, wanted = jax.value_and_grad(penalty)({name: jnp.asarray(w) for name, w in weights.items()})
+    assert value == pytest.approx(float(expected), rel=1e-12)
+    for name, g in gradients.items():
+        np.testing.assert_allclose(g, wanted[name], rtol=1e-10, atol=1e-12)
+    with pytest.raises(sbp.NetworkError, match="not a Python identifier"):
+        sbp.derivative(o, X, name="o 1")

@@ -365,3 +365,12 @@ def test_a_matrix_that_cannot_be_solved_with_is_one_clear_error(optimizer, case,
         trainer.step(**data) if how == "step" else trainer.fit(data, epochs=3)
     assert dict(trainer.weights) == start
     assert trainer.steps == 0
+
+
+def test_compiled_code_is_refused_in_the_users_words():
+    pytest.importorskip("numba")
+    X, T = sbp.data("X", ("n", 2)), sbp.data("T", ("n", 1))
+    net = sbp.Network(sbp.node("C", sbp.mean((sbp.node("y", X @ sbp.weight("W", (2, 1))) - T) ** 2)))
+    for optimizer in (sbp.Newton(), sbp.GaussNewton(), sbp.LevenbergMarquardt(), sbp.KFAC()):
+        with pytest.raises(sbp.UnsupportedError, match=r"solves linear equations.*use backend='numpy'"):
+            net.trainer(optimizer, backend="numba").fit({"X": np.eye(2), "T": np.ones((2, 1))}, epochs=1)

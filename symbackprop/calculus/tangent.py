@@ -24,10 +24,11 @@ from symbackprop.graph.shapes import postorder, shape_of
 from symbackprop.graph.tensor import Equation, Tensor, node
 
 
-def derivative(y: Tensor, x: Tensor, direction: sp.Expr) -> sp.Expr:
+def derivative(y: Tensor, x: Tensor, direction: sp.Expr, wish: str | None = None) -> sp.Expr:
     """The derivative of y along `direction`, a change of x: a node, or 0 where y does not depend on x.
 
-    Between x and y each node z has its own, named `z_x`. What is a node already, from an earlier derivative, is not made again.
+    Between x and y each node z has its own, named `z_x`, or, if the derivative of y is to be called `wish`, `z_wish`. What is a node
+    already, from an earlier derivative, is not made again.
     """
     tensors = collect([y])
     active = depends_on(tensors, [x])
@@ -40,7 +41,7 @@ def derivative(y: Tensor, x: Tensor, direction: sp.Expr) -> sp.Expr:
         assert z.definition is not None
         value = cancelled(spread_to(_Tangent(z, of)(z.definition), z.shape))
         value = known.get(value, value)
-        of[z] = value if value.is_number or isinstance(value, Tensor) else node(name(f"{z.name}_{x.name}"), value)
+        of[z] = value if value.is_number or isinstance(value, Tensor) else node(name(wish if wish and z is y else f"{z.name}_{wish or x.name}"), value)
     return of.get(y, sp.S.Zero)
 
 

@@ -19,6 +19,7 @@ from symbackprop.codegen.program import Program
 from symbackprop.codegen.scans import Results, Turn
 from symbackprop.codegen.stacks import stacked
 from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Product, Statement, written
+from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
@@ -28,6 +29,7 @@ from symbackprop.graph.operators.norm import AlongAxes, Norm
 from symbackprop.graph.operators.products import transpose
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
 from symbackprop.graph.operators.scan import Scan
+from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.operators.window import Fold, Window
 from symbackprop.graph.shapes import Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
@@ -128,6 +130,10 @@ class _Lowering:
         return body.xreplace({symbol: self.inline(operator) for symbol, operator in operators.items()}) if operators else expr
 
     def inline(self, operator: Any) -> sp.Expr:
+        if isinstance(operator, Solve):
+            raise UnsupportedError(
+                "each update solves linear equations, as Newton's method and its kind do, which compiled code does not; use backend='numpy' or 'auto'"
+            )
         if self.is_heavy(operator):
             symbol = self.temporary(operator)
             self.operator(symbol, operator)

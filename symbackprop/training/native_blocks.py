@@ -38,7 +38,7 @@ class NativeBlocks:
         sizes = {d.name: size for t, a in zip(self.data, given, strict=True) for d, size in zip(t.shape, a.shape, strict=True) if isinstance(d, Dim)}
         numbers, shapes, buffers = self.room(tuple(sizes.items()))
         results = [np.empty(shape, self.dtype) for shape in shapes]
-        # No derivative reads a state; compiled code is given an array for it all the same.
+        # A state that nothing reads is not given; compiled code has an array for it all the same.
         kept = [self.converted(w, weights[w.name]) if w.name in weights else np.zeros(w.shape, self.dtype) for w in self.weights]
         self._run(
             numbers,
