@@ -35,4 +35,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    """The public names, without what this file imports for itself."""
+    return sorted({*_HOMES, *(name for name in globals() if name.startswith("__"))})

@@ -60,6 +60,10 @@ def same(a, b):
 # --- steps, epochs and batches -------------------------------------------------------------------------------------------
 
 
+def trainer_of_one_weight():
+    return sbp.Network(sbp.node("C", sbp.weight("w") ** 2)).trainer()
+
+
 def test_a_step_returns_the_loss_before_the_update(close):
     trainer = line().trainer(sbp.SGD(lr=0.1))
     assert trainer.step(x=2.0, t=1.0) == 1.0  # (1*2 - 1)^2
@@ -752,6 +756,9 @@ def test_a_file_of_another_origin_is_a_data_error(tmp_path):
     assert isinstance(missing.value, DataError)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         sbp.Trainer.load(tmp_path)
+    missing_folder = tmp_path / "nowhere" / "run.npz"
+    with pytest.raises(DataError, match=r"run.npz' cannot be written: No such file or directory; nothing was saved"):
+        trainer_of_one_weight().save(missing_folder)
 
 
 def test_saving_replaces_the_file_at_once_and_keeps_its_name(tmp_path):

@@ -75,6 +75,8 @@ def save(trainer: Run, path: str | Path) -> None:
         with part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         part.replace(target)
+    except OSError as error:
+        raise UnwritableRunError(f"the file {str(path)!r} cannot be written: {error.strerror or error}; nothing was saved") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -108,6 +110,10 @@ def _optimizer(optimizer: Optimizer, rule: Rule) -> dict[str, Any]:
         "assignments": places[:split],
         "states": [[place, value] for place, value in zip(places[split:], rule.states.values(), strict=True)],
     }
+
+
+class UnwritableRunError(DataError, OSError):
+    """A file that a run cannot be saved to: its folder does not exist, or there is no permission or no room."""
 
 
 class UnreadableRunError(DataError, OSError):
@@ -157,7 +163,7 @@ def _open(path: str | Path) -> tuple[dict[str, Any], Arrays]:
     except OSError as error:
         raise UnreadableRunError(f"the file {str(path)!r} cannot be read: {error.strerror or error}; expected one that Trainer.save wrote") from None
     except (ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{foreign} ({type(error).__name__}: {error})") from error
+        raise DataError(foreign) from error
     if stored != FORMAT:
         raise DataError(f"{path} has format {stored!r}; expected {FORMAT}: it was written by another version of this package")
     return header, arrays
