@@ -10,9 +10,11 @@ import symbackprop as sbp
 from benchmarks.formulas import FORMULAS
 from benchmarks.precision import Symbolic
 from symbackprop.audit.precision import ulps
+from symbackprop.audit.small import Small, small
 from symbackprop.audit.stability import plain
-from symbackprop.audit.whole import Leaf, Truth, judged, only_summed
-from symbackprop.calculus.stabilise import Rewriter
+from symbackprop.audit.whole import Leaf, Truth, agree, judged, only_summed
+from symbackprop.calculus.differentiate import adjoints
+from symbackprop.calculus.stabilise import Rewriter, computed
 from symbackprop.graph.tensor import Tensor
 
 
@@ -81,8 +83,71 @@ def test_attention_is_measured():
 
 def test_labels_are_integers():
     z, k = sbp.node("z", sbp.data("X", ("n", 4)) @ sbp.weight("W", (4, 9))), sbp.data("k", ("n",))
-    report = sbp.Network(sbp.node("C", sbp.cross_entropy(z, k))).stability(samples=6)
-    assert report["dC_dz"].now.worst <= 4
+    found = sbp.Network(sbp.node("C", sbp.cross_entropy(z, k))).stability(samples=6)["dC_dz"]
+    labels = np.asarray(found.now.at["k"])
+    np.testing.assert_array_equal(labels, np.round(labels))
+    assert labels.min() >= 0
+    assert labels.max() < 9
+    assert found.now.broken == 0
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------------------------
+
+
+def naive_cross_entropy(size):
+    X, w = sbp.data("X", ("n", size)), sbp.weight("w", (size,))
+    e = sp.exp(X * w)
+    return sbp.Network(sbp.node("C", sbp.mean(-sp.log(e / sbp.sum(e, axis=-1, keepdims=True)))))
+
+
+def test_numbers_made_of_sizes_and_the_tensors_have_the_same_sizes():
+    """The mean of n times 4 numbers divides by 4 n: on tensors with 3 columns the slope at w = 0, which is 0, would be another one."""
+    net = naive_cross_entropy(4)
+    found = net.stability(samples=6)
+    for name in ("C", "dC_dw"):
+        assert np.shape(found[name].now.at["X"]) == (3, 4)
+        assert np.shape(found[name].now.at["w"]) == (4,)
+        assert found[name].now.broken == 0
+    assert found["C"].ok
+    _, gradients = net.value_and_gradients({"w": np.zeros(4)}, X=np.ones((2, 4)))
+    np.testing.assert_array_equal(gradients["w"], 0)
+
+
+@pytest.mark.parametrize("size", [4, 20])
+def test_shortened_axes_that_change_an_equation_show(size):
+    """The two forms of a slope that divides by its size are the same with it and differ without: planted by shortening it all the same."""
+    net = naive_cross_entropy(size)
+    written, made = dict(adjoints(net.system).of), dict(computed(net.system).adjoints.of)
+    pair = [next(g for t, g in of.items() if t.name == "w") for of in (written, made)]
+    forms = {i: g.definition for i, g in enumerate(pair)}
+    same = {}
+    for shorten in (True, False):
+        shrink = Small(shorten, 400)
+        shrunk = [shrink(forms[i]) for i in (0, 1)]
+        leaves = [Leaf(t, False, None) for t in shrink.tensors.values()]
+        same[shorten] = agree([Truth(expr, leaves, plain) for expr in shrunk], leaves, 0)
+    assert same == {True: False, False: True}
+
+
+def test_what_is_too_large_is_shortened_or_not_measured():
+    assert not next(small({0: sp.tanh(sbp.weight("a", (4, 5)))}))[2]
+    W = sbp.weight("W", (40, 50))
+    _, tensors, shortened = next(small({0: sbp.sum(W**2)}))
+    assert shortened
+    assert tensors["W"].shape == (3, 3)
+    with pytest.raises(sbp.UnsupportedError, match=r"W has the shape \(40, 50\)"):
+        list(small({0: sbp.sum(W**2)}))
+
+
+def test_two_labels_are_two():
+    z, k = sbp.node("z", sbp.data("X", ("n", 4)) @ sbp.weight("W", (4, 2))), sbp.data("k", ("n",))
+    found = sbp.Network(sbp.node("C", sbp.cross_entropy(z, k))).stability(samples=9)["dC_dz"]
+    assert found.now.worst <= 4
+
+
+def test_a_finite_number_is_finitely_far_from_0():
+    assert 1e300 < ulps(0.1, mpmath.mpf(0)) < np.inf
+    assert ulps(np.inf, mpmath.mpf(0)) == ulps(np.nan, mpmath.mpf(1)) == np.inf
 
 
 # --- what counts as a defect -------------------------------------------------------------------------------------------------

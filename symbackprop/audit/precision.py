@@ -6,6 +6,7 @@ digit. What is smaller than any float counts as 0.
 
 from collections.abc import Callable, Sequence
 from math import inf, isfinite
+from sys import float_info
 from typing import Any
 
 import mpmath
@@ -62,14 +63,16 @@ def _agree(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 
 
 def ulps(found: float, true: Any, dtype: str = "float64") -> float:
-    """The error in units in the last place of the true value rounded to the precision; infinite for a NaN, and where only one is infinite."""
+    """The error in units in the last place of the true value rounded to the precision; infinite for a NaN and where only one is infinite, never
+    where both are finite."""
     kind = np.dtype(dtype).type
     with np.errstate(over="ignore", under="ignore"), mpmath.workdps(60):
         exact = mpmath.mpf(true)
         rounded = kind(float(exact))
         if not isfinite(rounded) or not isfinite(found):
             return 0.0 if float(found) == float(rounded) else inf
-        return float(abs(mpmath.mpf(float(found)) - exact) / mpmath.mpf(float(np.spacing(abs(rounded)))))
+        error = abs(mpmath.mpf(float(found)) - exact) / mpmath.mpf(float(np.spacing(abs(rounded))))
+        return float(min(error, mpmath.mpf(float_info.max)))
 
 
 __all__ = ["UnsettledError", "precise", "settled", "ulps"]

@@ -1,6 +1,8 @@
-"""The equations of a network on small tensors: a few entries along each axis, so that a sum has few terms and everything else stays what it is."""
+"""The equations of a network on small tensors, with few entries along each axis. Open dimensions get a size, and fixed sizes are kept where the tensors
+are small anyway: a number in an equation may be made of a size, as 1/4 of a mean of 4. Larger ones are shortened, which holds for an equation if
+its forms still agree with each other (`whole.agree`)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import sympy as sp
@@ -21,7 +23,8 @@ from symbackprop.graph.tensor import Tensor
 K = TypeVar("K")
 
 SIZE = 3  # of every axis that may be shortened
-ENTRIES = 400  # the largest tensor that is measured where its axes may not
+KEPT = 64  # the entries of the largest tensor whose axes are not shortened
+ENTRIES = 400  # the same where they cannot be
 
 
 class FixedSizesError(Exception):
@@ -29,10 +32,12 @@ class FixedSizesError(Exception):
 
 
 class Small:
-    """Expressions in tensors with short axes. `tensors`: name → the short tensor. Without `shorten` only open dimensions get a size."""
+    """Expressions in tensors with short axes. `tensors`: name → the short tensor, of `entries` at most. Without `shorten` only open dimensions get a
+    size."""
 
-    def __init__(self, shorten: bool) -> None:
+    def __init__(self, shorten: bool, entries: int) -> None:
         self.shorten = shorten
+        self.entries = entries
         self.tensors: dict[str, Tensor] = {}
 
     def size(self, size: Any) -> int:
@@ -46,8 +51,8 @@ class Small:
     def tensor(self, t: Tensor) -> Tensor:
         if t.name not in self.tensors:
             small = Tensor(f"v_{len(self.tensors)}", self.shape(t.shape), "data")
-            if sp.Mul(*small.shape) > ENTRIES:
-                raise UnsupportedError(f"not measured: {t} has the shape {t.shape}, and its equation means nothing for smaller ones")
+            if sp.Mul(*small.shape) > self.entries:
+                raise FixedSizesError(f"not measured: {t} has the shape {t.shape}, and for smaller ones its equation means something else")
             self.tensors[t.name] = small
         return self.tensors[t.name]
 
@@ -86,15 +91,19 @@ class Small:
         return part.func(*args)
 
 
-def small(forms: Mapping[K, sp.Expr]) -> tuple[dict[K, sp.Expr], dict[str, Tensor]]:
-    """Expressions with short axes, and the tensors in them by their old names; with their own sizes where nothing else will do."""
-    for shorten in (True, False):
-        shrink = Small(shorten)
+def small(forms: Mapping[K, sp.Expr]) -> Iterator[tuple[dict[K, sp.Expr], dict[str, Tensor], bool]]:
+    """Expressions on small tensors, the tensors in them by their old names, and whether fixed sizes were shortened: the first ones that mean the same
+    are to be taken. Raises `UnsupportedError` after the last ones."""
+    why = ""
+    for shorten, entries in ((False, KEPT), (True, ENTRIES), (False, ENTRIES)):
+        shrink = Small(shorten, entries)
         try:
-            return {key: shrink(expr) for key, expr in forms.items()}, shrink.tensors
-        except FixedSizesError:
+            shrunk = {key: shrink(expr) for key, expr in forms.items()}
+        except FixedSizesError as error:
+            why = str(error)
             continue
-    raise UnsupportedError("not measured: its sizes depend on one another")
+        yield shrunk, shrink.tensors, shorten
+    raise UnsupportedError(why or "not measured: its sizes depend on one another")
 
 
 __all__ = ["small"]

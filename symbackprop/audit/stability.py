@@ -43,9 +43,9 @@ DIGITS = (400, 800)
 
 
 class Sampling(NamedTuple):
-    """The names of the inputs that are labels, how many arguments of each kind there are, and the seed of their generator."""
+    """Of the inputs that are labels, by name, how many there are of them; how many arguments of each kind there are, and the seed of their generator."""
 
-    labels: set[str]
+    labels: Mapping[str, int]
     samples: int
     seed: int
 
@@ -58,7 +58,8 @@ def measure(system: System, samples: int = 60, seed: int = 0, progress: bool = F
     by_name = {t.name: expr for t, expr in written.items()}
     finals = _finals(stable)
     names = [*by_name, *(name for name in finals if name not in by_name)]
-    sampling = Sampling({t.name for t in index_data(system)}, samples, seed)
+    labels = {t.name: min(size, SIZE) if isinstance(size, int) else SIZE for t, size in index_data(system).items()}
+    sampling = Sampling(labels, samples, seed)
     found = []
     for name in _shown(names, progress):
         found.append(_equation(name, by_name, finals, stable, sampling))
@@ -155,16 +156,18 @@ def _whole(
     every = [finding.before, finding.after, *inner.values(), *own.values()]
     arrives = {t.name for expr in every for t in tensors_in(expr) if t.adjoint_of is not None}
     whole_forms = {("", 0): finding.before, ("", 1): finding.after, **{(n, 0): e for n, e in inner.items()}, **{(n, 1): e for n, e in own.items()}}
-    forms, tensors = small(whole_forms)
-    leaves = [whole.Leaf(t, n in arrives, SIZE if n in sampling.labels else None) for n, t in sorted(tensors.items()) if n not in inner]
-    if not leaves:
-        return replace(finding, note="a constant")
-    made = [{tensors[n]: forms[n, i] for n in inner if n in tensors} for i in (0, 1)]
-    expanded = [forms["", i] for i in (0, 1)]
-    for i in (0, 1):
-        for _ in made[i]:
-            expanded[i] = expanded[i].xreplace(made[i])
-    truths = [whole.Truth(expr, leaves, plain) for expr in expanded]
+    for forms, tensors, shortened in small(whole_forms):
+        leaves = [whole.Leaf(t, n in arrives, sampling.labels.get(n)) for n, t in sorted(tensors.items()) if n not in inner]
+        if not leaves:
+            return replace(finding, note="a constant")
+        made = [{tensors[n]: forms[n, i] for n in inner if n in tensors} for i in (0, 1)]
+        expanded = [forms["", i] for i in (0, 1)]
+        for i in (0, 1):
+            for _ in made[i]:
+                expanded[i] = expanded[i].xreplace(made[i])
+        truths = [whole.Truth(expr, leaves, plain) for expr in expanded]
+        if not shortened or whole.agree(truths, leaves, sampling.seed):
+            break
     sources = [whole.code(forms["", i], made[i], leaves) for i in (0, 1)]
     third = -(-sampling.samples // 3)  # each argument holds several numbers
     was, now = whole.errors(sources, truths, leaves, {t: n for n, t in tensors.items()}, third, sampling.seed)

@@ -224,6 +224,21 @@ def _adds(operator: Einsum) -> bool:
     return any(size != 1 and c not in out for c, size in operator.sizes().items())
 
 
+def agree(truths: Sequence[Truth], leaves: Sequence[Leaf], seed: int) -> bool:
+    """Whether two forms are the same function, at a few arguments of moderate size."""
+    rng = np.random.default_rng(seed)
+    for _ in range(3):
+        point = {t: rng.normal(size=t.shape) if labels is None else rng.integers(labels, size=t.shape) for t, _, labels in leaves}
+        for index in [tuple(int(rng.integers(size)) for size in truths[0].last.shape) for _ in range(2)]:
+            try:
+                a, b = (truth.at(point, index) for truth in truths)
+            except UnsettledError:
+                continue
+            if abs(a - b) > mpmath.mpf(10) ** -13 * max(abs(a), abs(b)):
+                return False
+    return True
+
+
 # --- code ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -288,4 +303,4 @@ def judged(found: float, exact: Any, largest: float, unit: Callable[[Any], Any])
         return min(plain, float(off / change * 2**52)) if change else plain
 
 
-__all__ = ["FEW", "STEP", "Found", "Leaf", "Truth", "code", "errors", "judged", "moved_by_a_unit", "only_summed"]
+__all__ = ["FEW", "STEP", "Found", "Leaf", "Truth", "agree", "code", "errors", "judged", "moved_by_a_unit", "only_summed"]
