@@ -250,10 +250,20 @@ class Network:
         """Which equations, gradients included, are computed otherwise than written so that nothing overflows or cancels, and how exact each
         is: the formula before and after, the rules, and the measured error of both in units in the last place, against mpmath.
 
-        What is measured is each equation by itself in the generated NumPy code, in float64, at `samples` arguments (and as many of moderate
-        size) for each value that it reads, drawn with `seed` from the whole range of floats, extremes included. Sums of products are not
-        measured: their error depends on how much cancels. `progress` shows a bar (needs the extra [progress]). Training keeps the stored value
-        in 1 - a² of a tanh and in p(1 - p) of a logistic function, where this report has the exact forms.
+        Errors are in units in the last place of the true value (float64), the worst that was found, not a proven bound. What is measured is each
+        equation by itself in the generated NumPy code, as a function of the values that it reads: each of them in turn at the extremes of
+        floats and at `samples` numbers of any exponent, drawn with `seed`, and as many of moderate size, against mpmath with up to 800 digits.
+        Arguments at which the formula has no finite real value are left out; gradients that arrive from the loss are of moderate size. Where
+        several inputs are of extreme size, what stands between may leave the range of floats although the result does not.
+
+        An equation with sums, products of matrices or other operators is computed whole, on small tensors, at a third as many arguments up to
+        2^1000: open dimensions are 3, and axes of larger tensors are shortened to 3 where the equation stays the same one. Where terms of
+        either sign cancel in a sum, the unit is what a change of its inputs by one unit in their last place makes of the result, or, if its
+        terms are functions, one unit of the sum of their absolute values.
+
+        `progress` shows a bar (needs the extra [progress]). Training keeps the stored value in 1 - a² of a tanh and in p(1 - p) of a logistic
+        function, and subtracts the label from a softmax, where this report has the exact forms. Source: N. J. Higham, Accuracy and Stability of
+        Numerical Algorithms, 2nd ed. (2002), sections 1.5 and 3.3.
         """
         from symbackprop.audit.stability import measure
 

@@ -1,6 +1,7 @@
 """The rewrites are identities, they are needed, and with them value and gradient of naive formulas at extreme arguments are right to the
 last digits. The truth is SymPy's own `diff` of the formula as written, evaluated by mpmath with at least 800 digits (benchmarks/precision)."""
 
+import inspect
 import os
 import random
 from dataclasses import replace
@@ -17,6 +18,7 @@ from benchmarks.precision import DIGITS, LIMIT, errors, functions, ulps
 from benchmarks.stable_candidates import finite_points, module, trained
 from symbackprop.audit.precision import precise
 from symbackprop.audit.stability import plain
+from symbackprop.audit.stability_report import _explained
 from symbackprop.calculus import stabilise
 from symbackprop.calculus.rules import LAST, RULES, Rule, U
 from symbackprop.calculus.stabilise import Rewriter
@@ -315,11 +317,47 @@ def test_the_report_shows_itself(report):
     assert "equations rewritten" in text
     assert "sech(u)**2" in text
     assert all(f.now is not None or f.note for f in report.findings.values())
-    assert "computed whole" in text
+    assert len(report._how().split()) < 50  # the rest stands where the last line points to
+    assert "help(net.stability)" in text
+    assert "computed whole" in inspect.getdoc(sbp.Network.stability)
     assert table.count("\n|") == len(report) + 2
     assert report._repr_markdown_() == table
     with pytest.raises(sbp.NetworkError, match="no equation 'q'"):
         report["q"]
+
+
+def test_what_still_cancels_is_called_so():
+    """The root of sqrt(w² + 1) - w is rewritten, the difference is not; of w - tanh(w) nothing is; a right form is not accused."""
+    w = sbp.weight("w")
+    formulas = (sp.sqrt(w**2 + 1) - w, w - sp.tanh(w), sp.sin(w / 2) / w)
+    rewritten, kept, right = (sbp.Network(sbp.node("C", y)).stability(samples=10)["C"] for y in formulas)
+    assert rewritten.verdict.startswith("still cancels")
+    assert "    still cancels" in str(rewritten)
+    assert kept.verdict.startswith("cancels: no rule")
+    assert right.verdict == ""
+    assert "cancels" not in str(right)
+    assert "still cancels" in sbp.Network(sbp.node("C", sp.sqrt(w**2 + 1) - w)).stability(samples=10).markdown()
+
+
+def test_names_in_the_report_are_explained():
+    u, v = sbp.weight("u v")
+    report = sbp.Network(sbp.node("C", sp.sin(u / 2) / u + v * sp.log(v))).stability(samples=2)
+    assert set(report.names()) == {"sin_over(x, n)", "xlogy(x, y)"}
+    for text in (repr(report), report.markdown()):
+        assert text.count("at 0 its limit") == 1
+        assert "x log(y), and 0 where x is 0." in text
+    assert sbp.Network(sbp.node("C", sp.tanh(u))).stability(samples=2).names() == {}
+
+
+@pytest.mark.parametrize("kind", [*Stable.kinds(), SoftmaxSlope, LogSoftmaxSlope], ids=lambda kind: kind.__name__)
+def test_every_function_of_a_report_can_be_explained(kind):
+    """By a sentence of its own, with the arguments that it takes."""
+    name, what = _explained(kind)
+    count = getattr(kind, "nargs", 3)
+    assert name.startswith(kind.__name__.lower())
+    assert "Derivative" not in what
+    assert what.endswith(".")
+    assert not isinstance(count, int) or name.count(",") == count - 1
 
 
 def test_the_report_finds_a_planted_error(monkeypatch):

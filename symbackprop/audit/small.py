@@ -1,6 +1,6 @@
-"""The equations of a network on small tensors, with few entries along each axis. Open dimensions get a size, and fixed sizes are kept where the tensors
-are small anyway: a number in an equation may be made of a size, as 1/4 of a mean of 4. Larger ones are shortened, which holds for an equation if
-its forms still agree with each other (`whole.agree`)."""
+"""The equations of a network on small tensors, with few entries along each axis. Open dimensions get a size, and fixed sizes are kept where the
+tensors are small anyway: a number in an equation may be made of a size, as 1/4 of a mean of 4. Larger ones are shortened, which holds for an
+equation if its forms still agree with each other (`whole.agree`)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -32,8 +32,8 @@ class FixedSizesError(Exception):
 
 
 class Small:
-    """Expressions in tensors with short axes. `tensors`: name → the short tensor, of `entries` at most. Without `shorten` only open dimensions get a
-    size."""
+    """Expressions in tensors with short axes. `tensors`: name → the short tensor, of `entries` at most. Without `shorten` only open dimensions
+    get a size."""
 
     def __init__(self, shorten: bool, entries: int) -> None:
         self.shorten = shorten

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import getdoc, signature
 from math import inf
 from typing import Any
 
 import sympy as sp
 
 from symbackprop.errors import NetworkError
+from symbackprop.graph.operators.softmax_slopes import ShareSlope
+from symbackprop.graph.stable import Stable
 from symbackprop.latex.printer import TensorLatex
 
 LIMIT = 4  # units in the last place
+CANCELS = 2.0**26  # half of the digits are lost
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Measured:
     at: dict[str, Any]
 
     def __str__(self) -> str:
-        return "not finite" if self.worst == inf else f"{self.worst:.2g}"
+        return "not finite" if self.worst == inf else f"{self.worst:.2g}" if self.worst < 1e308 else "over 1e308"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class EquationStability:
         """Whether the form that is computed was within LIMIT everywhere it was measured. Nothing is claimed of what was not."""
         return self.now is None or self.now.worst <= LIMIT
 
+    @property
+    def verdict(self) -> str:
+        """What is wrong with the form that is computed, in words; nothing where nothing is."""
+        if self.ok or self.now is None:
+            return ""
+        wrong = "not finite" if self.now.worst == inf else "cancels" if self.now.worst > CANCELS else "inexact"
+        return f"{wrong}: no rule is known for it" if self.same else f"still {wrong}: what was rewritten does not mend it"
+
     def __str__(self) -> str:
         lines = [f"{self.name} = {self.before}" if self.before is not None else f"{self.name}"]
         if self.rewritten and self.after is not None:
@@ -66,7 +78,8 @@ class EquationStability:
         if self.was is not None and self.now is not None:
             errors = str(self.now) if self.was == self.now else f"{self.was} as written, {self.now} as computed"
             lines.append(f"    error in ulp, worst of {self.arguments} arguments: {errors}")
-            if self.now.worst > LIMIT:
+            if self.verdict:
+                lines.append(f"    {self.verdict}")
                 lines.append("    worst at " + ", ".join(f"{k} = {v!r}" for k, v in self.now.at.items()))
         return "\n".join([*lines, *([f"    {self.note}"] if self.note else [])])
 
@@ -106,17 +119,17 @@ class Stability:
 
     def _how(self) -> str:
         return (
-            "Errors are in units in the last place of the true value (float64), the worst that was found, not a proven bound: each equation as a function "
-            f"of the values that it reads, each of them in turn at the extremes and at {2 * self.samples} numbers of either sign, half of them with exponents "
-            "from the whole range of floats, against mpmath with up to 800 digits. Arguments at which the formula has no finite real value are left out. "
-            "Gradients that arrive from the loss are of moderate size. Where several inputs are of extreme size, what stands between may leave the range of "
-            "floats although the result does not. An equation with sums, products of matrices or other operators is computed whole, on tensors with a few "
-            "entries along each axis, at a third as many arguments up to 2^1000. Where terms of either sign cancel in a sum, the unit is what a change of its "
-            "inputs by one unit in their last place makes of the result, or, if its terms are functions, one unit of the sum of their absolute values."
+            "Errors in units in the last place (float64), against mpmath: the worst found, not a bound; each equation as a function of what it reads.\n"
+            "How they are measured: help(net.stability)."
         )
 
+    def names(self) -> dict[str, str]:
+        """The functions that are found in the computed forms alone, each with what it is."""
+        made = {part.func for f in self.findings.values() if f.after is not None for part in f.after.atoms(Stable, ShareSlope)}
+        return dict(sorted(map(_explained, made)))
+
     def __repr__(self) -> str:
-        return "\n".join([f"Stability: {self._head()}", *map(str, self.findings.values()), "", self._how()])
+        return "\n".join([f"Stability: {self._head()}", *map(str, self.findings.values()), "", *(f"{k}: {v}" for k, v in self.names().items()), self._how()])
 
     def markdown(self) -> str:
         """A table with formulas as `$...$`, as GitHub and Jupyter render it."""
@@ -124,12 +137,20 @@ class Stability:
         lines.append("|---|---|---|---|---:|---:|")
         for f in self.findings.values():
             rules = "<br>".join(f"`{rule.replace('|', chr(92) + '|')}`" for rule in f.rules) or ("" if f.same or f.after is None else "what its inputs became")
-            errors = [str(f.was), str(f.now)] if f.was is not None else [f.note, ""]
+            errors = [str(f.was), f"{f.now}; {f.verdict}".rstrip("; ")] if f.was is not None else [f.note, ""]
             lines.append(f"| `{f.name}` | {_formula(f.before)} | {'the same' if f.same else _formula(f.after)} | {rules} | {errors[0]} | {errors[1]} |")
-        return "\n".join([*lines, "", self._how()])
+        return "\n".join([*lines, "", *(f"- `{k}`: {v}" for k, v in self.names().items()), "", self._how()])
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+
+def _explained(kind: Any) -> tuple[str, str]:
+    """A function with its arguments, and what it is, both as its class says."""
+    name = kind.__name__.lower() if issubclass(kind, ShareSlope) else kind.__name__
+    arguments = [p for p in signature(kind.formula).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    what = " ".join((getdoc(kind) or "").split()).split(" Derivative")[0].split(" Pullback")[0]
+    return f"{name}({', '.join(p.name for p in arguments)})", what
 
 
 def _formula(expr: sp.Expr | None) -> str:

@@ -42,7 +42,7 @@ class OverArgument(Stable):
 
 
 class expm1_over(OverArgument):
-    """(e^x - 1)/x."""
+    """(e^x - 1)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
     def numerator(x: Any) -> sp.Expr:
@@ -50,7 +50,7 @@ class expm1_over(OverArgument):
 
 
 class log1p_over(OverArgument):
-    """log(1 + x)/x."""
+    """log(1 + x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
     def numerator(x: Any) -> sp.Expr:
@@ -58,7 +58,7 @@ class log1p_over(OverArgument):
 
 
 class sin_over(OverArgument):
-    """sin(x)/x."""
+    """sin(x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
     def numerator(x: Any) -> sp.Expr:
@@ -66,7 +66,7 @@ class sin_over(OverArgument):
 
 
 class tanh_over(OverArgument):
-    """tanh(x)/x."""
+    """tanh(x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
     def numerator(x: Any) -> sp.Expr:

@@ -49,7 +49,10 @@ class ShareSlope(Operator):
 
 
 class SoftmaxSlope(ShareSlope):
-    """s (g - sum(g s)). Pullback: to s, h (g - sum(g s)) - g sum(h s); to g, the same operator of h."""
+    """s (g - sum(g s)), where 1 - s of a share s that is nearly 1 is the sum of the others.
+
+    Pullback: to s, h (g - sum(g s)) - g sum(h s); to g, the same operator of h.
+    """
 
     title = "the slope of the softmax"
 
@@ -72,7 +75,10 @@ class SoftmaxSlope(ShareSlope):
 
 
 class LogSoftmaxSlope(ShareSlope):
-    """g - s sum(g). Pullback: to s, -h sum(g); to g, h - sum(h s)."""
+    """g - s sum(g), where 1 - s of a share s that is nearly 1 is the sum of the others.
+
+    Pullback: to s, -h sum(g); to g, h - sum(h s).
+    """
 
     title = "the slope of the log-softmax"
 
