@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
 import symbackprop as sbp
+from symbackprop.calculus.arrays import Arrays
+from symbackprop.calculus.index import at
+from symbackprop.calculus.partial import Partial
 from symbackprop.codegen.stacks import stacked
 from symbackprop.graph.operators.window import fold
 
@@ -407,3 +410,25 @@ IMAGES, KERNEL = sbp.data("X", ("n", 4, 6, 5)), sbp.weight("K", (6, 2, 3, 3))
 def test_errors(make, message):
     with pytest.raises(sbp.ShapeError, match=message):
         make()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(2, 3), st.integers(0, 1), st.integers(1, 2), st.integers(2, 3), st.integers(1, 2), st.integers(0, 2))
+@example(2, 0, 1, 2, 1, 2)
+def test_a_printed_slope_at_every_entry(size, overlap, channels, kernel, step, more):
+    """∂Z/∂A of a convolution after a pooling, as its index form says it, against PyTorch's Jacobian; it reads no entry that is not there."""
+    stride, positions = size - overlap, kernel + more
+    length = size + stride * (positions - 1) + 1
+    A, K = sbp.weight("A", (1, channels, length)), sbp.weight("K", (2, channels, kernel))
+    image = sbp.node("I", sp.sin(A))
+    Z = sbp.node("Z", sbp.correlate(sbp.max_pool1d(image, size, stride), K, stride=step))
+    rng = np.random.default_rng(size)
+    values = {image: rng.permutation(channels * length).reshape(image.shape) / 7.0, K: rng.normal(size=K.shape)}
+    at_z, at_image = sp.symbols("n p q", integer=True, nonnegative=True), sp.symbols("n_1 i j", integer=True, nonnegative=True)
+    entry = Partial(at(Z, at_z), at(image, at_image)).entry()
+    found = Arrays(values, {}).entries(entry, dict(zip((*at_z, *at_image), (*Z.shape, *image.shape), strict=True)))
+
+    def forward(a):
+        return functional.conv1d(functional.max_pool1d(a, size, stride), torch.tensor(values[K]), stride=step)
+
+    np.testing.assert_allclose(found, torch.autograd.functional.jacobian(forward, torch.tensor(values[image])).numpy(), atol=1e-12)

@@ -143,10 +143,28 @@ def _always(condition: sp.Basic, sizes: Mapping[sp.Expr, Any]) -> bool:
     """Whether an inequality between sums of indices holds as far as they run."""
     if not isinstance(condition, (sp.Ge, sp.Gt, sp.Le, sp.Lt)):
         return condition == True  # noqa: E712  (SymPy's own true)
-    least = sp.expand(condition.gts - condition.lts)
-    for k in [k for k in least.free_symbols if k in sizes]:
-        least = least.subs(k, 0 if least.coeff(k).is_nonnegative else sizes[k] - 1)
+    least = _range(sp.expand(condition.gts - condition.lts), sizes)[0]
     return bool(least.is_positive if isinstance(condition, (sp.Gt, sp.Lt)) else least.is_nonnegative)
+
+
+def _range(expr: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> tuple[sp.Expr, sp.Expr]:
+    """The least and the largest value of what arithmetic makes of indices, or bounds of them: each index by itself runs as far as it does."""
+    if expr in sizes:
+        return (expr, expr) if expr.is_number else (sp.S.Zero, sp.sympify(sizes[expr], strict=True) - 1)
+    if expr.is_number or expr.is_Symbol:
+        return expr, expr
+    number, rest = expr.as_coeff_Mul()
+    ranges = [_range(part, sizes) for part in (sp.Mul.make_args(rest) if number != 1 else expr.args)]
+    if isinstance(expr, sp.Add):
+        return sp.Add(*(low for low, _ in ranges)), sp.Add(*(high for _, high in ranges))
+    if isinstance(expr, sp.Mul) and all(low.is_nonnegative for low, _ in ranges):
+        ends = [number * sp.Mul(*(low for low, _ in ranges)), number * sp.Mul(*(high for _, high in ranges))]
+        return (ends[0], ends[1]) if number > 0 else (ends[1], ends[0])
+    if isinstance(expr, sp.floor):
+        return sp.floor(ranges[0][0]), sp.floor(ranges[0][1])
+    if isinstance(expr, sp.Mod) and expr.args[1].is_positive:
+        return sp.S.Zero, expr.args[1] - 1
+    return -sp.oo, sp.oo
 
 
 def _within(index: sp.Expr, size: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> bool:
