@@ -432,3 +432,25 @@ def test_a_printed_slope_at_every_entry(size, overlap, channels, kernel, step, m
         return functional.conv1d(functional.max_pool1d(a, size, stride), torch.tensor(values[K]), stride=step)
 
     np.testing.assert_allclose(found, torch.autograd.functional.jacobian(forward, torch.tensor(values[image])).numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [49, 98, 103])
+def test_indices_are_divided_as_whole_numbers(length, draw):
+    """In floating point 49 (1/49) is less than 1: the first entry of the second row would be one of the first row. And a window's place, too."""
+    x = sbp.data("x", (2, length))
+    values = draw({"x": x.shape})["x"]
+    flat = sbp.reshape(x, -1)
+    np.testing.assert_array_equal(Arrays({x: values}, {}).tensor(flat), values.reshape(-1))
+    np.testing.assert_array_equal(sbp.evaluate(flat, {"x": values}).astype(float), values.reshape(-1))
+    apart = np.zeros(length * length + 1)
+    apart[: length * length : length] += values[0]
+    apart[length::length] += values[1]  # the second offset of a window is the first of the next
+    np.testing.assert_array_equal(Arrays({x: values}, {}).tensor(fold(x, apart.shape, length, length)), apart)
+    here = np.zeros(length * length)
+    here[::length], here[1::length] = values
+    np.testing.assert_array_equal(Arrays({x: values}, {}).tensor(fold(x, here.shape, length)), here)
+
+
+def test_a_derivation_with_rows_of_49():
+    z = sbp.dense(sbp.reshape(sp.tanh(sbp.data("x", ("n", 2, 49))), ("n", -1)), 3)
+    assert sbp.Network(sbp.node("C", sbp.cross_entropy(z, sbp.data("t", ("n", 3))))).derivation(weights=["W_1"]).ok

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import sympy as sp
 
 from symbackprop.calculus.evaluate import without_partials
-from symbackprop.calculus.index import IndexForm, distinct
+from symbackprop.calculus.index import IndexForm, distinct, whole
 from symbackprop.calculus.recurrence import stepped
 from symbackprop.graph.operators.reduction import BigMax, IsFirstMax, OverIndex
 from symbackprop.graph.operators.scan import Scan
@@ -32,6 +32,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "absolute": np.abs,
     "maximum": np.maximum,
     "Heaviside": lambda x, at_zero=0.5: np.heaviside(x, at_zero),
+    "Quotient": np.floor_divide,
     "erf": np.vectorize(math.erf, otypes=[float]),
     "erfc": np.vectorize(math.erfc, otypes=[float]),
 }
@@ -66,7 +67,7 @@ class Arrays:
 
     def entries(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int]) -> Array:
         """The value of an index form: an array with an axis for each of the free `indices` (symbol → size), in their order."""
-        expr = distinct(without_partials(expr).xreplace(self.sizes))
+        expr = whole(distinct(without_partials(expr).xreplace(self.sizes)))
         bound = {k: int(high) + 1 for part in sp.preorder_traversal(expr) if isinstance(part, (sp.Sum, OverIndex)) for k, _, high in part.limits}
         evaluator = _Evaluator(self.numbers, {**{k: n for k, n in bound.items() if k not in indices}, **indices})
         value = np.asarray(evaluator.value(expr))

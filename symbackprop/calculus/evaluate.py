@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from symbackprop.calculus.deep import deep
-from symbackprop.calculus.index import IndexForm
+from symbackprop.calculus.index import IndexForm, whole
 from symbackprop.calculus.partial import Factor, Partial
 from symbackprop.calculus.recurrence import stepped
 from symbackprop.errors import DataError, UnsupportedError
@@ -31,6 +31,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "absolute": abs,
     "maximum": max,
     "Heaviside": lambda x, at_zero=0.5: mpmath.mpf(int(x > 0)) if x else mpmath.mpf(at_zero),
+    "Quotient": lambda a, b: a // b,
     "Max": max,
     "Min": min,
     "inverse_entry": lambda entry, size, i, j: mpmath.inverse(mpmath.matrix([[entry(p, q) for q in range(size)] for p in range(size)]))[i, j],
@@ -118,7 +119,7 @@ class Numbers:
             raise UnsupportedError(f"{unknown[0]} has no value; evaluate expressions of tensors and of functions that have a formula")
         names = sorted(tensors_in(expr), key=lambda t: t.serial)
         # Names of our own: what a tensor is called must not hide a function.
-        expr = expr.xreplace({t: sp.Symbol(f"value_{i}") for i, t in enumerate(names)})
+        expr = whole(expr).xreplace({t: sp.Symbol(f"value_{i}") for i, t in enumerate(names)})
         compiled = sp.lambdify([*(f"value_{i}" for i in range(len(names))), *symbols], expr, modules=[_FUNCTIONS, "mpmath"])
         numbers = [Entries(self.numbers[t]) if t.shape else _exact(self.numbers[t].item()) for t in names]
         return lambda *index: compiled(*numbers, *index)

@@ -13,7 +13,8 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.graph.operators.base import Index, IndexSum, Operator
-from symbackprop.graph.operators.reduction import OverIndex
+from symbackprop.graph.operators.reduction import IsFirstMax, OverIndex
+from symbackprop.graph.operators.solve import InverseEntry
 from symbackprop.graph.shapes import Dim, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 
@@ -146,3 +147,35 @@ def distinct(expr: sp.Expr) -> sp.Expr:
     if not expr.has(sp.Sum, OverIndex):
         return expr
     return expr.func(*(distinct(a) if isinstance(a, (sp.Expr, ExprCondPair)) else a for a in expr.args))
+
+
+class Quotient(sp.Function):
+    """a // b of whole numbers."""
+
+
+def whole(expr: sp.Expr) -> sp.Expr:
+    """The same index form with indices that are computed in whole numbers alone: in floating point 49 (1/49) is less than 1, and rounded down
+    it is 0. An index that is divided has no rest where its entry counts."""
+    return expr.replace(lambda part: isinstance(part, _INDEXED), _with_whole_indices) if expr.has(*_INDEXED) else expr
+
+
+_INDEXED: tuple[Any, ...] = (sp.floor, sp.Indexed, IsFirstMax, InverseEntry, sp.KroneckerDelta, sp.core.relational.Relational)
+
+
+def _with_whole_indices(part: sp.Basic) -> sp.Basic:
+    if isinstance(part, sp.floor):
+        return _divided(part.args[0]) if _is_arithmetic(part.args[0]) else part
+    if isinstance(part, (sp.KroneckerDelta, sp.core.relational.Relational)):
+        above, below = sp.fraction(sp.together(part.args[0] - part.args[1])) if all(map(_is_arithmetic, part.args)) else (part, 1)
+        return part.func(above, 0) if below != 1 else part
+    args = [_divided(a) if _is_arithmetic(a) else a for a in part.args]
+    return part.func(*args) if args != list(part.args) else part
+
+
+def _is_arithmetic(expr: sp.Basic) -> bool:
+    return isinstance(expr, sp.Expr) and not isinstance(expr, sp.IndexedBase) and not expr.has(Tensor) and all(s.is_integer for s in expr.free_symbols)
+
+
+def _divided(index: sp.Expr) -> sp.Expr:
+    above, below = sp.fraction(sp.together(index))
+    return index if below == 1 else Quotient(above, below)
