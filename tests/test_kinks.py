@@ -1,4 +1,4 @@
-"""Kinks and ties: where a function has no slope, a derivation has nothing to be held against, and says so; elsewhere errors are still found."""
+"""Kinks and ties, and what is no finite number: there a derivation has nothing to be held against, and says so; elsewhere errors are still found."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,10 @@ from sympy.core.cache import clear_cache
 
 import symbackprop as sbp
 from symbackprop.calculus import elementwise
+from symbackprop.calculus.forms import Forms
+from symbackprop.calculus.index import at, index_symbol
+from symbackprop.derivation.checks import Checks
+from symbackprop.derivation.numbers import UNDEFINED, Reading, Values, agree, compare
 from symbackprop.graph.operators.reduction import AxisMax
 from symbackprop.training.slopes import slope
 
@@ -92,3 +96,30 @@ def test_where_every_entry_lies_at_a_kink_nothing_is_claimed():
     assert {step.title for step in steps} == {"The error of $A$"}
     assert derivation.ok
     assert "unchecked: slopes to the left and to the right differ" in derivation.text()
+
+
+def test_wide_and_deep_networks_of_relus_are_checked_where_exponentials_stay_finite():
+    for sizes in ([784, 128, 64, 10], [20] * 12):
+        derivation = sbp.mlp(sizes, activation="relu", loss="cross_entropy").derivation("matrix", weights=["W_1", "b_2"])
+        assert wrong(derivation) == []
+        assert [step.title for step in derivation.steps if step.verification is not None and step.verification.unchecked == UNDEFINED] == []
+
+
+def test_what_is_no_number_is_unchecked_and_beside_it_errors_are_found():
+    left, nan = Reading(1.0, True, 0.0), float("nan")
+    for found in (compare([(left, nan)]), agree([(1.0, nan), (nan, 1.0), (1.0, float("inf"))], "the generated code")):
+        assert found.ok
+        assert found.unchecked == UNDEFINED
+    assert not compare([(left, nan), (left, 1.001)]).ok
+    assert not agree([(1.0, 1.001), (1.0, nan)], "the generated code").ok
+
+
+def test_an_entry_that_does_not_exist_is_an_error_and_no_overflow():
+    x, y = sbp.weight("x", (3,)), sbp.data("y", (3,))
+    forms = Forms(sbp.Network(sbp.node("C", sbp.sum(x * y))).system)
+    point = Values(forms.system, forms.adjoints)
+    i = index_symbol("i")
+    outside = at(y, (i + 1,))
+    assert not Checks(point).gradient(x, (i,), outside).ok
+    assert Checks(point).gradient(x, (i,), at(y, (i,))).ok
+    assert not Checks(point).gradient(x, (i,), 1.001 * at(y, (i,))).ok

@@ -51,15 +51,16 @@ _FOLDED: dict[Any, Callable[[Any, Any], Any]] = {
 class Arrays:
     """What tensors (and sizes of dimensions) are worth, and from that what expressions of them are worth."""
 
-    def __init__(self, numbers: Mapping[Tensor, Array], sizes: Mapping[Any, int]) -> None:
-        self.numbers = numbers
+    def __init__(self, numbers: Mapping[Tensor, Array], sizes: Mapping[Any, int], outside: float = math.nan) -> None:
+        """`outside`: an entry that its tensor does not have. It must not count, and if it does, that shows."""
+        self.numbers, self.outside = numbers, outside
         self.sizes: dict[sp.Basic, sp.Expr] = {size: sp.Integer(n) for size, n in sizes.items()}
 
     def tensor(self, expr: sp.Expr) -> Array:
         """The value of a tensor expression; of a recurrence, its results in one row."""
         if isinstance(expr, Scan):
             (steps,) = numeric((expr.length,), self.sizes)
-            values = stepped(expr, [self.tensor(x) for x in expr.operands], steps, lambda e, known: Arrays(known, self.sizes).tensor(e))
+            values = stepped(expr, [self.tensor(x) for x in expr.operands], steps, lambda e, known: Arrays(known, self.sizes, self.outside).tensor(e))
             return np.concatenate([np.ravel(value) for value in values])
         symbols = tuple(sp.Symbol(f"i{k}_", integer=True, nonnegative=True) for k in range(rank_of(expr)))
         entry = IndexForm(taken=(*symbols, *(t.name for t in self.numbers))).entry(expr, symbols)
@@ -69,7 +70,7 @@ class Arrays:
         """The value of an index form: an array with an axis for each of the free `indices` (symbol → size), in their order."""
         expr = whole(distinct(without_partials(expr).xreplace(self.sizes)))
         bound = {k: int(high) + 1 for part in sp.preorder_traversal(expr) if isinstance(part, (sp.Sum, OverIndex)) for k, _, high in part.limits}
-        evaluator = _Evaluator(self.numbers, {**{k: n for k, n in bound.items() if k not in indices}, **indices})
+        evaluator = _Evaluator(self.numbers, {**{k: n for k, n in bound.items() if k not in indices}, **indices}, self.outside)
         value = np.asarray(evaluator.value(expr))
         kept = [evaluator.axes[k] for k in indices]
         others = tuple(a for a in evaluator.axes.values() if a not in kept)
@@ -79,8 +80,8 @@ class Arrays:
 
 
 class _Evaluator:
-    def __init__(self, numbers: Mapping[Tensor, Array], sizes: Mapping[sp.Symbol, int]) -> None:
-        self.numbers = numbers
+    def __init__(self, numbers: Mapping[Tensor, Array], sizes: Mapping[sp.Symbol, int], outside: float) -> None:
+        self.numbers, self.outside = numbers, outside
         self.sizes = dict(sizes)
         self.axes = {k: i for i, k in enumerate(self.sizes)}
         self.done: dict[sp.Basic, Any] = {}
@@ -108,11 +109,10 @@ class _Evaluator:
         return self._elementwise(expr)
 
     def _entry(self, array: Array, index: Sequence[Any]) -> Any:
-        """An entry outside the array is not a number: it must not count, and if it does, that shows."""
         places = [np.asarray(i).astype(int) for i in index]
         valid = np.all(np.broadcast_arrays(*((p >= 0) & (p < n) for p, n in zip(places, array.shape, strict=True))), axis=0)
         found = array[tuple(np.clip(p, 0, n - 1) for p, n in zip(places, array.shape, strict=True))]
-        return found if valid.all() else np.where(valid, found, np.nan)
+        return found if valid.all() else np.where(valid, found, self.outside)
 
     def _sum(self, expr: sp.Sum) -> Any:
         body = np.asarray(self.value(expr.function))

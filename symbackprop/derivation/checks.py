@@ -1,6 +1,8 @@
 """The steps of a derivation held against numbers: values against the generated code, derivatives against slopes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from symbackprop.derivation.notation import Index
 from symbackprop.derivation.numbers import ENTRIES, EXACT, Check, Reading, Values, agree, compare
 from symbackprop.graph.shapes import Shape
 from symbackprop.graph.tensor import Tensor
+from symbackprop.training.feed import Array
 
 ROUNDED = 4 * np.finfo(float).eps / EXACT  # of a term, below which an exact sum of terms that cancel is drowned
 ONE = Reading(1.0, True, 0.0)  # ∂C/∂C
@@ -29,16 +32,20 @@ class Checks:
     def value(self, t: Tensor) -> Check:
         """An equation of the network: its index form against generated code."""
         assert t.definition is not None
-        right = self.point.right(t.definition, None)
-        pairs = [(float(self.point.values[t][place]), float(right[place])) for place in self.point.entries(t.shape)]
-        check = agree(pairs, "the generated code")
-        return check if check.ok else agree(pairs, "the generated code", self.floor(t.definition, None, EXACT))
+        return self._agree(self.point.values[t], t.shape, t.definition)
 
     def update(self, state: Tensor, expr: sp.Expr) -> Check:
         """What a training step makes of a state: its index form against generated code."""
+        return self._agree(self.point.updated[state.name], state.shape, expr)
+
+    def _agree(self, left: Array, shape: Shape, expr: sp.Expr) -> Check:
+        """Values that generated code found, and what the index form is worth. What seems wrong may be what is left of terms that cancel."""
         right = self.point.right(expr, None)
-        pairs = [(float(self.point.updated[state.name][place]), float(right[place])) for place in self.point.entries(state.shape)]
-        return agree(pairs, "the generated code")
+        pairs = [(float(left[place]), float(right[place])) for place in self.point.entries(shape)]
+        check = agree(pairs, "the generated code")
+        if not check.ok:
+            check = agree(pairs, "the generated code", self.floor(expr, None, EXACT))
+        return self._inside(check, [value for _, value in pairs], expr, None)
 
     def partial(self, partial: Partial, value: sp.Expr) -> Check:
         """∂y/∂x of one equation alone, at entries that the free indices choose at random."""
@@ -81,10 +88,14 @@ class Checks:
     def _compare(self, pairs: list[tuple[Reading, float]], expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None) -> Check:
         """What seems wrong may be what is left of terms that cancel."""
         check = compare(pairs)
-        if check.ok:
-            return check
-        floor = self.floor(expr, sizes, check.tolerance)
-        return compare([(left._replace(floor=max(left.floor, floor)), right) for left, right in pairs])
+        if not check.ok:
+            floor = self.floor(expr, sizes, check.tolerance)
+            check = compare([(left._replace(floor=max(left.floor, floor)), right) for left, right in pairs])
+        return self._inside(check, [right for _, right in pairs], expr, sizes)
+
+    def _inside(self, check: Check, rights: Sequence[float], expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None) -> Check:
+        """A right side that left the range of numbers says nothing; one that reads outside a tensor is wrong."""
+        return replace(check, error=math.inf, unchecked="") if any(map(math.isnan, rights)) and self.point.reads_outside(expr, sizes) else check
 
     def floor(self, expr: sp.Expr, sizes: Mapping[sp.Symbol, int] | None, tolerance: float) -> float:
         """The size below which the rounding of a right side drowns it."""

@@ -5,7 +5,7 @@ by its index form; the two have nothing in common but the network.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ ENTRIES = 3  # of a tensor, compared one by one
 TOLERANCE = 1e-6  # of central differences; a complex step is held to 1e-9
 EXACT = 1e-9
 KINK = "slopes to the left and to the right differ"
+UNDEFINED = "in floating point a side of it is no finite number"
+MODERATE = 100.0  # values up to here may be exponentiated, and the results multiplied, without leaving the range of numbers
 TRIALS, MOVED = 8, 4 * np.finfo(float).eps  # how often, and how far, values are moved to see what rounding does
 
 
@@ -79,11 +81,29 @@ class Values:
         self._moved: tuple[Any, dict[bytes, Array]] = (), {}
         self.values: dict[Tensor, Array] = {}
         self.sizes: dict[Any, int] = {}
-        for attempt in range(TRIES if given is None else 1):
-            self._place(given or {name: a for part in random_values(system, seed + attempt) for name, a in part.items()}, equations)
-            if given is not None or all(np.isfinite(a).all() for a in self.values.values()):
+        if given is None:
+            self._search(seed, equations)
+        else:
+            self._place(given, equations)
+
+    def _search(self, seed: int, equations: Sequence[Equation]) -> None:
+        """A random point where every value is finite, if possible moderate: where values are large, weights are halved."""
+        weights, data = random_values(self.system, seed)
+        found: dict[Tensor, Array] = {}
+        for attempt in range(1, TRIES + 1):
+            self._place(weights | data, equations)
+            finite = all(np.isfinite(a).all() for a in self.values.values())
+            large = any((np.abs(a) > MODERATE).any() for a in self.values.values() if a.dtype.kind == "f")
+            if finite and not large:
                 return
-        raise UnsupportedError(f"at {TRIES} random points, values of the network with loss {system.loss.name!r} are not finite")
+            found = found or (self.values if finite else {})
+            if large:
+                weights = {name: w / 2 for name, w in weights.items()}
+            else:
+                weights, data = random_values(self.system, seed + attempt)
+        if not found:
+            raise UnsupportedError(f"at {TRIES} random points, values of the network with loss {self.system.loss.name!r} are not finite")
+        self.values = found
 
     def _place(self, given: Mapping[str, Array], equations: Sequence[Equation]) -> None:
         tensors = {t.name: t for t in self.system.tensors}
@@ -167,10 +187,16 @@ class Values:
     # --- comparing --------------------------------------------------------------------------------------------------------
 
     @deep
-    def right(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None) -> Array:
-        """A right side, whole: an expression in index form with free indices (symbol → size), or (None) a tensor expression."""
-        arrays = Arrays(self.values, self.sizes)
+    def right(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None, outside: float = math.nan) -> Array:
+        """A right side, whole: an expression in index form with free indices (symbol → size), or (None) a tensor expression. `outside`: what
+        an entry counts that no tensor has."""
+        arrays = Arrays(self.values, self.sizes, outside)
         return arrays.tensor(expr) if indices is None else arrays.entries(expr, indices)
+
+    def reads_outside(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None) -> bool:
+        """Whether a right side is no number since an entry that counts in it does not exist."""
+        missing = np.isnan(self.right(expr, indices))
+        return bool(missing.any() and (missing & ~np.isnan(self.right(expr, indices, outside=0.0))).any())
 
     def rounding(self, expr: sp.Expr, indices: Mapping[sp.Symbol, int] | None) -> Array:
         """How far a right side moves when the values in it are rounded otherwise: little, unless terms in it cancel."""
@@ -180,7 +206,8 @@ class Values:
         try:
             for _ in range(TRIALS):
                 self.values = {t: v * (1 + MOVED * rng.uniform(-1, 1, v.shape)) if v.dtype.kind == "f" else v for t, v in kept.items()}
-                worst = np.maximum(worst, np.abs(self.right(expr, indices) - result))
+                with np.errstate(invalid="ignore"):  # what leaves the range of numbers has no rounding
+                    worst = np.maximum(worst, np.abs(self.right(expr, indices) - result))
         finally:
             self.values = kept
         return worst
@@ -188,24 +215,22 @@ class Values:
 
 def compare(pairs: Sequence[tuple[Reading, float]]) -> Check:
     """The largest relative error of slopes and the right sides beside them. An entry that is small beside the others is compared with them.
-    At a kink there is nothing to compare: what stands there is a convention."""
-    pairs = [pair for pair in pairs if not pair[0].kink]
-    if not pairs:
+    At a kink there is nothing to compare: what stands there is a convention. Nor is there where a side is no number."""
+    smooth = [pair for pair in pairs if not pair[0].kink]
+    if not smooth:
         return Check(0.0, TOLERANCE, "a central difference", KINK)
-    exact = all(left.exact for left, _ in pairs)
-    scale = max((abs(v) for left, right in pairs for v in (left.value, right)), default=0.0)
-    worst = _largest(abs(a.value - b) / max(abs(a.value), abs(b), 1e-3 * scale, a.floor, 1e-300) for a, b in pairs)
-    return Check(worst, EXACT if exact else TOLERANCE, "a complex step" if exact else "a central difference")
+    method, tolerance = ("a complex step", EXACT) if all(left.exact for left, _ in smooth) else ("a central difference", TOLERANCE)
+    known = [(left, right) for left, right in smooth if math.isfinite(left.value) and math.isfinite(right)]
+    scale = max((abs(v) for left, right in known for v in (left.value, right)), default=0.0)
+    errors = [abs(a.value - b) / max(abs(a.value), abs(b), 1e-3 * scale, a.floor, 1e-300) for a, b in known]
+    return Check(max(errors, default=0.0), tolerance, method, "" if known else UNDEFINED)
 
 
 def agree(pairs: Sequence[tuple[float, float]], method: str, floor: float = 1e-12) -> Check:
     """The largest relative error of two values of the same thing. Below `floor` rounding drowns them."""
-    return Check(_largest(abs(a - b) / max(abs(a), abs(b), floor) for a, b in pairs), EXACT, method)
-
-
-def _largest(errors: Iterable[float]) -> float:
-    found = list(errors)
-    return float("nan") if any(e != e for e in found) else max(found, default=0.0)
+    known = [(a, b) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
+    errors = [abs(a - b) / max(abs(a), abs(b), floor) for a, b in known]
+    return Check(max(errors, default=0.0), EXACT, method, "" if known or not pairs else UNDEFINED)
 
 
 def _functions(equations: Sequence[Equation]) -> dict[Tensor, Callable[[Mapping[Tensor, Array], Mapping[Any, int]], Any]]:
