@@ -172,6 +172,29 @@ def test_an_update_that_is_not_the_rule_is_found(plant):
     assert {step.title for step in found.values()} == {f"The update of ${w}$" for w in ("W_{1}", "b_{1}", "W_{2}", "b_{2}")}
 
 
+def attended():
+    """Of the gradient of b_K all terms cancel: softmax does not see what is added to all scores of a query."""
+    h = sbp.node("h", sbp.dense(sbp.data("x", ("n", 3, 4)), 4))
+    return sbp.Network(sbp.node("C", sbp.mse(h + sbp.multi_head_attention(h, 2), sbp.data("t", ("n", 3, 4)))))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [sbp.SGD(momentum=0.9), sbp.SGD(momentum=0.9, nesterov=True), sbp.Adam(), sbp.RMSprop(momentum=0.5), sbp.Adagrad()],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_an_update_by_a_gradient_that_cancels_is_not_called_wrong(optimizer):
+    assert attended().derivation("matrix", optimizer=optimizer).ok
+
+
+@pytest.mark.parametrize("optimizer", [sbp.SGD(momentum=0.9), sbp.Adam()], ids=["SGD", "Adam"])
+def test_a_wrong_update_beside_gradients_that_cancel_is_found(plant, optimizer):
+    right = update._assigned
+    plant(update, "_assigned", lambda rule, weight, gradient: {t: v * (1 + 1e-6) for t, v in right(rule, weight, gradient).items()})
+    found = wrong(attended().derivation("matrix", optimizer=optimizer))
+    assert len(found) == len(optimizer.equations().states) + 1
+
+
 # --- the order of things --------------------------------------------------------------------------------------------------
 
 

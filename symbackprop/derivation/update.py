@@ -1,13 +1,13 @@
 """The last section of a derivation: what the optimizer does with the gradients."""
 
-from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
+from symbackprop.derivation.checks import Checks
 from symbackprop.derivation.context import Context
-from symbackprop.derivation.numbers import Check, Values, agree
+from symbackprop.derivation.numbers import EXACT, Check, agree
 from symbackprop.derivation.steps import Section, Step
 from symbackprop.graph.equations import System, collect
 from symbackprop.graph.rule import GRADIENT, STEP, WEIGHT, Rule
@@ -27,7 +27,7 @@ def update_section(context: Context, optimizer: Optimizer) -> Section:
     rule = optimizer.equations()
     section = Section("The update")
     why = f"the rule of {type(optimizer).__name__}"
-    checks = _checks(optimizer, rule, context.forms, context.checks.point) if context.checks else {}
+    checks = _checks(optimizer, rule, context.forms, context.checks) if context.checks else {}
     if [e.symbol for e in rule.assignments] == [WEIGHT]:
         section.blocks = [[_for_weight(context, w, rule.assignments[0].expr, why, checks.get((WEIGHT, w)))] for w in context.weights]
         return section
@@ -67,9 +67,9 @@ def _for_weight(context: Context, w: Tensor, rule: sp.Expr, why: str, check: Che
     return context.step(f"The update of ${left}$", left, printer.plain(expr), (w, expr), why, uses, relation=r"\leftarrow", verification=check)
 
 
-def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, point: Values) -> Checked:
+def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, checks: Checks) -> Checked:
     """One update by the rule as printed, against the training step's generated code."""
-    system = forms.system
+    system, point = forms.system, checks.point
     if not system.weights:
         return {}
     trainer = Trainer(system, optimizer, {t.name: point.values[t] for t in system.kept})
@@ -79,14 +79,26 @@ def _checks(optimizer: Optimizer, rule: Rule, forms: Forms, point: Values) -> Ch
         adjoint = forms.adjoints.of[w]
         entry = point.entries(w.shape)[0]
         gradient = float(point.values[adjoint][entry]) if isinstance(adjoint, Tensor) else float(adjoint)
-        values: dict[Any, sp.Expr] = {WEIGHT: sp.Float(float(point.values[w][entry]), 25), GRADIENT: sp.Float(gradient, 25), STEP: sp.S.One}
-        values |= {s: sp.Float(value, 25) for s, value in rule.states.items()}
-        for target, expr in rule.assignments:
-            values[target] = expr.xreplace(values).evalf(25)
-        for target in {WEIGHT, *rule.states}:
-            after = trainer.weights[w.name] if target is WEIGHT else np.asarray(trainer.state[target.name][w.name])
-            found[target, w] = agree([(float(after[entry]), float(values[target]))], "the training step")
+        values = _assigned(rule, float(point.values[w][entry]), gradient)
+        after = {t: trainer.weights[w.name] if t is WEIGHT else np.asarray(trainer.state[t.name][w.name]) for t in (WEIGHT, *rule.states)}
+        held = {t: agree([(float(a[entry]), values[t])], "the training step") for t, a in after.items()}
+        if not all(check.ok for check in held.values()) and isinstance(adjoint, Tensor) and adjoint.definition is not None:
+            # What is left of terms that cancel in the gradient is another number in the training step.
+            moved = checks.floor(adjoint.definition, None, EXACT) * EXACT
+            others = [_assigned(rule, float(point.values[w][entry]), gradient + d) for d in (moved, -moved)]
+            floors = {t: max(1e-12, *(abs(o[t] - values[t]) / EXACT for o in others)) for t in after}
+            held = {t: agree([(float(a[entry]), values[t])], "the training step", floors[t]) for t, a in after.items()}
+        found |= {(t, w): check for t, check in held.items()}
     return found
+
+
+def _assigned(rule: Rule, weight: float, gradient: float) -> dict[Tensor, float]:
+    """What the first update makes of one entry and of its states."""
+    values: dict[Tensor, sp.Expr] = {WEIGHT: sp.Float(weight, 25), GRADIENT: sp.Float(gradient, 25), STEP: sp.S.One}
+    values |= {s: sp.Float(value, 25) for s, value in rule.states.items()}
+    for target, expr in rule.assignments:
+        values[target] = expr.xreplace(values).evalf(25)
+    return {t: float(value) for t, value in values.items()}
 
 
 __all__ = ["rule_letters", "update_section"]
