@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional
 
 import symbackprop as sbp
@@ -45,6 +47,23 @@ def test_value_and_gradient_are_torchs(name, agrees):
     _, found = net.value_and_gradients(values)
     np.testing.assert_allclose(found["c"], expected.detach().numpy(), rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(found["z"], tensor.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(sorted(REFERENCES)), st.lists(st.integers(1, 4), max_size=3).map(tuple), st.integers(0, 99))
+def test_any_shape(name, shape, seed):
+    """Of any rank, scalars and sizes of one among them, for data of an open number of samples."""
+    rng = np.random.default_rng(seed)
+    x, w = sbp.data("x", ("n", *shape)), sbp.weight("w", shape)
+    f = getattr(sbp, name, ACTIVATIONS[name])
+    net = sbp.Network(sbp.node("C", sbp.mean(f(sbp.node("z", w * x)) ** 2)))
+    xs, values = rng.normal(size=(3, *shape)), 3 * rng.normal(size=shape)
+    tensor = torch.tensor(values, requires_grad=True)
+    expected = (REFERENCES[name][0](tensor * torch.tensor(xs)) ** 2).mean()
+    expected.backward()
+    loss, gradients = net.value_and_gradients({"w": values}, x=xs)
+    assert loss == pytest.approx(expected.item(), rel=1e-10)
+    np.testing.assert_allclose(gradients["w"], tensor.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
