@@ -61,7 +61,7 @@ def same(a, b):
 
 
 def trainer_of_one_weight():
-    return sbp.Network(sbp.node("C", sbp.weight("w") ** 2)).trainer()
+    return sbp.Network(sbp.node("C", sbp.weight("w") ** 2)).trainer(sbp.SGD(lr=0.1))
 
 
 def test_a_step_returns_the_loss_before_the_update(close):
