@@ -85,6 +85,14 @@ def test_the_hessian_of_a_perceptron_is_that_of_jax():
         np.testing.assert_allclose(block, expected[p][q], rtol=1e-10, atol=1e-12)
 
 
+def test_a_block_of_all_samples_that_reads_none_of_them():
+    """The derivative of y = X W + b by b is 1 for each sample."""
+    X = sbp.data("X", ("n", 2))
+    y = sbp.node("y", X @ sbp.weight("W", (2, 1)) + sbp.weight("b", (1,)))
+    jacobian = sbp.Network(sbp.node("C", sbp.mean(y**2))).jacobian("y", wrt="b").compiled()
+    np.testing.assert_array_equal(jacobian({"W": np.ones((2, 1)), "b": np.ones(1)}, X=np.ones((3, 2)))["b"], np.ones((3, 1, 1)))
+
+
 def test_the_matrix_is_computed_in_compiled_code_too_and_results_are_not_overwritten():
     net = scalars()
     weights, data = point(net, 4)

@@ -19,7 +19,7 @@ from symbackprop.graph.tensor import Equation, Tensor
 
 
 @dataclass(frozen=True)
-class NativeBlocks:
+class BlocksSource:
     """`native`: the source of `run`; `program`: what it computes; `results`: the arrays that it fills, in the order of the blocks."""
 
     native: NativeSource
@@ -27,7 +27,7 @@ class NativeBlocks:
     results: tuple[Tensor, ...]
 
 
-def native_blocks(blocks: Blocks, dtype: str) -> NativeBlocks:
+def native_blocks(blocks: Blocks, dtype: str) -> BlocksSource:
     """The compiled code for all blocks. Raises `UnsupportedError` for what compiled code cannot say."""
     system = blocks.system
     required = collect(blocks.blocks.values())
@@ -43,7 +43,7 @@ def native_blocks(blocks: Blocks, dtype: str) -> NativeBlocks:
     data = [t for t in required if t.role == "data"]
     program = Program(system, equations, results, states, {}, Tensor(name("step"), (), "state"), data, name)
     program = scheduled(lowered(program, dtype))
-    return NativeBlocks(native_source(program, dtype, None, DERIVATIVES), program, tuple(results.values()))
+    return BlocksSource(native_source(program, dtype, None, DERIVATIVES), program, tuple(results.values()))
 
 
-__all__ = ["NativeBlocks", "native_blocks"]
+__all__ = ["BlocksSource", "native_blocks"]

@@ -27,6 +27,7 @@ class NativeBlocks:
         self.native, self.data, self.results = code.native, code.program.data, code.results
         self.dtype = np.dtype(dtype)
         self.labels = index_data(blocks.system)
+        self.shapes = {t.name: t.shape for t in blocks.system.data}
         self.weights = code.program.system.kept
         self.vectors = {vector: weight.name for weight, vector in blocks.vectors.items()}
         self.keys = [names[0] if len(names := tuple(t.name for t in key)) == 1 else names for key in blocks.blocks]
@@ -35,7 +36,11 @@ class NativeBlocks:
 
     def __call__(self, weights: Mapping[str, Array], vectors: Mapping[str, Array] | None = None, **data: Array) -> dict[Any, Array]:
         given = [self.converted(t, (vectors or {})[self.vectors[t]] if t in self.vectors else data[t.name]) for t in self.data]
-        sizes = {d.name: size for t, a in zip(self.data, given, strict=True) for d, size in zip(t.shape, a.shape, strict=True) if isinstance(d, Dim)}
+        sizes = {}  # of all data that are given: a block may have an axis of samples and read none of them
+        for name, array in data.items():
+            shape = self.shapes[name]
+            extended = (1,) * (len(shape) - array.ndim) + array.shape
+            sizes.update({d.name: size for d, size in zip(shape, extended, strict=True) if isinstance(d, Dim)})
         numbers, shapes, buffers = self.room(tuple(sizes.items()))
         results = [np.empty(shape, self.dtype) for shape in shapes]
         # A state that nothing reads is not given; compiled code has an array for it all the same.
