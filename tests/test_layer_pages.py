@@ -72,3 +72,11 @@ def test_lists_of_weights_break(tmp_path):
         y = sbp.layer_norm(y + sbp.multi_head_attention(y, 2, name=f"h{k}"), name=f"a{k}")
     derivation = sbp.Network(sbp.node("C", sbp.mse(y, T))).derivation("matrix", weights=["gamma_a2"], verify=False)
     assert overfull(pdflatex(derivation.latex(document=True), tmp_path)) == []
+
+
+def test_the_slope_of_gelu_is_written_without_a_common_denominator():
+    """As Hendrycks & Gimpel (2016) have it, Φ(z) + z φ(z): each term as it came, and not all of them over exp(z²/2)."""
+    X, T = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 2))
+    net = sbp.Network(sbp.node("C", sbp.mse(sbp.dense(X, 2, "gelu"), T)))
+    (slope,) = [str(step.right) for step in net.derivation().steps if str(step.left).startswith(r"\frac{\partial A^{(1)}_{n i}}{\partial Z")]
+    assert slope.count(r"\exp\left(-") == slope.count(r"\exp") == 1

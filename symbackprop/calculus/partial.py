@@ -174,11 +174,11 @@ def _within(index: sp.Expr, size: sp.Expr, sizes: Mapping[sp.Expr, Any]) -> bool
 
 
 def _factored(total: sp.Expr) -> sp.Expr:
-    """What all terms have in common in front of their sum."""
+    """What all terms have in common in front of their sum, without a common denominator, which would carry exp(-z) into the other terms."""
     if not isinstance(total, sp.Add):
         return total
     held: dict[sp.Basic, sp.Basic] = {part: sp.Dummy(real=True) for part in total.atoms(sp.Sum, sp.Piecewise)}
-    found: sp.Expr = sp.gcd_terms(total.xreplace(held))
+    found: sp.Expr = sp.factor_terms(total.xreplace(held))
     return found.xreplace({dummy: part for part, dummy in held.items()})
 
 
