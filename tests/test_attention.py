@@ -408,7 +408,7 @@ def test_attention_reads_as_in_the_paper():
 
 def test_heads_read_as_a_stack_of_matrices_and_masks_by_their_entries():
     equations = block().latex("equations")
-    assert r"R_{1} &= \frac{\sqrt{2}}{2} Q_{1} K_{1}^{\top} \\" in equations
+    assert r"R_{1} &= \frac{1}{\sqrt{2}} Q_{1} K_{1}^{\top} \\" in equations
     assert r"\begin{cases} R_{1} & \text{for } j \leq i \\ -\infty & \text{otherwise} \end{cases}" in equations
     assert r"H_{1} &= S_{1} V_{1} \\" in equations
     assert "einsum" not in equations

@@ -127,3 +127,18 @@ def test_what_is_shown_does_not_depend_on_the_seed_of_hashing():
         shown.add(subprocess.run([sys.executable, "-c", _SHOWN], env=env, capture_output=True, text=True, check=True).stdout)
     assert len(shown) == 1
     assert r"\sum_{n}" in shown.pop()
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (sp.sqrt(2) / 2, r"\frac{w}{\sqrt{2}}"),
+        (sp.sqrt(2) / 4, r"\frac{w}{2 \sqrt{2}}"),
+        (sp.sqrt(3) / 2, r"\frac{\sqrt{3} w}{2}"),
+        (1 / sp.sqrt(2 * sp.pi), r"\frac{w}{\sqrt{2 \pi}}"),
+        (sp.sqrt(2 / sp.pi), r"\sqrt{\frac{2}{\pi}} w"),
+    ],
+)
+def test_roots_of_numbers_stand_where_one_writes_them(number, written):
+    w = sbp.weight("w")
+    assert sbp.Network(sbp.node("C", number * w)).latex("equations").splitlines()[1] == rf"  C &= {written}"

@@ -220,7 +220,7 @@ class TensorLatex(LatexPrinter):
         """Scalars side by side, ⊙ between arrays, a fraction for divisors. All numbers become one, in front: 2/n (Y - T), not 1/n 2 (Y - T)."""
         number, above = _gather_numbers(number, above)
         divisor, below = _gather_numbers(sp.S.One, below)
-        number /= divisor
+        number, above, below = _gather_roots(number / divisor, above, below)
         if abs(number.p) != 1:
             above = [sp.Integer(abs(number.p)), *above]
         if number.q != 1:
@@ -355,3 +355,20 @@ def _gather_numbers(number: sp.Rational, factors: list[sp.Expr]) -> tuple[sp.Rat
         if x != 1:
             rest.append(x)
     return number, rest
+
+
+def _gather_roots(number: sp.Rational, above: list[sp.Expr], below: list[sp.Expr]) -> tuple[sp.Rational, list[sp.Expr], list[sp.Expr]]:
+    """Square roots of numbers where they are written: sqrt(2)/2 is 1/sqrt(2), sqrt(2)/(2 sqrt(pi)) is 1/sqrt(2 pi), and sqrt(2)/sqrt(pi) is
+    sqrt(2/pi)."""
+    for root in [x for x in above if _is_root(x) and x.base.is_Integer and number.q % x.base == 0]:
+        number, above, below = number * root.base, [x for x in above if x is not root], [root, *below]
+    over, under = ([x for x in part if _is_root(x)] for part in (above, below))
+    if under and len(over) + len(under) > 1:
+        one = sp.Pow(sp.Mul(*(x.base for x in over), *(1 / x.base for x in under)) ** (1 if over else -1), sp.S.Half, evaluate=False)
+        above, below = [x for x in above if x not in over], [x for x in below if x not in under]
+        above, below = ([one, *above], below) if over else (above, [one, *below])
+    return number, above, below
+
+
+def _is_root(expr: sp.Expr) -> bool:
+    return isinstance(expr, sp.Pow) and expr.exp is sp.S.Half and bool(expr.base.is_number)
