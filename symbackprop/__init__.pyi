@@ -40,7 +40,7 @@ from symbackprop.graph.functions import (
     step,
 )
 from symbackprop.graph.operators.gather import one_hot, take
-from symbackprop.graph.operators.layout import concatenate, pad, reshape
+from symbackprop.graph.operators.layout import broadcast_to, concatenate, pad, reshape
 from symbackprop.graph.operators.norm import norm
 from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, transpose
@@ -133,6 +133,7 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "broadcast_to",
     "check_gradients",
     "concatenate",
     "conv1d",

@@ -8,7 +8,7 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.errors import UnsupportedError
-from symbackprop.graph.equations import System, once
+from symbackprop.graph.equations import System, dims_in, once
 from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.base import Operator, ints
 from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
@@ -17,17 +17,22 @@ from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice,
 from symbackprop.graph.operators.norm import AlongAxes
 from symbackprop.graph.operators.products import mean, transpose
 from symbackprop.graph.operators.reduction import AlongAxis
+from symbackprop.graph.operators.scan import Scan
 from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.operators.window import Sliding
 from symbackprop.graph.shapes import Dim, Dimension, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor, declare
 
 
+@once
 def batch_dimension(system: System) -> Dim | None:
     """The dimension along which samples are counted: the first named dimension of the data that leads a shape (rows are samples),
-    else the first that stands anywhere (columns are samples), or None if there is none."""
+    else the first that stands anywhere (columns are samples), or None if there is none. Along the steps of a recurrence there are no samples:
+    each step needs those before it."""
+    time = {size for _, expr in system.equations if isinstance(expr, Scan) for size in dims_in(expr.length)}
     leading = [t.shape[0] for t in system.data if t.shape]
-    return next((size for size in [*leading, *(size for t in system.data for size in t.shape)] if isinstance(size, Dim)), None)
+    sizes = [*leading, *(size for t in system.data for size in t.shape)]
+    return next((size for size in sizes if isinstance(size, Dim) and size not in time), None)
 
 
 def is_single_sample(system: System) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sympy as sp
 
 from symbackprop.graph.functions import sigmoid
-from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, broadcast_in, contract
-from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, expand_axes, reshape
+from symbackprop.graph.operators.contraction import LETTERS, Broadcast, Einsum, contract
+from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, broadcast_to, expand_axes, reshape
 from symbackprop.graph.operators.scan import Bundle
 from symbackprop.graph.shapes import Shape, postorder, rank_of, shape_of, split_scalars
 
@@ -69,12 +69,7 @@ def reduce_to(x: sp.Expr, shape: Shape) -> sp.Expr:
 
 def spread_to(x: sp.Expr, shape: Shape) -> sp.Expr:
     """`x` with the repetitions that were left to broadcasting: contributions may cancel until a smaller shape remains."""
-    own = shape_of(x)
-    if own == shape:
-        return x
-    lead = len(shape) - len(own)
-    kept = [i for i, size in enumerate(own) if size == shape[lead + i]]
-    return broadcast_in(reshape(x, tuple(own[i] for i in kept)), shape, [lead + i for i in kept])
+    return broadcast_to(x, shape)
 
 
 def add(terms: Sequence[sp.Expr]) -> sp.Expr:

@@ -16,27 +16,27 @@ from symbackprop.graph.tensor import Tensor
 def inference(system: System) -> System:
     """The same system at inference; the very same object where there is no difference. It comes before every other function from
     systems to systems, since those keep the definitions for training only."""
-    renewed = _renewed(system.tensors)
-    if not renewed and not system.updates:
+    now = renewed(system.tensors)
+    if not now and not system.updates:
         return system
-    output = system.output if system.output is None else renewed.get(system.output, system.output)
-    return System(renewed.get(system.loss, system.loss), output, listed=(*system.data, *system.kept))
+    output = system.output if system.output is None else now.get(system.output, system.output)
+    return System(now.get(system.loss, system.loss), output, listed=(*system.data, *system.kept))
 
 
 def at_inference(expr: sp.Expr) -> sp.Expr:
     """One expression at inference."""
-    return expr.xreplace(_renewed(tensors_in(expr)))
+    return expr.xreplace(renewed(tensors_in(expr)))
 
 
-def _renewed(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
-    """The nodes that are something else at inference, and what they are."""
-    renewed: dict[Tensor, Tensor] = {}
+def renewed(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
+    """The nodes, of all that the roots depend on, that are something else at inference, and what they are."""
+    found: dict[Tensor, Tensor] = {}
     for t in collect(roots, everything=True):
         expr = t.definition if t.inference is None else t.inference
-        if expr is None or (t.inference is None and renewed.keys().isdisjoint(t.inputs)):
+        if expr is None or (t.inference is None and found.keys().isdisjoint(t.inputs)):
             continue
-        renewed[t] = Tensor(t.name, t.shape, t.role, expr.xreplace(renewed), adjoint_of=t.adjoint_of)
-    return renewed
+        found[t] = Tensor(t.name, t.shape, t.role, expr.xreplace(found), adjoint_of=t.adjoint_of)
+    return found
 
 
-__all__ = ["at_inference", "inference"]
+__all__ = ["at_inference", "inference", "renewed"]

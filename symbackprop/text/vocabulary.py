@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbackprop.graph import functions as f
 from symbackprop.graph.operators.gather import one_hot, take
-from symbackprop.graph.operators.layout import concatenate, pad, reshape
+from symbackprop.graph.operators.layout import broadcast_to, concatenate, pad, reshape
 from symbackprop.graph.operators.norm import norm
 from symbackprop.graph.operators.positions import positions
 from symbackprop.graph.operators.products import einsum, matmul, mean, reduce_sum, transpose
@@ -95,7 +95,7 @@ FUNCTIONS: Mapping[str, Function] = {
     **{name: elementwise(apply) for name, apply in _ELEMENTARY.items()},
     "maximum": elementwise(sp.Max, "a", "b"),
     "minimum": elementwise(sp.Min, "a", "b"),
-    **{a.__name__: function(a) for a in (einsum, matmul, mean, transpose, reshape, concatenate, pad, window, take, one_hot, positions, solve)},
+    **{a.__name__: function(a) for a in (einsum, matmul, mean, transpose, reshape, broadcast_to, concatenate, pad, window, take, one_hot, positions, solve)},
     **{a.__name__: function(a) for a in (f.leaky_relu, f.elu)},
     **{a.__name__: function(a) for a in (logsumexp, softmax, log_softmax, norm)},
     "sum": function(reduce_sum),

@@ -170,6 +170,17 @@ def expand_axes(x: sp.Expr, axes: Sequence[int], rank: int) -> sp.Expr:
     return reshape(x, tuple(1 if i - rank in axes else next(sizes) for i in range(rank)))
 
 
+def broadcast_to(x: Any, shape: Any) -> sp.Expr:
+    """`x` repeated along new axes, and along those of size 1, until it has this shape, as `numpy.broadcast_to`: `broadcast_to(0, ("n", 4))` holds
+    zeros. Raises `ShapeError` where the shapes do not fit."""
+    x, shape = operand(x, "broadcast_to"), as_shape(shape)
+    own, lead = shape_of(x), len(shape) - rank_of(x)
+    if lead < 0 or any(size not in (1, wanted) for size, wanted in zip(own, shape[max(lead, 0) :], strict=False)):
+        raise ShapeError(f"broadcast_to({x}, {show(shape)}): x has shape {show(own)}; its sizes must be 1 or those of the last axes of {show(shape)}")
+    kept = [i for i, size in enumerate(own) if size == shape[lead + i]]
+    return x if own == shape else broadcast_in(reshape(x, tuple(own[i] for i in kept)), shape, [lead + i for i in kept])
+
+
 class Concatenate(Operator):
     """Operands one after the other along one (negative) axis."""
 
