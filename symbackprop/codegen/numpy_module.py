@@ -16,7 +16,7 @@ from symbackprop.codegen.formulas import derivative, formula, shape_text, shapes
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.draw import Draw
-from symbackprop.graph.equations import System, collect, tensors_in
+from symbackprop.graph.equations import System, collect, dims_in, tensors_in
 from symbackprop.graph.inference import inference
 from symbackprop.graph.initial import initial_sources
 from symbackprop.graph.labels import index_data
@@ -24,7 +24,7 @@ from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.layout import Reshape, Slice
 from symbackprop.graph.rule import WEIGHT, Rule
-from symbackprop.graph.shapes import Dim
+from symbackprop.graph.shapes import Dim, numeric
 from symbackprop.graph.tensor import Equation, Tensor
 
 
@@ -287,7 +287,9 @@ class Module:
     def arrays(self) -> str:
         axis = "        if value.ndim == len(shape) - 1:\n            value = value[None]  # one sample is a batch of one\n" if self.single else ""
         convert = "np.asarray(value) if name in LABELS else np.asarray(value, DTYPE)" if self.labels else "np.asarray(value, DTYPE)"
-        return templates.ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", templates.RANGE if self.labels else "")
+        counts = ", ".join(f'"{t.name}": {_counted(size)}' for t, size in self.labels.items())
+        checked = templates.RANGE.replace("<counts>", f"{{{counts}}}") if self.labels else ""
+        return templates.ARRAYS.replace("<axis>", axis).replace("<convert>", convert).replace("<range>", checked)
 
     def draw(self) -> str:
         """The function that draws what training draws for every update."""
@@ -308,9 +310,10 @@ class Module:
         """Random data for a check, drawn from `rng`."""
         draws = []
         sizes: dict[str, int] = {d.name: 4 + i for i, d in enumerate(self.system.dims)}
+        known = {d: sizes[d.name] for d in self.system.dims}
         for d in self.system.data:
             shape = "(" + ", ".join(str(sizes.get(str(s), s)) for s in d.shape) + ("," if len(d.shape) == 1 else "") + ")"
-            draw = f"rng.integers(0, {_size(self.labels[d], sizes)}, {shape})" if d in self.labels else f"rng.uniform(0.1, 0.9, {shape})"
+            draw = f"rng.integers(0, {numeric((self.labels[d],), known)[0]}, {shape})" if d in self.labels else f"rng.uniform(0.1, 0.9, {shape})"
             draws.append(f'            "{d.name}": {draw},')
         return "{\n" + "\n".join(draws) + "\n        }" if draws else "{}"
 
@@ -335,8 +338,11 @@ def share_rule(rule: Rule, name: Namer) -> list[Equation]:
     return result
 
 
-def _size(size: Any, sizes: dict[str, int]) -> str:
-    return str(sizes.get(str(size), size))
+def _counted(size: Any) -> str:
+    """How many positions there are, as code; without an end where the dimension is that of no data that are given."""
+    if isinstance(size, int):
+        return str(size)
+    return str(size.xreplace({d: sp.Symbol(f'sizes.get("{d}", np.inf)') for d in dims_in(size)}))
 
 
 class _Line(NamedTuple):

@@ -28,8 +28,9 @@ def _arrays(**data):
 <range>    return *arrays, sizes
 '''
 
-RANGE = '''    for name, value in zip(data, arrays):
-        size = sizes.get(LABELS.get(name), LABELS.get(name))
+RANGE = '''    counts = <counts>
+    for name, value in zip(data, arrays):
+        size = counts.get(name)
         if size is not None and (value.dtype.kind not in "iu" or value.min() < 0 or value.max() >= size):
             raise ValueError(f"{name} must hold integers from 0 to {size - 1}")
 '''

@@ -141,7 +141,7 @@ def _all_tensors(expr: sp.Basic) -> list[Tensor]:
             found.add(t)
             stack.extend(t.adjoint_of or ())
             stack.extend(t.sources)
-            stack.extend(_in_bodies(t.definition) if t.definition is not None else ())
+            stack.extend(inner for known in (t.definition, t.inference) if known is not None for inner in _in_bodies(known))
             stack.extend([t.before] if t.update is not None else [])
     return sorted(found, key=lambda t: t.order)
 

@@ -8,6 +8,7 @@ from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import TimePrinter
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, contract
 from symbackprop.graph.operators.layout import Reshape
+from symbackprop.graph.operators.positions import Positions
 from symbackprop.graph.operators.scan import Body, Part, Scan, is_carry, moment
 from symbackprop.graph.shapes import shape_of
 from symbackprop.graph.tensor import Tensor
@@ -25,6 +26,8 @@ def names_at(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter
         x = outside.get(t)
         if t in body.captured and x is not None:
             names[t] = Name(p.factor(x))
+        elif isinstance(x, Positions):  # the number of the step
+            names[t] = Name(step)
         elif x is not None and from_outside(t):
             names[t] = row_of(x, _time(step, when), p)
         else:
@@ -49,7 +52,7 @@ def scan_latex(scan: Scan, p: TimePrinter) -> str:
     lines = [f"{inside.plain(symbol)} = {inside.plain(expr)}" for symbol, expr in body.equations if symbol not in written]
     for t, x in zip(body.items, scan.sequences, strict=True):
         result = isinstance(x, Part) or (isinstance(x, Tensor) and isinstance(x.definition, Part))
-        if moment(t.name)[1] == 0 and not from_outside(t) and not result:
+        if moment(t.name)[1] == 0 and not from_outside(t) and not result and not isinstance(x, Positions):
             lines.insert(0, f"{inside.plain(t)} = {row_of(x, 't', p).plain()}")
     return r"\begin{cases} " + r" \\ ".join([*rows, rf"\text{{for }} {span} \text{{:}}", *lines]) + r" \end{cases}"
 

@@ -6,7 +6,7 @@ the GRU `b` is `bias_ih_l0` and `c` is `bias_hh_l0`.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import sympy as sp
@@ -162,8 +162,9 @@ class _Layer:
         batched = len(self.shape) > 1
         sequences = [transpose(self.x, (1, 0, 2)) if batched else self.x]
         if self.lengths is not None:
-            sequences.append(self._mask())
-        found = scan(step if self.lengths is None else partial(_masked, step), sequences, starts, self.name, reverse=reverse, unroll=unroll)
+            sequences.append(positions(shape_of(self.x)[-2]))
+            step = self._masked(step)
+        found = scan(step, sequences, starts, self.name, reverse=reverse, unroll=unroll)
         states = found.states[0]
         return node(f"H_{self.name}", transpose(states, (1, 0, 2)) if batched else states), found.last
 
@@ -174,23 +175,20 @@ class _Layer:
             message = f"{self.kind} {self.name!r}: the initial state {h} has shape {show(shape_of(h))}; expected {show(self.shape)}"
             raise ShapeError(message) from None
 
-    def _mask(self) -> Tensor:
-        """1 where a step is the sample's own, 0 behind: of shape (T, n, 1), or (T, 1) for one sample."""
+    def _masked(self, step: Any) -> Any:
+        """A step that leaves the states of a sample as they are where the sample has no step k of its own."""
         assert self.lengths is not None
-        steps, shape = positions(shape_of(self.x)[-2]), (*self.shape[:-1], 1)
-        own = reshape(steps, (shape_of(steps)[0], *[1] * len(shape))) < reshape(self.lengths, shape)
-        return node(f"M_{self.name}", sp.Piecewise((1, own), (0, True)))
+        own = reshape(self.lengths, (*self.shape[:-1], 1)) if len(self.shape) > 1 else self.lengths
 
+        def masked(*given: Any) -> Any:
+            *states, x, k = given
+            news = step(*states, x)
+            pairs = zip(news if isinstance(news, tuple) else [news], states, strict=True)
+            return [node(f"{new.name.removesuffix('tilde_t')}_t", sp.Piecewise((new, k < own), (old, True))) for new, old in pairs]
 
-def _masked(step: Any, *given: Any) -> Any:
-    """The states after a step, and where its mask is 0, those before it."""
-    *states, x, mask = given
-    news = step(*states, x)
-    made = [
-        node(f"{new.name.removesuffix('tilde_t')}_t", mask * new + (1 - mask) * old)
-        for new, old in zip(news if isinstance(news, tuple) else [news], states, strict=True)
-    ]
-    return made
+        named = [*signature(step).parameters.values(), Parameter("k", Parameter.POSITIONAL_OR_KEYWORD)]
+        vars(masked)["__signature__"] = Signature(named)  # from which a scan takes the names
+        return masked
 
 
 __all__ = ["gru", "lstm", "rnn"]

@@ -8,7 +8,7 @@ import numpy as np
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.graph.equations import System
-from symbackprop.graph.shapes import Dim
+from symbackprop.graph.shapes import numeric
 from symbackprop.training.feed import Array, Checker, Feed
 from symbackprop.training.weights import complete
 from symbackprop.version import __version__
@@ -58,9 +58,9 @@ def random_values(system: System, seed: int = 0) -> tuple[dict[str, Array], dict
     evaluator = Evaluator(system)
     weights = {name: np.array(w + rng.uniform(0.05, 0.15, np.shape(w))) for name, w in evaluator.module.initialize(seed).items()}
     sizes = {d.name: 4 + i for i, d in enumerate(system.dims)}
+    known = {d: sizes[d.name] for d in system.dims}
     data = {}
     for t in system.data:
-        shape = tuple(sizes[size.name] if isinstance(size, Dim) else size for size in t.shape)
-        size = evaluator.check.labels.get(t)
-        data[t.name] = rng.uniform(0.1, 0.9, shape) if size is None else rng.integers(0, int(sizes.get(str(size), size)), shape)
+        shape, size = numeric(t.shape, known), evaluator.check.labels.get(t)
+        data[t.name] = rng.uniform(0.1, 0.9, shape) if size is None else rng.integers(0, numeric((size,), known)[0], shape)
     return weights, data

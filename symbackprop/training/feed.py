@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy as sp
 
 from symbackprop.calculus.batch import batch_dimension, is_single_sample, lift
 from symbackprop.errors import DataError
 from symbackprop.graph.draw import Draw
-from symbackprop.graph.equations import System, collect
+from symbackprop.graph.equations import System, collect, dims_in
 from symbackprop.graph.inference import inference
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim, Shape, show
@@ -90,6 +91,7 @@ class Checker:
         self.by_name = {t.name: t for t in system.data}
         self._seen: tuple[Any, ...] = ()  # the shapes of the last call, and what was found out about them
         self.labels = index_data(system)
+        self.open_labels = [t for t, size in self.labels.items() if not isinstance(size, int)]
         self.single = is_single_sample(system)
         batched = lift(system) if self.single else system
         self.batch = batch_dimension(batched)
@@ -126,6 +128,9 @@ class Checker:
         shapes = {name: array.shape for name, array in arrays.items()}
         if not self._seen or self._seen[0] != shapes:
             self._seen = shapes, self.sized(arrays)
+        for t in self.open_labels:
+            if t.name in arrays:
+                self.counted(t, arrays[t.name], self._seen[1][0])
         return Feed(arrays, *self._seen[1])
 
     def filled(self, feed: Feed, draw: Callable[..., dict[str, Array]], rng: np.random.Generator) -> Feed:
@@ -163,9 +168,7 @@ class Checker:
         if t in self.labels:
             if array.dtype.kind not in "iu":
                 raise DataError(f"data {t.name!r} is used as positions but has type {array.dtype}; expected integers (convert with .astype(int))")
-            size = self.labels[t]
-            if array.size and (array.min() < 0 or (isinstance(size, int) and array.max() >= size)):
-                raise DataError(f"data {t.name!r} is used as positions from 0 to {size - 1} but holds {array.min()} to {array.max()}")
+            self.counted(t, array, {})
             return array
         if array.dtype != self.dtype:
             with np.errstate(over="ignore"):  # what is too large for the dtype is infinite, and refused below
@@ -178,6 +181,14 @@ class Checker:
                 "remove or replace what is not finite"
             )
         return array
+
+    def counted(self, t: Tensor, array: Array, sizes: Mapping[str, int]) -> None:
+        """Labels are positions that there are, as far as the sizes are known."""
+        size = sp.sympify(self.labels[t], strict=True)
+        found = size.xreplace({d: sp.Integer(sizes[d.name]) for d in dims_in(size) if d.name in sizes})
+        if array.size and (array.min() < 0 or (found.is_Integer and array.max() >= found)):
+            last = f"{size - 1} = {found - 1}" if found != size else f"{size - 1}"
+            raise DataError(f"data {t.name!r} is used as positions from 0 to {last} but holds {array.min()} to {array.max()}")
 
     def sized(self, arrays: dict[str, Array]) -> tuple[Any, ...]:
         """Check the shapes, and count the samples: the sizes of the named dimensions, the number of samples, the axes along which they lie
