@@ -17,11 +17,13 @@ from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.stabilise import stabilise
 from symbackprop.errors import NetworkError, UnknownWeightError, UnsupportedError
 from symbackprop.graph.equations import System, collect
+from symbackprop.graph.shapes import show
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex import second as tex
 from symbackprop.version import __version__
 
 if TYPE_CHECKING:
+    from os import PathLike
     from types import ModuleType
 
     from symbackprop.training.feed import Array, Checker
@@ -151,6 +153,12 @@ class Derivatives(Mapping[Any, Derivative]):
             raise UnsupportedError(f"the dtype {dtype!r} is unknown; expected 'float64' or 'float32'")
         return self._source(dtype, checked=True)
 
+    def save(self, path: "str | PathLike[str]") -> None:
+        """Write what `generate()` returns to a file `.py`: `python hessian.py` checks itself. Raises `UnsupportedError` for another suffix."""
+        from symbackprop.display.files import save
+
+        save(path, {".py": self.generate}, f"a {self.kind}")
+
     def _source(self, dtype: str, checked: bool) -> str:
         from symbackprop.codegen.derivative_module import derivative_module
 
@@ -256,8 +264,15 @@ class Derivatives(Mapping[Any, Derivative]):
         rows = np.concatenate([block.reshape(-1, sizes[name]) for name, block in found.items()], axis=1)
         return rows[0] if self._computed.vectors else rows
 
+    @deep
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self.values()))
+        """A block a line, its name, its shape and its formula in matrix form, after what the formulas read."""
+        before, of = tex.lines_by_block(self._written, self.kind, list(self._written.blocks), "matrix")
+        formulas = {key: " = ".join(of[key]) if key in of else f"the transpose of {_key(key[::-1])!r}" for key in self._written.blocks}
+        table = [(repr(_key(key)), show(t.shape), formulas[key]) for key, t in self._written.blocks.items()]
+        wide, high = (max(len(row[k]) for row in table) for k in (0, 1))
+        lines = [f"{_TITLES[self.kind]}, loss {self._system.loss}:", *(f"  {name:<{wide}}  {shape:<{high}}  {text}" for name, shape, text in table)]
+        return "\n".join([*lines, *(["where:"] if before else []), *(f"  {left} = {right}" for left, right in before)])
 
     def _repr_latex_(self) -> str:
         return "$$" + self._latex(list(self._written.blocks), "matrix", "aligned") + "$$"

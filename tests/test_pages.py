@@ -337,3 +337,23 @@ def test_the_same_text_every_time(documents):
     again = NETWORKS["layers"]().derivation("mixed", optimizer=sbp.Adam(amsgrad=True))
     assert again.html() == documents["layers, mixed"].html()
     assert again.markdown() == documents["layers, mixed"].markdown()
+
+
+def test_a_long_derivation_begins_with_its_contents():
+    """Every heading once, with the numbers of its equations, and on a page with a link that leads somewhere; a short one needs none."""
+    X, hidden = sbp.data("X", ("n", 2)), sbp.data("X", ("n", 2))
+    for _ in range(9):
+        hidden = sbp.dense(hidden, 2, "tanh")
+    long = sbp.Network(sbp.node("C", sbp.mean(hidden**2))).derivation("matrix", verify=False)
+    short = sbp.Network(sbp.node("C", sbp.mean(sbp.dense(X, 2) ** 2))).derivation("matrix", verify=False)
+    page, article, text = long.html(), long.latex(document=True), long.markdown()
+    entries = [line for line in text.splitlines() if line.startswith("- ")][: len(long.sections)]
+    for number, (section, entry) in enumerate(zip(long.sections, entries, strict=True), 1):
+        steps = [step.number for step in section]
+        assert f"({steps[0]})" in entry
+        assert f"({steps[-1]})" in entry
+        assert f'<a href="#section-{number}">' in page
+        assert page.count(f'id="section-{number}"') == 1
+    assert article.count(r"\dotfill") == page.count('href="#section-') == len(long.sections)
+    assert r"\dotfill" not in short.latex(document=True)
+    assert "#section-" not in short.html()

@@ -266,3 +266,48 @@ def test_a_module_does_not_call_itself_wrong_where_a_gradient_vanishes_by_cancel
         path.write_text(getattr(sbp.Network(sbp.node("C", loss)), kind)().generate())
         run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout
+
+
+# --- printed and kept -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hessian_prints_a_block_a_line():
+    text = repr(sbp.mlp([3, 4, 2], "tanh").hessian())
+    rows = text[: text.index("\nwhere:")].splitlines()
+    assert rows[0] == "The Hessian, loss C:"
+    assert len(rows) == 1 + 16
+    assert "einsum" not in text
+    assert any(row.split("  ")[1:3] == ["('W_2', 'W_2')", "(4, 2, 4, 2)"] and r"\otimes I_{2}" in row for row in rows)
+    assert any("the transpose of ('b_1', 'W_1')" in row and "('W_1', 'b_1')" in row for row in rows)
+    assert r"M_{2} = W_{2} W_{2}^{\top}" in text  # which a block reads
+
+
+def test_a_hessian_of_a_softmax_is_that_of_the_shares():
+    """diag(s) - s s^T, whether the softmax has a name in the network or not."""
+    X, labels, W = sbp.data("X", ("n", 4)), sbp.data("labels", "n"), sbp.weight("W", (4, 3))
+    Z = sbp.node("Z", X @ W)
+    written = sbp.Network(sbp.node("C", sbp.cross_entropy(Z, labels))).hessian().latex("index")
+    named = sbp.Network(sbp.node("C", sbp.cross_entropy(Z, labels)), output=sbp.node("S", sbp.softmax(Z))).hessian().latex("index")
+    assert r"S &= \operatorname{softmax}(Z)" in written
+    assert "e^{" not in written
+    assert written.splitlines()[-2] == named.splitlines()[-2]
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hessian_vector_product", "fisher"])
+def test_a_generated_module_is_saved(kind, tmp_path):
+    made = getattr(sbp.mlp([2, 3, 1], "tanh"), kind)()
+    made.save(tmp_path / "made.py")
+    assert (tmp_path / "made.py").read_text(encoding="utf-8") == made.generate()
+    run = subprocess.run([sys.executable, tmp_path / "made.py"], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    with pytest.raises(sbp.UnsupportedError, match=r"'made.txt'; the suffix must be one of \.py"):
+        made.save(tmp_path / "made.txt")
+
+
+def test_second_derivatives_through_time_carry_the_names_of_their_layer():
+    X, y = sbp.data("X", ("n", "T", 2)), sbp.data("y", ("n", 2))
+    text = sbp.Network(sbp.node("C", sbp.mse(sbp.gru(X, 2)[1], y))).hessian("U_gru").latex()
+    assert r"\mathrm{dC}" not in text
+    assert r"\bar{h}_{\mathrm{gru}} &=" in text
+    lines = text.splitlines()
+    assert len(set(lines)) == len(lines)

@@ -228,6 +228,7 @@ CALLS = {
     'dropout(X, 0.3, name="d")': lambda X, **_: sbp.dropout(X, 0.3, "d"),
     "solve(W @ W.T, W)": lambda W, **_: sbp.solve(W @ W.T, W),
     "derivative(X, X)": lambda X, **_: sbp.derivative(X, X),
+    "broadcast_to(v, (2, 3))": lambda v, **_: sbp.broadcast_to(v, (2, 3)),
     "pad(X, 1)": lambda X, **_: sbp.pad(X, 1),
     "pad(W, ((1, 0), 2), value=-1)": lambda W, **_: sbp.pad(W, ((1, 0), 2), value=-1),
     "window(X, 2)": lambda X, **_: sbp.window(X, 2),

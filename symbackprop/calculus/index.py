@@ -30,9 +30,16 @@ def free_indices(shape: Shape, taken: Iterable[str] = ()) -> tuple[sp.Symbol, ..
     letters = (c for c in itertools.chain("ijkl", (f"i{n}" for n in itertools.count(1))) if c not in set(taken))
     names: list[str] = []
     for size in shape:
-        own = f"{size.name}_" if isinstance(size, Dim) else ""
+        own = _own(size)
         names.append(own if own and own not in names else next(letters))
     return tuple(map(index_symbol, names))
+
+
+def _own(size: Any) -> str:
+    """What counts along a named dimension: its own letter, small as the size is capital on paper; none for a number."""
+    if not isinstance(size, Dim):
+        return ""
+    return f"{size.name.lower() if len(size.name) == 1 else size.name}_"
 
 
 def at(x: Tensor, index: Index) -> sp.Expr:
@@ -56,7 +63,7 @@ class IndexForm:
 
     def fresh(self, size: Any) -> sp.Symbol:
         """A summation index that is not in use around; a letter runs over one size wherever it stands."""
-        wish = [f"{size.name}_"] if isinstance(size, Dim) else []
+        wish = [_own(size)] if isinstance(size, Dim) else []
         names = itertools.chain(wish, _SUMMED, (f"{c}{k}" for k in itertools.count(1) for c in _SUMMED))
         name = next(n for n in names if n not in self.taken and self.sizes.get(n, size) == size)
         self.taken.add(name)

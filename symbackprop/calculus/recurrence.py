@@ -165,11 +165,14 @@ def through_time(
     (back,) = {s for term in handed.values() for s in term.atoms(Scan)}
     equations: list[Equation] = []
     table = dict(known)
+    origin = y
+    while origin.adjoint_of:  # the values of a recurrence backwards are called after the one that runs forwards
+        origin = origin.adjoint_of[1]
 
     def named(exprs: Iterable[sp.Expr], scan: Tensor) -> None:
         parts = {p for expr in exprs for p in expr.atoms(Part) if p.operands[0] is scan and p not in table}
         for p in sorted(parts, key=lambda p: p.number):
-            table[p] = symbol = Tensor(name(f"{_stack_name(p)}_{y.name}"), p.shape, "adjoint", p)
+            table[p] = symbol = Tensor(name(f"{_stack_name(p)}_{origin.name}"), p.shape, "adjoint", p)
             equations.append(Equation(symbol, p))
 
     named([back, *handed.values()], y)

@@ -3,7 +3,7 @@ r"""Derivations as LaTeX: a fragment for a paper, or a whole article. It needs a
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import definitions, groups, reasons, rows, spans, verdict
+from symbackprop.display.lines import contents, definitions, groups, reasons, rows, spans, verdict
 from symbackprop.display.prose import capital, written
 from symbackprop.latex.equations import align
 
@@ -40,6 +40,9 @@ def prose(sentence: str) -> str:
 def article(title: str, sections: Sequence[Section]) -> str:
     """A document that pdflatex compiles."""
     head = f"\\begin{{document}}\n\\begin{{center}}\\LARGE {prose(title)}\\end{{center}}\n"
+    if entries := contents(sections):
+        listed = "\n\n".join(rf"{prose(heading)} \dotfill\ {words(numbers)}" for heading, numbers in entries)
+        head += f"\\section*{{Contents}}\n{{\\parskip=0pt\n{listed}\\par}}\n"
     return f"{PREAMBLE}{head}\n{fragment(sections)}\n\\end{{document}}\n"
 
 

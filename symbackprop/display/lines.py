@@ -94,6 +94,15 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join(f"({r[0]})" if len(r) == 1 else f"({r[0]}), ({r[1]})" if len(r) == 2 else f"({r[0]})–({r[-1]})" for r in runs)
 
 
+LONG = 60  # steps: five or six pages
+
+
+def contents(sections: Sequence[Section]) -> list[tuple[str, str]]:
+    """The headings of a long derivation, each with the numbers of its equations; nothing where it can be looked through."""
+    numbered = [(section.title, [step.number for step in section]) for section in sections]
+    return [(title, spans(numbers)) for title, numbers in numbered] if sum(len(numbers) for _, numbers in numbered) > LONG else []
+
+
 def verdict(sections: Sequence[Section]) -> str:
     """One sentence on how the checks came out."""
     held = [s for section in sections for s in section if s.verification is not None]
@@ -120,4 +129,4 @@ def _scientific(error: float) -> str:
     return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if error else "$0$"
 
 
-__all__ = ["Group", "Row", "definitions", "groups", "reason", "reasons", "rows", "spans", "verdict"]
+__all__ = ["Group", "Row", "contents", "definitions", "groups", "reason", "reasons", "rows", "spans", "verdict"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from symbackprop.derivation.steps import Section, Step
-from symbackprop.display.lines import definitions, groups, reasons, rows, spans, verdict
+from symbackprop.display.lines import contents, definitions, groups, reasons, rows, spans, verdict
 from symbackprop.display.prose import capital, written
 from symbackprop.latex.equations import align
 
@@ -30,7 +30,8 @@ def _inline(formula: str) -> str:
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {prose(title)}", *(text for section in sections for text in _section(section))]
+    listed = "\n".join(f"- {prose(heading)} {numbers}" for heading, numbers in contents(sections))
+    parts = [f"# {prose(title)}", *([listed] if listed else []), *(text for section in sections for text in _section(section))]
     if closing := verdict(sections):
         parts.append(f"*{prose(closing)}*")
     return "\n\n".join(parts) + "\n"

@@ -9,7 +9,7 @@ from symbackprop.derivation.steps import Section, Step
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.highlight import STYLE as CODE_STYLE
 from symbackprop.display.highlight import highlighted
-from symbackprop.display.lines import Group, Row, definitions, groups, reason, rows, verdict
+from symbackprop.display.lines import Group, Row, contents, definitions, groups, reason, rows, verdict
 from symbackprop.display.mathml import mathml
 from symbackprop.display.prose import capital, written
 from symbackprop.errors import UnsupportedError
@@ -54,6 +54,7 @@ details.block[open] > summary .result { display: none; }
 .where { margin: .3rem 0 .3rem 2em; }
 .verdict { border-top: 1px solid var(--line); padding-top: 1rem; color: var(--quiet); }
 figure { margin: 1.2rem 0; overflow-x: auto; }
+.contents { columns: 18rem; list-style: none; padding: 0; font-size: .9rem; color: var(--quiet); } .contents a { color: var(--accent); }
 @media (max-width: 60rem) { /* the reason below its equation, the number beside it */
   .equations { grid-template-columns: max-content minmax(0, 1fr) max-content; grid-auto-flow: dense; row-gap: .15em; }
   .equations > .left { grid-column: 1; } .equations > .right { grid-column: 2; } .equations > .number { grid-column: 3; }
@@ -79,8 +80,9 @@ def page(title: str, system: System, sections: Sequence[Section], rule: Rule | N
     body = [
         f"<h1>{prose(title)}</h1>",
         '<nav><button data-open="yes">unfold all steps</button><button data-open="no">fold all steps</button></nav>',
+        *_contents(sections),
         f"<figure>{Diagram.of(system).svg()}</figure>",
-        *map(_section, sections),
+        *(_section(section, number) for number, section in enumerate(sections, 1)),
         _code(system, rule),
     ]
     if closing := verdict(sections):
@@ -92,11 +94,17 @@ def page(title: str, system: System, sections: Sequence[Section], rule: Rule | N
     )
 
 
-def _section(section: Section) -> str:
+def _contents(sections: Sequence[Section]) -> list[str]:
+    entries = [f'<li><a href="#section-{k}">{prose(title)}</a> {escape(n)}</li>' for k, (title, n) in enumerate(contents(sections), 1)]
+    return [f'<ul class="contents">{"".join(entries)}</ul>'] if entries else []
+
+
+def _section(section: Section, number: int) -> str:
     parts = [f"<p>{prose(text)}</p>" for text in section.text]
     parts += [_group(group) for group in groups(section)]
     parts += [f"<p>{prose(capital(note))}</p>" for note in section.notes]
-    return f'<details class="section" open><summary><h2>{prose(section.title)}</h2></summary>\n' + "\n".join(parts) + "\n</details>"
+    heading = f"<summary><h2>{prose(section.title)}</h2></summary>"
+    return f'<details class="section" id="section-{number}" open>{heading}\n' + "\n".join(parts) + "\n</details>"
 
 
 def _group(group: Group) -> str:

@@ -8,9 +8,11 @@ import sympy as sp
 from symbackprop.calculus.forms import Forms
 from symbackprop.calculus.index import IndexForm, at, free_indices, hoisted
 from symbackprop.calculus.second import Blocks
-from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.equations import System, tensors_in
+from symbackprop.graph.names import Namer
 from symbackprop.graph.operators.chains import kronecker_latex
 from symbackprop.graph.operators.contraction import Einsum
+from symbackprop.graph.operators.reduction import Softmax
 from symbackprop.graph.operators.scan import Part, Scan
 from symbackprop.graph.shapes import split_scalars
 from symbackprop.graph.tensor import Tensor
@@ -24,14 +26,30 @@ Key = tuple[Tensor, ...]
 
 def block_lines(blocks: Blocks, kind: str, keys: Sequence[Key], form: str) -> list[Line]:
     """The blocks named by `keys`, after what they are computed from and the network does not name."""
+    before, of = lines_by_block(blocks, kind, keys, form)
+    return [*before, *of.values()]
+
+
+def lines_by_block(blocks: Blocks, kind: str, keys: Sequence[Key], form: str) -> tuple[list[Line], dict[Key, Line]]:
+    """What the blocks are computed from and the network does not name; and block → its equation, without those that are another's transpose."""
     forms = Forms(blocks.system)
     names = error_names(forms)
     own = set(blocks.blocks.values())
     chosen = [(key, blocks.blocks[key]) for key in keys]
     direct = [(key, t) for key, t in chosen if len(keys) == 1 or not tensors_in(_definition(t)) & own]  # a transpose repeats what is written
-    written = _Writer(blocks, names)
-    lines = [written.line(t, None, kind, form) for t in _needed([t for _, t in direct], set(forms.system.tensors), own, names)]
-    return lines + [written.line(t, key, kind, form) for key, t in direct]
+    needed = _needed([t for _, t in direct], set(forms.system.tensors), own, names)
+    written = _Writer(blocks, names, _shares([inlined(t.definition, _named(t, names)) for t in (*needed, *(t for _, t in direct))], forms.system))
+    lines = [(TensorLatex().plain(s), TensorLatex().plain(softmax)) for softmax, s in written.shares.items()]
+    lines += [written.line(t, None, kind, form) for t in needed]
+    return list(dict.fromkeys(lines)), {key: written.line(t, key, kind, form) for key, t in direct}
+
+
+def _shares(exprs: Sequence[sp.Expr], system: System) -> dict[sp.Basic, sp.Basic]:
+    """A name for each softmax that is read more than once and has none: the s of diag(s) - s s^T."""
+    found = [part for expr in exprs for part in sp.preorder_traversal(expr) if isinstance(part, Softmax)]
+    name = Namer({t.name for t in system.tensors} | {d.name for d in system.dims})
+    often = [x for x in dict.fromkeys(found) if found.count(x) > 1]
+    return {x: Tensor(name("S" if x.rank > 1 else "s"), x.shape, "node", x) for x in often}
 
 
 def _definition(t: Tensor) -> sp.Expr:
@@ -56,13 +74,14 @@ def _named(t: Tensor, names: Mapping[Tensor, Name]) -> Iterable[Tensor]:
 
 
 class _Writer:
-    def __init__(self, blocks: Blocks, names: Mapping[Tensor, Name]) -> None:
+    def __init__(self, blocks: Blocks, names: Mapping[Tensor, Name], shares: Mapping[sp.Basic, sp.Basic]) -> None:
         self.blocks = blocks
         self.names = names
+        self.shares = shares
 
     def line(self, t: Tensor, key: Key | None, kind: str, form: str) -> Line:
         """The equation of a block, or of something on the way to it (`key` is None)."""
-        expr = inlined(t.definition, _named(t, self.names))
+        expr = inlined(t.definition, _named(t, self.names)).xreplace(dict(self.shares))
         if form == "matrix" and (text := self.matrix(expr, t, key)) is not None:
             printer = TensorLatex(self.names)
             return self.left(kind, key, (), printer, flat=t.rank > 2) if key else printer.plain(t), text
@@ -124,4 +143,4 @@ class _Writer:
         return [(end - w.rank, end) for w, end in zip(key, ends, strict=True)]
 
 
-__all__ = ["FORMS", "align", "block_lines"]
+__all__ = ["FORMS", "align", "block_lines", "lines_by_block"]
