@@ -19,6 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import symbackprop as sbp
+from symbackprop.latex.printer import TensorLatex
 
 # --- a reader of LaTeX ---------------------------------------------------------------------------------------------------
 
@@ -815,3 +816,25 @@ def test_katex_finds_a_mistake():
     run = subprocess.run(["node", "-e", KATEX], input=json.dumps({"bad": "a^{2}^{2}", "good": "a^{2}"}), capture_output=True, text=True)
     assert run.stdout.strip() == "1"
     assert run.stderr.startswith("bad: ")
+
+
+def test_the_places_in_a_reshaped_tensor_have_letters_of_their_own():
+    """Entry i of two maps of 2 by 2 is row b, column c of map a; put back, the letters give what there was before."""
+    images, targets = sbp.data("x", ("n", 1, 6, 6)), sbp.data("t", ("n", 3))
+    maps = sbp.max_pool2d(sbp.conv2d(images, 2, 3, activation="relu"), 2)
+    net = sbp.Network(sbp.node("C", sbp.mse(sbp.dense(sbp.reshape(maps, ("n", -1)), 3), targets)))
+    lines = net.latex("index").splitlines()
+    at = next(k for k, line in enumerate(lines) if r"\partial W^{(2)}" in line)
+    assert r"A^{(1)}_{n,a,2 b + p,2 c + q}" in lines[at]
+    where = lines[at + 1].split("&=")
+    assert where[0].strip() == "(a, b, c)"
+    rests = [r"\left\lfloor{\frac{i}{4}}\right\rfloor", r"\left\lfloor{\frac{i}{2}}\right\rfloor \bmod 2", r"i \bmod 2"]
+    assert all(rest in where[1] for rest in rests)
+    for i, (a, b, c) in enumerate(np.ndindex(2, 2, 2)):
+        assert (i // 4, i // 2 % 2, i % 2) == (a, b, c)
+
+
+def test_a_rest_is_in_brackets_within_a_product():
+    i = sp.Symbol("i", integer=True)
+    assert TensorLatex().plain(2 * sp.Mod(i, 3)) == r"2 (i \bmod 3)"
+    assert TensorLatex().plain(sp.Mod(i, 3) + 1) == r"1 + (i \bmod 3)"

@@ -1,11 +1,12 @@
 r"""Equations and gradients as LaTeX: one align* for a network, δ and Δ for the errors of its layers."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import sympy as sp
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.calculus.index import IndexForm, at, free_indices
+from symbackprop.calculus.index import IndexForm, at, free_indices, index_symbol
 from symbackprop.calculus.partial import Partial
 from symbackprop.calculus.simplify import simplified
 from symbackprop.graph.equations import System, tensors_in
@@ -153,10 +154,29 @@ def index_lines(forms: Forms, weights: Sequence[Tensor]) -> list[Line]:
             continue
         index = free_indices(x.shape, (t.name for t in forms.system.tensors))
         printer = TensorLatex(small, indices=index)
-        right = printer.plain(IndexForm(taken=index).entry(expr, index))
+        entry, computed = with_places(IndexForm(taken=index).entry(expr, index), index, forms.system)
         left = derivative(forms.system.loss, x, index, printer) if x in weights else printer.plain(at(adjoint, index))
-        lines.append((left, right))
+        lines.append((left, printer.plain(entry)))
+        if computed:  # the places in a tensor of another shape
+            row = [", ".join(map(printer.plain, part)) for part in (computed, computed.values())]
+            lines.append((row[0], row[1]) if len(computed) == 1 else (f"({row[0]})", rf"\left({row[1]}\right)"))
     return lines
+
+
+def with_places(entry: sp.Expr, index: Sequence[sp.Symbol], system: System) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
+    """An entry in which the quotients and rests of its indices, by which a reshaped tensor is read, have letters of their own; and what
+    these stand for."""
+    found: list[sp.Expr] = []
+    parts = sp.preorder_traversal(entry)
+    for part in parts:
+        if isinstance(part, (sp.floor, sp.Mod)) and part.free_symbols <= set(index):
+            parts.skip()
+            if part not in found:
+                found.append(part)
+    used = {s.name for s in (*entry.atoms(sp.Symbol), *index, *system.tensors)}
+    letters = (c for c in itertools.chain("abcdefgh", (f"a{k}" for k in itertools.count(1))) if c not in used)
+    names = {part: index_symbol(letter) for part, letter in zip(found, letters, strict=False)}
+    return entry.xreplace(names), {name: part for part, name in names.items()}
 
 
 def _needed(forms: Forms, weights: Sequence[Tensor], names: Mapping[Tensor, Name]) -> list[tuple[Tensor, sp.Expr, sp.Expr]]:

@@ -106,7 +106,7 @@ class TensorLatex(LatexPrinter):
         if isinstance(expr, sp.Add):
             number, _ = common_factor(expr)  # printed in front of the sum, so that the whole is a product
             return SUM if number == 1 else SIGNED if number < 0 else PRODUCT
-        if isinstance(expr, sp.Piecewise):
+        if isinstance(expr, (sp.Piecewise, sp.Mod)):
             return SUM
         if isinstance(expr, (sp.Sum, BigMax)):
             return OPEN
