@@ -11,6 +11,7 @@ from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (
     DataError,
+    LogitsWarning,
     NetworkError,
     ParseError,
     ShapeError,
@@ -108,6 +109,7 @@ __all__ = [
     "Gradients",
     "History",
     "LevenbergMarquardt",
+    "LogitsWarning",
     "Network",
     "NetworkError",
     "Newton",

@@ -55,3 +55,7 @@ class TrainingDivergedError(SymbackpropError, ArithmeticError):
 
 class ZeroGradientWarning(UserWarning):
     """A weight that the loss does not depend on: its gradient is zero."""
+
+
+class LogitsWarning(UserWarning):
+    """Probabilities where a loss expects what they are made of: the softmax or the sigmoid would be taken twice."""

@@ -5,18 +5,19 @@ Sources: Goodfellow, Bengio & Courville, Deep Learning, sections 6.2 (maximum li
 (the hinge of several classes). Options mean what they mean in PyTorch.
 """
 
+import warnings
 from typing import Any
 
 import sympy as sp
 
-from symbackprop.errors import NetworkError, ShapeError
+from symbackprop.errors import LogitsWarning, NetworkError, ShapeError
 from symbackprop.graph.arguments import checked
-from symbackprop.graph.functions import relu, softplus
+from symbackprop.graph.functions import relu, sigmoid, softplus
 from symbackprop.graph.operators.gather import one_hot
 from symbackprop.graph.operators.products import mean, reduce_sum
-from symbackprop.graph.operators.reduction import logsumexp
+from symbackprop.graph.operators.reduction import Softmax, logsumexp
 from symbackprop.graph.shapes import rank_of, shape_of, show, size_of
-from symbackprop.graph.tensor import as_expression
+from symbackprop.graph.tensor import Tensor, as_expression
 
 
 def _same_shape(name: str, y: Any, t: Any) -> None:
@@ -25,6 +26,17 @@ def _same_shape(name: str, y: Any, t: Any) -> None:
             f"{name}({y}, {t}): the prediction has shape {show(shape_of(y))} and the target {show(shape_of(t))}; "
             "they must be equal, or the difference would silently broadcast"
         )
+
+
+def _warn_of(name: str, z: Any, t: Any, wanted: str, *kinds: type[sp.Basic]) -> None:
+    """A warning where `z` is one of these functions already, by its definition or as it is written."""
+    made = z.definition if isinstance(z, Tensor) else z
+    if isinstance(made, kinds):
+        inner = next(iter(made.args[-1:]), z)
+        meant = f"{name}({inner if wanted == 'logits' else f'log_softmax({inner})'}, {t})"
+        raised = f"{name}({z}, {t}): {z} = {made}" if made is not z else f"{name}({z}, {t}): {z}"
+        message = f"{raised} holds probabilities, but {name} takes {wanted}; write {meant}, and keep {z} for the network's output"
+        warnings.warn(message, LogitsWarning, stacklevel=4)
 
 
 @checked("y", "t")
@@ -99,7 +111,12 @@ def cosine_loss(y: Any, t: Any) -> sp.Expr:
 
 @checked("p", "t", "pos_weight")
 def binary_cross_entropy(p: Any, t: Any, pos_weight: Any = 1) -> sp.Expr:
-    """-mean(w t log p + (1 - t) log(1 - p)), for probabilities p strictly between 0 and 1. The positive class counts `pos_weight` w times."""
+    """-mean(w t log p + (1 - t) log(1 - p)), for probabilities p. The positive class counts `pos_weight` w times.
+
+    0 log 0 is 0, so that p = t = 0 and p = t = 1 cost nothing; there the slopes are 1/n and -1/n, those of -log(1 - p) and -log p from within.
+    A certain mistake, p = 0 where t > 0 or p = 1 where t < 1, costs infinitely much, and training stops. Targets t are meant to lie in [0, 1],
+    where the loss is smallest at p = t; others are computed by the same formula, which then has no smallest value.
+    """
     _same_shape("binary_cross_entropy", p, t)
     return -mean(pos_weight * t * sp.log(p) + (1 - t) * sp.log(1 - p))
 
@@ -111,6 +128,7 @@ def binary_cross_entropy_with_logits(z: Any, t: Any, pos_weight: Any = 1) -> sp.
     The positive class counts `pos_weight` w times, which may be a tensor along the last axis: mean((1 + (w - 1) t) softplus(z) - w t z).
     """
     _same_shape("binary_cross_entropy_with_logits", z, t)
+    _warn_of("binary_cross_entropy_with_logits", z, t, "logits", sigmoid)
     return mean((1 + (pos_weight - 1) * t) * softplus(z) - pos_weight * t * z)
 
 
@@ -118,11 +136,13 @@ def binary_cross_entropy_with_logits(z: Any, t: Any, pos_weight: Any = 1) -> sp.
 def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothing: Any = 0) -> sp.Expr:
     """Mean over the batch of logsumexp(z) - Σ t z, the cross-entropy of softmax(z); its gradient is (softmax(z) - t)/n.
 
-    `logits` has the classes on its last axis. `t` has the same shape (one-hot, or probabilities that sum to one in each row),
-    or lacks the last axis and holds integer labels. With `label_smoothing` e, t is (1 - e) t + e/classes. With `class_weights` w, a tensor with
+    `logits` has the classes on its last axis: what the softmax is taken of, not its result, of which a `LogitsWarning` tells. `t` has the same
+    shape (one-hot, or probabilities that sum to one in each row; other numbers are computed by the same formula), or lacks the last axis and
+    holds integer labels. With `label_smoothing` e, t is (1 - e) t + e/classes. With `class_weights` w, a tensor with
     an entry for each class, the loss of a sample is Σ w t (logsumexp(z) - z); for labels, the mean is weighted: divided by the sum of the w_t.
     Raises `ShapeError` where the shapes do not fit.
     """
+    _warn_of("cross_entropy", logits, t, "logits", Softmax)
     labels = rank_of(t) == rank_of(logits) - 1
     t = _classes("cross_entropy", logits, t)
     if label_smoothing == 0 and class_weights is None:
@@ -143,6 +163,7 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
 def negative_log_likelihood(log_p: Any, t: Any, class_weights: Any = None) -> sp.Expr:
     """-mean of log p at the true class: of `log_p`, log-probabilities with the classes on the last axis. `t` and `class_weights` are as in
     `cross_entropy`, which is the same of log_softmax(z). Raises `ShapeError` where the shapes do not fit."""
+    _warn_of("negative_log_likelihood", log_p, t, "log-probabilities", Softmax)
     labels = rank_of(t) == rank_of(log_p) - 1
     t = _classes("negative_log_likelihood", log_p, t)
     if class_weights is None:

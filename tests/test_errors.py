@@ -1,6 +1,7 @@
 """Bad input: each mistake is one error of the right class, in one line that names the equation or the tensor, what was found and what
 was expected."""
 
+import math
 import re
 
 import numpy as np
@@ -57,6 +58,15 @@ def good(**changes):
 
 # what: (what is done, the class of the error, what the message says)
 DESCRIBING = {
+    "a list added": (lambda: X.__add__([1, 2]), sbp.NetworkError, ["X + list '[1, 2]'", "state(name, shape, array)"]),
+    "a list before": (lambda: (1, 2) - X, sbp.NetworkError, ["tuple '(1, 2)' - X", "state("]),
+    "a tensor times a list": (lambda: X * [1, 2], sbp.NetworkError, ["X * list", "state("]),
+    "a tensor over a list": (lambda: (X @ W) / [1, 2], sbp.NetworkError, ["X @ W / list", "state("]),
+    "an array in an equation": (lambda: sbp.node("Z", X @ np.ones((3, 2))), sbp.NetworkError, ["ndarray of shape (3, 2)", "state(", "data(", "weight("]),
+    "a function of Python's math": (lambda: math.tanh(w), TypeError, ["w is an expression", "sympy.tanh(w)"]),
+    "the length of a tensor": (lambda: len(X), TypeError, ["X has shape (n, 3)", "X.shape[0]"]),
+    "the length of a scalar": (lambda: len(w), TypeError, ["w is a scalar"]),
+    "a function that is not computed": (lambda: sbp.Network(sbp.node("C", sp.gamma(w))).generate(), sbp.UnsupportedError, ["gamma", "atan2", "tanh"]),
     "product of shapes that do not fit": (lambda: sbp.node("Z", X @ V), sbp.ShapeError, ["'Z'", "(n, 3)", "(4, 2)"]),
     "sum of shapes that do not fit": (lambda: sbp.node("Z", X + T), sbp.ShapeError, ["'Z'", "(n, 3)", "(n, 2)"]),
     "broadcast of an open with a closed size": (
@@ -234,7 +244,9 @@ WEIGHTS = {
     "a weight taken away": (lambda: trainer().weights.pop("W"), sbp.DataError, ["'W'"]),
     "float16": (lambda: trainer(dtype="float16"), sbp.DataError, ["float16", "float32"]),
     "a dtype that is none": (lambda: trainer(dtype="double precision"), sbp.DataError, ["double precision", "float64"]),
-    "missing weights": (lambda: scalar_net().value_and_gradients({"w": 1}, x=1, t=1), sbp.DataError, ["'b'", "missing"]),
+    "missing weights": (lambda: scalar_net().value_and_gradients({"w": 1}, x=1, t=1), sbp.DataError, ["weight 'b' is missing"]),
+    "no weights": (lambda: scalar_net().value_and_gradients({}, x=1, t=1), sbp.DataError, ["weights 'b', 'w' are missing"]),
+    "no data": (lambda: scalar_net().value_and_gradients({"w": 1, "b": 1}), sbp.DataError, ["data 'x', 't' are missing"]),
     "weights of another network": (lambda: scalar_net().value_and_gradients({"w": 1, "b": 0, "u": 1}, x=1, t=1), sbp.DataError, ["'u'"]),
     "gradients of another network": (lambda: sbp.check_gradients(scalar_net(), gradients={"u": 1}), sbp.NetworkError, ["'u'", "'w'"]),
     "gradients of another shape": (lambda: sbp.check_gradients(tensor_net(), gradients={"W": np.ones((2, 3))}), sbp.NetworkError, ["'W'", "(2, 3)", "(3, 2)"]),
@@ -261,7 +273,8 @@ LABELS = {
     "a label out of range": (np.array([0, 1, 2, 0, 1]), ["'labels'", "0 to 1", "2"]),
     "a negative label": (np.array([0, 1, -1, 0, 1]), ["'labels'", "0 to 1", "-1"]),
     "labels that are no integers": (np.array([0, 1.0, 0, 0, 1]), ["'labels'", "integers", "float64"]),
-    "labels one-hot": (np.eye(2, dtype=int)[[0, 1, 0, 0, 1]], ["'labels'", "(5, 2)", "(n,)"]),
+    "labels one-hot": (np.eye(2, dtype=int)[[0, 1, 0, 0, 1]], ["'labels'", "(5, 2)", "(n,)", "labels.argmax(-1)", "cross_entropy then takes rows"]),
+    "labels one-hot in floats": (np.eye(2)[[0, 1, 0, 0, 1]], ["'labels'", "(5, 2)", "integers", "labels.argmax(-1)", "cross_entropy then takes rows"]),
     "labels of truth": (np.array([True, False, True, True, False]), ["'labels'", "integers", "bool"]),
 }
 SAMPLES = {
@@ -271,6 +284,10 @@ SAMPLES = {
     "no samples": ({"x": [], "t": []}, ["'x'", "empty"]),
 }
 RUNNING = {
+    "arrays without names": (lambda: trainer().fit(np.ones((5, 3)), np.ones((5, 2)), epochs=1), sbp.DataError, ["ndarray", "fit({'X': ..., 'T': "]),
+    "an array without a name": (lambda: trainer().fit(np.ones((5, 3)), 1), sbp.DataError, ["ndarray", "'X': ..."]),
+    "a fit without epochs": (lambda: trainer().fit(good()), TypeError, ["'epochs'", "fit(data, epochs, batch_size=None"]),
+    "a word that fit does not know": (lambda: trainer().fit(good(), epochs=1, batch=2), TypeError, ["'batch'", "batch_size=None"]),
     "no epochs": (lambda: trainer().fit(good(), epochs=-1), sbp.DataError, ["epochs", "-1"]),
     "half an epoch": (lambda: trainer().fit(good(), epochs=0.5), sbp.DataError, ["epochs", "0.5"]),
     "an empty batch": (lambda: trainer().fit(good(), epochs=1, batch_size=0), sbp.DataError, ["batch_size", "0"]),

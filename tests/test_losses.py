@@ -1,11 +1,14 @@
 """The losses: value and gradient against PyTorch's, over random shapes; how their gradients read; and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 import sympy as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import xlogy
 from torch.nn import functional
 
 import symbackprop as sbp
@@ -233,3 +236,42 @@ def test_bad_input_is_named(call, message):
     with pytest.raises(sbp.SymbackpropError) as error:
         call(y, t, v)
     assert message in str(error.value)
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "applied", "meant"),
+    [
+        (sbp.cross_entropy, sbp.softmax, "cross_entropy(Z, T)"),
+        (sbp.negative_log_likelihood, sbp.softmax, "negative_log_likelihood(log_softmax(Z), T)"),
+        (sbp.binary_cross_entropy_with_logits, sbp.sigmoid, "binary_cross_entropy_with_logits(Z, T)"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_probabilities_where_logits_belong(loss, applied, meant, named):
+    """Else the softmax is taken twice, and training is slow without a word. The right call says nothing, warnings being errors here."""
+    Z, T = sbp.data("Z", ("n", 3)), sbp.data("T", ("n", 3))
+    shares = sbp.node("S", applied(Z)) if named else applied(Z)
+    with pytest.warns(sbp.LogitsWarning, match=re.escape(f"write {meant}")) as caught:
+        loss(shares, T)
+    assert caught[0].filename == __file__
+    assert f"{loss.__name__}({shares}, T): {'S = ' if named else ''}{applied.__name__}(Z)" in str(caught[0].message)
+    loss(sbp.node("S", sbp.log_softmax(Z)), T)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 0.25, 0.75]), st.sampled_from([0.0, 0.3, 1.0])), min_size=1, max_size=5))
+def test_certain_probabilities_cost_nothing_where_they_are_right(close, pairs):
+    """0 log 0 = 0: the value is PyTorch's, and SciPy's xlogy, which has the slope of the term that is there."""
+    p, t = np.array(pairs).T
+    certain = ((p == 0) & (t > 0)) | ((p == 1) & (t < 1))
+    p, t = np.where(certain, t, p), t  # a certain mistake has no finite cost
+    P, T = sbp.weight("p", p.shape), sbp.data("t", p.shape)
+    net = sbp.Network(sbp.node("C", sbp.binary_cross_entropy(P, T)))
+    value, gradients = net.value_and_gradients({"p": p}, t=t)
+    close(value, -(xlogy(t, p) + xlogy(1 - t, 1 - p)).mean())
+    close(value, torch.nn.functional.binary_cross_entropy(torch.tensor(p), torch.tensor(t)).item())
+    rows = list(zip(p.tolist(), t.tolist(), strict=True))
+    close(gradients["p"], np.array([(-t / p if t else 0.0) + ((1 - t) / (1 - p) if t < 1 else 0.0) for p, t in rows]) / len(rows))

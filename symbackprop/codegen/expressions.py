@@ -232,9 +232,10 @@ class PythonPrinter:
         for rewritten in (expr.expand(func=True), expr.rewrite(sp.exp), expr.rewrite(sp.Piecewise), expr.doit()):
             if not rewritten.has(expr.func):
                 return self.spell(rewritten)
+        known = ", ".join(sorted(f.__name__ for f, names in FUNCTIONS.items() if f.__module__.startswith("sympy.") and names[0]))
         raise UnsupportedError(
-            f"{expr.func.__name__} has no form in NumPy code; build it from elementary functions, or give the class "
-            "an _eval_expand_func method that returns its formula"
+            f"{expr.func.__name__} has no form in NumPy code; of SymPy's functions there are {known}: build it from these, "
+            "or give the class an _eval_expand_func method that returns its formula"
         )
 
     def _arguments(self, expr: sp.Expr) -> str:

@@ -1,9 +1,9 @@
 """Calls of layers, losses and activations, checked before they are followed: what has no such name, is missing, or is of another kind."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from symbackprop.errors import ArgumentError, NetworkError
 from symbackprop.graph.tensor import as_expression
@@ -22,11 +22,7 @@ def checked(*expressions: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                found = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                expected = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in signature.parameters.values())
-                raise ArgumentError(f"{function.__name__}: {error}; expected {function.__name__}({expected})") from None
+            found = bound(function.__name__, signature, args, kwargs)
             for name, value in found.arguments.items():
                 if name in expressions:
                     found.arguments[name] = as_expression(value, f"{name} of {function.__name__}")
@@ -41,4 +37,13 @@ def checked(*expressions: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-__all__ = ["checked"]
+def bound(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    """The arguments of a call of the function `name` by their names. Raises `ArgumentError` where they do not fit its signature."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        expected = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in signature.parameters.values() if p.name != "self")
+        raise ArgumentError(f"{name}: {error}; expected {name}({expected})") from None
+
+
+__all__ = ["bound", "checked"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import sympy as sp
 
-from symbackprop.errors import NetworkError, ShapeError, UnsupportedError
+from symbackprop.errors import ArgumentError, NetworkError, ShapeError, UnsupportedError
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.names import check_name, split_names
 from symbackprop.graph.shapes import Dim, Shape, Shaped, as_shape, postorder, shape_of, show
@@ -44,6 +44,9 @@ _INSTEAD |= {"dot": "@", "inner": "@", "vdot": "@", "maximum": "sympy.Max or sbp
 _INSTEAD |= {"amax": "sbp.max", "amin": "sbp.min", "add.reduce": "sbp.sum", "absolute": "sympy.Abs", "power": "**"}
 
 
+_DECLARE = "declare arrays: data(...) is fed, weight(..., init=array) is learnt, state(name, shape, array) stays as it is"
+
+
 def _brief(value: Any) -> str:
     """What was found where it does not belong, on one line."""
     shape = None if isinstance(value, sp.Basic) else getattr(value, "shape", None)
@@ -58,10 +61,19 @@ def _named(value: Any) -> str:
 def _refused(name: str, inputs: Any) -> NetworkError:
     """NumPy computes numbers; an equation needs the function of the same meaning that keeps the expression."""
     instead = _INSTEAD.get(name, f"sympy.{name}" if hasattr(sp, name) else "SymPy's functions or those of symbackprop")
-    return NetworkError(
-        f"NumPy's {name} was applied to {' and '.join(map(_brief, inputs))}; write {instead}, "
-        "and declare arrays with data(...) or weight(..., init=array)"
-    )
+    return NetworkError(f"NumPy's {name} was applied to {' and '.join(map(_brief, inputs))}; write {instead}, and {_DECLARE}")
+
+
+def _of_expressions(operation: str, sign: str) -> Callable[[Any, Any], Any]:
+    """SymPy's operator of this name, which would hand lists on to Python, whose message names neither the tensor nor what to do."""
+
+    def apply(self: Any, other: Any) -> Any:
+        if isinstance(other, (list, tuple)):
+            first, second = (_named(other), str(self)) if operation.startswith("__r") else (str(self), _named(other))
+            raise NetworkError(f"{first} {sign} {second}: a {type(other).__name__} is no tensor; {_DECLARE}")
+        return getattr(sp.Expr, operation)(self, other)
+
+    return apply
 
 
 class TensorMethods:
@@ -69,6 +81,25 @@ class TensorMethods:
 
     __slots__ = ()
     __iter__ = None  # indexing does not make a tensor a sequence
+
+    __add__, __radd__ = _of_expressions("__add__", "+"), _of_expressions("__radd__", "+")
+    __sub__, __rsub__ = _of_expressions("__sub__", "-"), _of_expressions("__rsub__", "-")
+    __mul__, __rmul__ = _of_expressions("__mul__", "*"), _of_expressions("__rmul__", "*")
+    __truediv__, __rtruediv__ = _of_expressions("__truediv__", "/"), _of_expressions("__rtruediv__", "/")
+
+    def __float__(self) -> float:
+        raise ArgumentError(
+            f"{self} is an expression and has no number, which float() and the functions of Python's math ask for; "
+            f"write SymPy's functions, such as sympy.tanh({self}), and evaluate(...) for a number"
+        )
+
+    def __len__(self) -> int:
+        shape = shape_of(self)
+        of = f"has shape {show(shape)}; its length is {self}.shape[0], {shape[0]}" if shape else "is a scalar, without a length"
+        raise ArgumentError(f"len({self}): {self} {of}")
+
+    def __bool__(self) -> bool:
+        return True  # as for all of SymPy; Python would ask for the length
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> sp.Expr:
         """NumPy's scalars are numbers like any other; its arrays are refused, since an equation would hide them."""
@@ -350,10 +381,7 @@ def as_expression(value: Any, where: str) -> sp.Expr:
         return value
     if isinstance(value, (int, float, complex)) or getattr(value, "shape", None) == ():
         return sp.sympify(value.item() if hasattr(value, "item") else value, strict=True)
-    raise NetworkError(
-        f"{where}: found {_named(value)}; expected a SymPy expression of tensors "
-        "(declare arrays with data(...) or weight(..., init=array))"
-    )
+    raise NetworkError(f"{where}: found {_named(value)}; expected a SymPy expression of tensors ({_DECLARE})")
 
 
 _REFUSED = (sp.Integral, sp.Sum, sp.Product, sp.Derivative, sp.Limit, sp.MatrixExpr, sp.Order)

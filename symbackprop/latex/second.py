@@ -39,13 +39,14 @@ def lines_by_block(blocks: Blocks, kind: str, keys: Sequence[Key], form: str) ->
     direct = [(key, t) for key, t in chosen if len(keys) == 1 or not tensors_in(_definition(t)) & own]  # a transpose repeats what is written
     needed = _needed([t for _, t in direct], set(forms.system.tensors), own, names)
     written = _Writer(blocks, names, _shares([inlined(t.definition, _named(t, names)) for t in (*needed, *(t for _, t in direct))], forms.system))
-    lines = [(TensorLatex().plain(s), TensorLatex().plain(softmax)) for softmax, s in written.shares.items()]
-    lines += [written.line(t, None, kind, form) for t in needed]
-    return list(dict.fromkeys(lines)), {key: written.line(t, key, kind, form) for key, t in direct}
+    lines = [written.line(t, None, kind, form) for t in needed]
+    of = {key: written.line(t, key, kind, form) for key, t in direct}
+    named = [(TensorLatex().plain(s), TensorLatex().plain(softmax)) for softmax, s in written.shares.items() if s in written.read]
+    return list(dict.fromkeys([*named, *lines])), of
 
 
 def _shares(exprs: Sequence[sp.Expr], system: System) -> dict[sp.Basic, sp.Basic]:
-    """A name for each softmax that is read more than once and has none: the s of diag(s) - s s^T."""
+    """A name for each softmax that is read more than once and has none, for the index form, which would write out its exponentials."""
     found = [part for expr in exprs for part in sp.preorder_traversal(expr) if isinstance(part, Softmax)]
     name = Namer({t.name for t in system.tensors} | {d.name for d in system.dims})
     often = [x for x in dict.fromkeys(found) if found.count(x) > 1]
@@ -78,16 +79,19 @@ class _Writer:
         self.blocks = blocks
         self.names = names
         self.shares = shares
+        self.read: set[sp.Basic] = set()  # the shares that lines mention
 
     def line(self, t: Tensor, key: Key | None, kind: str, form: str) -> Line:
         """The equation of a block, or of something on the way to it (`key` is None)."""
-        expr = inlined(t.definition, _named(t, self.names)).xreplace(dict(self.shares))
+        expr = inlined(t.definition, _named(t, self.names))
         if form == "matrix" and (text := self.matrix(expr, t, key)) is not None:
             printer = TensorLatex(self.names)
             return self.left(kind, key, (), printer, flat=t.rank > 2) if key else printer.plain(t), text
         if expr.has(Part, Scan):  # time is its only index
             printer = TensorLatex(self.names)
             return self.left(kind, key, (), printer, flat=t.rank > 2) if key else printer.plain(t), printer.plain(expr)
+        expr = expr.xreplace(dict(self.shares))
+        self.read |= expr.free_symbols
         index = free_indices(t.shape, (x.name for x in self.blocks.system.tensors))
         small = {x: name._replace(head=r"\delta") for x, name in self.names.items()}
         printer = TensorLatex(small, indices=index)

@@ -20,6 +20,10 @@ from symbackprop.graph.tensor import Tensor
 
 Array = npt.NDArray[Any]
 
+# What to do where rows of classes are given for labels, or labels for rows; cross_entropy takes both.
+_ONE_HOT = "if these are one-hot rows, give {0}.argmax(-1), or declare {0} with the shape of the logits: cross_entropy then takes rows"
+_LABELS = 'declare {0} with the shape ("{1}",): cross_entropy then takes labels'
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -118,12 +122,15 @@ class Checker:
         unknown = [name for name in data if name not in by_name]
         if unknown:
             raise DataError(
-                f"data {', '.join(map(repr, unknown))} is not in the network; "
-                f"it reads {', '.join(map(repr, by_name)) or 'no data'}; remove it or rename it"
+                f"data {', '.join(map(repr, unknown))} {'is' if len(unknown) == 1 else 'are'} not in the network; "
+                f"it reads {', '.join(map(repr, by_name)) or 'no data'}; remove what is too much, or rename it"
             )
         missing = [name for name in needed if name not in data and not (drawn and name in self.drawn)]
         if missing:
-            raise DataError(f"data {', '.join(map(repr, missing))} is missing; the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=...")
+            raise DataError(
+                f"data {', '.join(map(repr, missing))} {'is' if len(missing) == 1 else 'are'} missing; "
+                f"the network reads {', '.join(map(repr, needed))}; pass {missing[0]}=..."
+            )
         arrays = {name: self.array(by_name[name], value, finite) for name, value in data.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if not self._seen or self._seen[0] != shapes:
@@ -167,7 +174,8 @@ class Checker:
             raise DataError(f"data {t.name!r} holds {kind}; expected real numbers")
         if t in self.labels:
             if array.dtype.kind not in "iu":
-                raise DataError(f"data {t.name!r} is used as positions but has type {array.dtype}; expected integers (convert with .astype(int))")
+                hint = _ONE_HOT.format(t) if array.ndim > t.rank else "convert with .astype(int)"
+                raise DataError(f"data {t.name!r} is used as positions but has type {array.dtype} and shape {show(array.shape)}; expected integers ({hint})")
             self.counted(t, array, {})
             return array
         if array.dtype != self.dtype:
@@ -211,7 +219,9 @@ class Checker:
             if len(shape) != t.rank or any(isinstance(e, int) and e != s for s, e in zip(shape, t.shape, strict=False)):
                 hint = f" (or {show(('samples', *t.shape))} for several samples)" if self.single and not extra else ""
                 if len(shape) == t.rank - 1 and isinstance(t.shape[-1], int) and _whole(arrays[name]):
-                    hint += f"; if these are labels of classes, give them one-hot: np.eye({t.shape[-1]})[{name}]"
+                    hint += f"; if these are labels of classes, give them one-hot: np.eye({t.shape[-1]})[{name}], or {_LABELS.format(name, t.shape[0])}"
+                elif t in self.labels and len(shape) == t.rank + 1:
+                    hint += f" ({_ONE_HOT.format(t)})"
                 raise DataError(f"data {name!r} has shape {show(given)}; expected {show(expected)}{hint}")
             for s, e in zip(shape, t.shape, strict=True):
                 if isinstance(e, Dim) and sizes.setdefault(e.name, s) != s:

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Any, Never
+from typing import Any, Never, ParamSpec, TypeVar
 
 import numpy as np
 
 from symbackprop.codegen.load import load_source
 from symbackprop.codegen.numpy_module import numpy_module
 from symbackprop.errors import DataError, NetworkError, TrainingDivergedError, UnsupportedError
+from symbackprop.graph.arguments import bound
 from symbackprop.graph.equations import System
 from symbackprop.graph.inference import inference
 from symbackprop.training import checkpoint, native
@@ -25,11 +28,31 @@ from symbackprop.training.run import DRAWS
 from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 BACKENDS = ("auto", "numpy", "numba")
 LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling, as long as the source has no more than LINES
 LINES = 100  # what has more must be worth it more, by the square: 148 lines were compiled in 5.5 s, 217 in 10 s, 360 in 19 s
 CUT_UP = 5  # times as many lines, beyond which a step is in pieces, and compiled in a time that grows with the lines: 579 in 28 s
 PACE = 0.1  # seconds of compiled epochs between two looks at progress
+
+
+def _by_name(fit: Callable[P, R]) -> Callable[P, R]:
+    """The same method, which says what is wrong with a call that does not fit: arrays without names above all."""
+    called = signature(fit)
+
+    @wraps(fit)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        trainer, *given = args
+        if given and not isinstance(given[0], Mapping):
+            assert isinstance(trainer, Trainer)
+            names = ", ".join(f"{name!r}: ..." for name in trainer._check.needed_by_loss)
+            raise DataError(f"fit: the data are of type {type(given[0]).__name__}, without names; expected fit({{{names}}}, epochs=...)")
+        bound("fit", called, args, kwargs)
+        return fit(*args, **kwargs)
+
+    return call
 
 
 class Trainer:
@@ -156,6 +179,7 @@ class Trainer:
 
     # --- many steps -------------------------------------------------------------------------------------------------------
 
+    @_by_name
     def fit(
         self,
         data: Mapping[Any, Any],

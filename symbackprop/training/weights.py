@@ -65,7 +65,8 @@ def complete(tensors: Sequence[Tensor], given: Mapping[Any, Any], start: Mapping
         given = {getattr(key, "name", key): value for key, value in given.items()}
     missing = names - given.keys() - start.keys()
     if missing:
-        raise DataError(f"weight {', '.join(map(repr, sorted(missing)))} is missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
+        which = f"weight {min(missing)!r} is" if len(missing) == 1 else f"weights {', '.join(map(repr, sorted(missing)))} are"
+        raise DataError(f"{which} missing; give a value for each of {', '.join(map(repr, sorted(names)))}")
     unknown = next((name for name in given if name not in names), None)
     if unknown is not None:
         raise _unknown(unknown, [t.name for t in tensors])
