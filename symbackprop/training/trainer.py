@@ -48,7 +48,7 @@ def _by_name(fit: Callable[P, R]) -> Callable[P, R]:
         if given and not isinstance(given[0], Mapping):
             assert isinstance(trainer, Trainer)
             names = ", ".join(f"{name!r}: ..." for name in trainer._check.needed_by_loss)
-            raise DataError(f"fit: the data are of type {type(given[0]).__name__}, without names; expected fit({{{names}}}, epochs=...)")
+            raise DataError(f"fit: the data are of type {type(given[0]).__name__}, without names; expected a mapping: fit({{{names}}}, epochs=...)")
         bound("fit", called, args, kwargs)
         return fit(*args, **kwargs)
 
