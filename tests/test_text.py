@@ -249,6 +249,7 @@ CALLS = {
     "rnn(reshape(X, (n, 3, 1)), 2)": lambda X, **_: sbp.rnn(sbp.reshape(X, ("n", 3, 1)), 2)[0],
     "lstm(reshape(X, (n, 3, 1)), 2)": lambda X, **_: sbp.lstm(sbp.reshape(X, ("n", 3, 1)), 2)[0],
     "gru(reshape(X, (n, 3, 1)), 2)": lambda X, **_: sbp.gru(sbp.reshape(X, ("n", 3, 1)), 2)[0],
+    "gru(reshape(X, (n, 3, 1)), 2, lengths=k, reverse=true)": lambda X, k, **_: sbp.gru(sbp.reshape(X, ("n", 3, 1)), 2, lengths=k, reverse=True)[0],
     "X[:, 0]": lambda X, **_: X[:, 0],
     "X[..., 1:]": lambda X, **_: X[..., 1:],
     "X[1:-1, ::2]": lambda X, **_: X[1:-1, ::2],

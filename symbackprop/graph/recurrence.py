@@ -74,12 +74,12 @@ def scan(
         raise NetworkError(f"scan {name!r}: no initial state was given; expected at least one (what has no state is no recurrence)")
     steps = _length(name, xs, length)
     traced = _traced(name, step, starts, xs)
-    made, trained = (_scan(name, traced, now, xs, steps, reverse) for now in ({}, _at_inference(name, traced)))
-    if unroll and trained != made:
+    made, now = _scan(name, traced, {}, xs, steps, reverse), _at_inference(name, traced)
+    if unroll and now:
         raise UnsupportedError(f"scan {name!r}: the step differs between training and inference, as dropout does, which unroll=True cannot say; leave it out")
     if unroll:
         return _unrolled(made, single)
-    body, y = made.body, node(name, made, None if trained == made else trained)
+    body, y = made.body, node(name, made, _scan(name, traced, now, xs, steps, reverse) if now else None)
     stacks = {e.symbol.name: part(y, e.symbol) for e in body.equations}
     return Recurrence(stacks, tuple(part(y, new) for new in body.news), tuple(part(y, state, final=True) for state in body.states), single)
 
