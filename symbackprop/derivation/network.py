@@ -108,7 +108,7 @@ def _conventions(context: Context) -> str:
             "below the sign stands a stride, and behind a bar how far the entries of the right side lie apart, where they are not 1."
         )
     counted = [d for d in system.dims if isinstance(d, Dim) and len(d.name) == 1]
-    letters = "; ".join(f"where ${d}$ counts along an axis, ${d.name.upper()}$ is its size" for d in counted)
+    letters = "; ".join(f"where ${d.name.lower()}$ counts along an axis, ${d.name.upper()}$ is its size" for d in counted)
     return f"{text} Indices count from 0{'; ' + letters if letters else ''}."
 
 
