@@ -70,8 +70,11 @@ class Derivative:
         """The block in the form "matrix" or "index", after the products that it needs."""
         return self._derivatives._latex([self._key], form, "aligned")
 
+    @deep
     def __repr__(self) -> str:
-        return f"{self.symbol} = {self.symbol.definition}"
+        """Its equation in matrix form, on one line."""
+        _, of = tex.lines_by_block(self._derivatives._written, self._derivatives.kind, [self._key], "matrix")
+        return " = ".join(of[self._key])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

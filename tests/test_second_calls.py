@@ -272,7 +272,9 @@ def test_a_module_does_not_call_itself_wrong_where_a_gradient_vanishes_by_cancel
 
 
 def test_a_hessian_prints_a_block_a_line():
-    text = repr(sbp.mlp([3, 4, 2], "tanh").hessian())
+    hessian = sbp.mlp([3, 4, 2], "tanh").hessian()
+    text = repr(hessian)
+    assert repr(hessian["W_2", "W_2"]) in text
     rows = text[: text.index("\nwhere:")].splitlines()
     assert rows[0] == "The Hessian, loss C:"
     assert len(rows) == 1 + 16
