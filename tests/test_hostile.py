@@ -175,10 +175,10 @@ def shortened(text):
 @pytest.mark.parametrize("text", TEXTS, ids=shortened)
 def test_a_hostile_text_is_refused_at_once_and_does_nothing(text, watched, here):
     refused(text)  # whatever is loaded on first use is loaded here
-    started = time.perf_counter()
+    started = time.process_time()  # others may use the machine
     errors = []
     assert watched(lambda: errors.append(refused(text))) == []
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     (error,) = errors
     assert error.reason
     assert error.reason.isprintable()
@@ -192,9 +192,9 @@ def test_a_hostile_text_is_refused_at_once_and_does_nothing(text, watched, here)
 
 def run(capsys, *arguments):
     """Exit status and the line on stderr; exactly one, printable, with nothing on stdout."""
-    started = time.perf_counter()
+    started = time.process_time()  # others may use the machine
     status = main(list(arguments))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.endswith("\n")
