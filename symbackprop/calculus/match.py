@@ -110,6 +110,10 @@ def _other_terms(others: list[sp.Expr], left: list[sp.Expr], found: Binding, c: 
     first, *others = others
     if first.free_symbols <= found.keys():
         wanted = c * first.xreplace(found)
+        if isinstance(wanted, sp.Add):  # whose terms are among the others
+            if set(wanted.args) <= set(left):
+                yield from _other_terms(others, [t for t in left if t not in wanted.args], found, c, names)
+            return
         places = [i for i, term in enumerate(left) if same(wanted, term)] if wanted.is_Number else [left.index(wanted)] if wanted in set(left) else []
         for i in places:
             yield from _other_terms(others, left[:i] + left[i + 1 :], found, c, names)

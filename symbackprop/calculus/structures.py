@@ -8,11 +8,21 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.exponentials import (
+    exponential_in_a_sum,
+    log_of_a_share,
+    log_of_exponentials,
+    power_of_exponentials,
+    product_of_exponentials,
+    sum_over_a_sum,
+)
 from symbackprop.calculus.match import definition
 from symbackprop.calculus.norms import LAST_OF_PRODUCTS, OF_MAXIMA, OF_POWERS, OF_PRODUCTS
 from symbackprop.calculus.rules import AFTER, BEFORE, LAST
+from symbackprop.calculus.squares import VANISHING, cancelled_root, divided_again, log_of_squares, masked_quotient, may_overflow, root_of_squares
 from symbackprop.graph import stable as g
 from symbackprop.graph import stable_quotients as q
+from symbackprop.graph import stable_sums as sums
 from symbackprop.graph import stable_tails as tails
 from symbackprop.graph.functions import expm1, log1p, sigmoid
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
@@ -87,83 +97,41 @@ _OVER: dict[Any, Any] = {expm1: q.expm1_over, log1p: q.log1p_over, sp.sin: q.sin
 
 
 def removable_singularity(expr: sp.Mul) -> sp.Expr | None:
-    """f(c x)/x → c times f(u)/u at u = c x, for e^u - 1, log(1 + u), sin(u) and tanh(u): a function that has its limit at 0. Milnor, Morse Theory
-    (1963), lemma 2.1."""
-    for above in expr.args:
-        kind = _OVER.get(above.func)
-        if kind is None or (u := above.args[0]).is_number:
+    """f(c x)/x → c times f(u)/u at u = c x, for e^u - 1, log(1 + u), sin(u) and tanh(u): a function that has its limit at 0; x/f(c x) too. Milnor, Morse
+    Theory (1963), lemma 2.1."""
+    for factor in expr.args:
+        function, n = factor.as_base_exp()
+        kind = _OVER.get(function.func)
+        if kind is None or n not in (1, -1) or (u := function.args[0]).is_number:
             continue
-        for below in expr.args:
-            if isinstance(below, sp.Pow) and below.exp.is_Integer and below.exp < 0 and (c := u / below.base).is_number:
-                rest = (f for f in expr.args if f is not above and f is not below)
-                return sp.Mul(c, kind(u, sp.S.Zero), below.base ** (below.exp + 1), *rest)
+        for other in expr.args:
+            base, m = other.as_base_exp()
+            if m.is_Integer and m * n < 0 and (c := u / base).is_number:
+                rest = (f for f in expr.args if f is not factor and f is not other)
+                over = q.over_expm1(u, sp.S.Zero) if kind is q.expm1_over and n < 0 else kind(u, sp.S.Zero) ** n
+                return sp.Mul(c**n, over, base ** (m + n), *rest)
     return None
 
 
-def masked_quotient(expr: sp.Mul) -> sp.Expr | None:
-    """u/sqrt(u² + v²) → xdivy(u, hypot(u, v)), which is 0 at the origin: the subgradient of smallest norm. Rockafellar, Convex Analysis (1970),
-    section 23."""
-    for below in expr.args:
-        if not (isinstance(below, sp.Pow) and isinstance(below.base, g.hypot) and below.exp.is_Integer and below.exp < 0) or _nonzero(below.base):
-            continue
-        for above in expr.args:
-            u, n = above.as_base_exp()
-            if n.is_Integer and n > 0 and u in _legs(below.base):
-                n = min(n, -below.exp)
-                quotient, left = g.xdivy(u, below.base), -below.exp - n
-                rest = [above / u**n, *(f for f in expr.args if f is not above and f is not below)]
-                if n > 1 and left:  # the square of a small quotient may vanish where it is divided by what is small too
-                    return sp.Mul(quotient ** (n - 1), g.xdivy(quotient, below.base**left), *rest)
-                return sp.Mul(quotient**n, below.base**-left, *rest)
-    return None
+# Positive functions whose logarithm has a form of its own, by the rules, since they vanish or overflow.
+_LOGARITHMIC = (sp.exp, sigmoid, sp.sech, sp.cosh, g.normal_cdf, g.erf_complement, sums.share_of_exponentials)
 
 
-def _legs(h: sp.Basic) -> list[sp.Basic]:
-    return [leg for x in h.args for leg in (_legs(x) if isinstance(x, g.hypot) else [x])]
-
-
-def _nonzero(h: sp.Basic) -> bool:
-    return any(x.is_number and x != 0 for x in _legs(h))
-
-
-def root_of_squares(expr: sp.Pow) -> sp.Expr | None:
-    """sqrt(u² + v² + ...) → hypot(u, v, ...), although the squares overflow or vanish; odd powers of it and reciprocals too. ISO C99, 7.12.7.3;
-    Higham (2002), section 1.7 and problem 27.5."""
-    base, exponent = expr.args
-    if not isinstance(base, sp.Add) or not (2 * exponent).is_Integer or (exponent.is_Integer and exponent > 0) or len(base.args) > 4:
+def log_of_a_product(expr: sp.log) -> sp.Expr | None:
+    """log(a u^n) → n log(u) + log(a) where u is what vanishes or overflows and a is positive. AS 4.1.6 and 4.1.11."""
+    factors = [f.as_base_exp() if not isinstance(f, sp.exp) else (f, sp.S.One) for f in sp.Mul.make_args(definition(expr.args[0]))]
+    found = [(u, n) for u, n in factors if isinstance(definition(u), _LOGARITHMIC) and n.is_number]
+    rest = sp.Mul(*(u**n for u, n in factors if (u, n) not in found))
+    if not found or not rest.is_positive or (len(factors) == 1 and found[0][1] == 1) or rest == 2:
         return None
-    legs = []
-    for term in base.args:
-        number, rest = term.as_coeff_Mul()
-        if not number > 0 or not (rest == 1 or (isinstance(rest, sp.Pow) and rest.exp == 2)):
-            return None
-        legs.append(sp.sqrt(number) * (rest.base if rest != 1 else 1))
-    result = legs[0]
-    for leg in legs[1:]:
-        result = g.hypot(result, leg)
-    return result ** (2 * exponent)
-
-
-def divided_again(expr: sp.Expr) -> sp.Expr | None:
-    """x/(u + v)^n → ((x/(u + v))/(u + v)) ..., although the power overflows. Higham (2002), section 27.8 (avoiding overflow)."""
-    for below in sp.Mul.make_args(expr):
-        if not (isinstance(below, sp.Pow) and below.exp.is_Integer and below.exp < -1):
-            continue
-        if isinstance(below.base, sp.Add) or (isinstance(below.base, g.hypot) and _nonzero(below.base)):
-            number, above = (expr / below).as_coeff_Mul()
-            return number * g.over_power(above, below.base, -below.exp)
-    return None
-
-
-# Functions that vanish exponentially at one end at least, and what is bounded.
-_VANISHING = (sp.exp, sp.sech, sigmoid, g.gaussian, g.normal_pdf, g.normal_cdf, g.erf_complement, tails.sigmoid_cubic)
-_BOUNDED = (*_VANISHING[1:], sp.tanh, sp.sin, sp.cos, sp.erf, sp.sign)
+    logs = (n * (seen.args[0] if isinstance(seen := definition(u), sp.exp) else sp.log(u)) for u, n in found)
+    return sp.Add(sp.log(rest), *logs)
 
 
 def vanishing_product(expr: sp.Mul) -> sp.Expr | None:
     """sech(u)² (1 + 3 x²) → 0 where sech(u)² is 0, although x² may be infinite there: e^-x p(x) → 0 for every polynomial p. AS 4.2.18."""
-    fading = [x for x in expr.args if isinstance(_unpowered(x), _VANISHING) and not x.is_number]
-    growing = [x for x in expr.args if _may_overflow(x)]
+    fading = [x for x in expr.args if isinstance(_unpowered(x), VANISHING) and not x.is_number]
+    growing = [x for x in expr.args if may_overflow(x) and x not in fading]
     if not fading or not growing:
         return None
     rest = [x for x in expr.args if x not in fading and x not in growing]
@@ -172,15 +140,6 @@ def vanishing_product(expr: sp.Mul) -> sp.Expr | None:
 
 def _unpowered(x: sp.Basic) -> sp.Basic:
     return x.base if isinstance(x, sp.Pow) and not isinstance(x, sp.exp) and x.exp.is_positive else x
-
-
-def _may_overflow(x: sp.Basic) -> bool:
-    """Whether it is a power above 1 of what has no bound, or a sum of such."""
-    if isinstance(x, sp.Add):
-        return any(_may_overflow(f) for term in x.args for f in sp.Mul.make_args(term))
-    if not isinstance(x, sp.Pow) or isinstance(x, sp.exp) or not (x.exp.is_number and x.exp > 1):
-        return False
-    return not isinstance(definition(x.base), _BOUNDED)
 
 
 def logistic_of_a_cubic(expr: sp.Expr) -> sp.Expr | None:
@@ -293,12 +252,20 @@ def log_softmax_slope(expr: sp.Add) -> sp.Expr | None:
 # By the stage from which on they are applied (see `rules`), and by the head of the expression.
 STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
     BEFORE: {
-        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials),
-        sp.Mul: (quotient_of_exponentials, removable_singularity, masked_logarithm, *OF_PRODUCTS),
-        sp.Pow: OF_POWERS,
+        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials, log_of_exponentials, log_of_a_share, log_of_squares, log_of_a_product),
+        sp.Mul: (
+            quotient_of_exponentials,
+            exponential_in_a_sum,
+            sum_over_a_sum,
+            product_of_exponentials,
+            removable_singularity,
+            masked_logarithm,
+            *OF_PRODUCTS,
+        ),
+        sp.Pow: (power_of_exponentials, *OF_POWERS),
         sp.Max: OF_MAXIMA,
     },
-    AFTER: {sp.Add: (common_power,)},
+    AFTER: {sp.Add: (common_power, cancelled_root)},
     LAST: {
         sigmoid: (logistic_of_a_cubic,),
         sp.Add: (log_softmax_slope,),

@@ -18,7 +18,7 @@ from symbackprop.codegen.recurrence import loop_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
-from symbackprop.graph import stable_quotients, stable_tails  # noqa: F401  (which makes their functions known)
+from symbackprop.graph import stable_quotients, stable_remainders, stable_squares, stable_sums, stable_tails  # noqa: F401  (their functions become known)
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.scan import Scan

@@ -8,11 +8,13 @@ IN_DOUBLE = ", dtype=float)"
 
 
 class Helper(NamedTuple):
-    """Its source for arrays and for floats, and the helpers that it calls."""
+    """Its source for arrays and for floats, and the helpers that it calls. `compiled`: the source for floats is what compiled code runs too; else there is
+    a kernel of the same name."""
 
     array: str
     scalar: str | None = None
     needs: tuple[str, ...] = ()
+    compiled: bool = False
 
     @property
     def training(self) -> str:
@@ -21,8 +23,8 @@ class Helper(NamedTuple):
         return self.array.replace(f"{IN_DOUBLE}.astype(DTYPE)", ")").replace(IN_DOUBLE, ")")
 
 
-def helper(array: str, scalar: str | None = None, needs: tuple[str, ...] = ()) -> Helper:
-    return Helper(dedent(array).strip(), dedent(scalar).strip() if scalar else None, needs)
+def helper(array: str, scalar: str | None = None, needs: tuple[str, ...] = (), compiled: bool = False) -> Helper:
+    return Helper(dedent(array).strip(), dedent(scalar).strip() if scalar else None, needs, compiled)
 
 
 def table(name: str, numbers: tuple[float, ...]) -> str:

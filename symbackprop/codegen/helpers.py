@@ -1,15 +1,19 @@
 """Helper functions that generated code may need: what takes more than one NumPy call, or a formula that is safe everywhere.
 
 A module carries only those it uses. Each has an array form (NumPy only) and, where it is elementwise, a float form (math only).
-The functions that naive formulas are rewritten to have theirs in `stable_helpers`.
+The functions that naive formulas are rewritten to have theirs in the files beside this one.
 Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the branches of softplus.
 """
 
+from symbackprop.codegen.error_helpers import ERROR_FUNCTIONS
 from symbackprop.codegen.helper import Helper
 from symbackprop.codegen.helper import helper as _helper
 from symbackprop.codegen.norm_helpers import NORMS
 from symbackprop.codegen.quotient_helpers import QUOTIENTS
-from symbackprop.codegen.stable_helpers import ERROR_FUNCTIONS, STABLE
+from symbackprop.codegen.remainder_helpers import REMAINDERS
+from symbackprop.codegen.square_helpers import SQUARES
+from symbackprop.codegen.stable_helpers import STABLE
+from symbackprop.codegen.sum_helpers import SUMS
 from symbackprop.codegen.tail_helpers import TAILS
 
 
@@ -120,10 +124,25 @@ HELPERS: dict[str, Helper] = {
             return 2 * e / (1 + e * e)
         ''',
     ),
-    "_csch": _reciprocal("_csch", "sinh", "The hyperbolic cosecant"),
+    "_csch": _helper(
+        '''
+        def _csch(x):
+            """The hyperbolic cosecant, although sinh may overflow."""
+            near = np.abs(x) < 20
+            return np.where(near, 1 / np.sinh(np.where(near, x, 1)), np.sign(x) * 2 * np.exp(-np.abs(x), dtype=float).astype(DTYPE))
+        ''',
+        '''
+        def _csch(x):
+            """The hyperbolic cosecant, although sinh may overflow."""
+            return 1 / math.sinh(x) if abs(x) < 20 else math.copysign(2 * math.exp(-abs(x)), x)
+        ''',
+    ),
     "_coth": _reciprocal("_coth", "tanh", "The hyperbolic cotangent"),
     **ERROR_FUNCTIONS,
     **STABLE,
+    **SUMS,
+    **SQUARES,
+    **REMAINDERS,
     **TAILS,
     **QUOTIENTS,
     "_softmax": _helper(

@@ -6,6 +6,7 @@ import sympy as sp
 
 from symbackprop.calculus.index import split
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter, Spelling
+from symbackprop.codegen.helpers import HELPERS
 from symbackprop.graph import functions as f
 from symbackprop.graph.shapes import Dim, Shape
 from symbackprop.graph.stable import Stable, guarded
@@ -13,7 +14,8 @@ from symbackprop.graph.tensor import Tensor
 
 KERNEL_FUNCTIONS: dict[Any, str] = {
     sp.exp: "exp", sp.tanh: "tanh", f.sigmoid: "sigmoid", f.softplus: "softplus", f.relu: "relu", f.step: "step", sp.sign: "sign",
-    sp.sech: "sech", guarded: "guarded", **{kind: kind.__name__ for kind in Stable.kinds()},
+    sp.sech: "sech", guarded: "guarded",
+    **{kind: kind.__name__ for kind in Stable.kinds() if f"_{kind.__name__}" not in HELPERS or not HELPERS[f"_{kind.__name__}"].compiled},
 }  # fmt: skip
 
 
@@ -66,6 +68,10 @@ class NativePrinter(PythonPrinter):
         if name is not None:
             call = f"{self.own.kernels}.{name}({self._arguments(expr)})"
             return (f"{self.own.real}({call})" if self.single and name != "relu" else call), 100
+        if isinstance(expr, Stable):  # in double precision, as kernels compute
+            arguments = [*(f"np.float64({self.plain(x)})" for x in expr.varying()), *map(repr, expr.constants())]
+            call = f"{self.helper(FUNCTIONS[expr.func][1] or '')}({', '.join(arguments)})"
+            return (f"{self.own.real}({call})" if self.single else call), 100
         if FUNCTIONS.get(expr.func, ("", None))[1] in ("math.floor", "math.ceil"):
             return f"np.{'floor' if isinstance(expr, sp.floor) else 'ceil'}({self.plain(expr.args[0])})", 100
         return super()._function(expr)

@@ -7,13 +7,13 @@ from symbackprop.codegen.helpers import helper_source
 
 
 def compiled_helpers(names: set[str], kernels: str) -> str:
-    """Helper functions of float arithmetic, compiled."""
-    return compiled(helper_source(names, scalar=True), kernels)
+    """Helper functions of float arithmetic, compiled; they rely on the order of their operations."""
+    return compiled(helper_source(names, scalar=True), kernels, "EXACT")
 
 
-def compiled(functions: Iterable[str], kernels: str) -> str:
+def compiled(functions: Iterable[str], kernels: str, how: str = "COMPILED") -> str:
     """The functions, to be compiled."""
-    return "".join(f"\n\n@njit(**{kernels}.COMPILED)\n{text}\n" for text in functions)
+    return "".join(f"\n\n@njit(**{kernels}.{how})\n{text}\n" for text in functions)
 
 
 def imported(kernels: str) -> str:

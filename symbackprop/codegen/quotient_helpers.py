@@ -4,6 +4,8 @@ Near zero the n-th derivative is the integral of s^n f^(n+1)(s x) over s from 0 
 integrand hardly changes its sign, so that nothing cancels. Elsewhere q = f/x has q^(n) = (f^(n) - n q^(n-1))/x, by Leibniz's rule.
 """
 
+import sympy as sp
+
 from symbackprop.codegen import gauss
 from symbackprop.codegen.helper import Helper, helper, table
 
@@ -45,6 +47,55 @@ def _over_argument(derivatives, x, n, low, high):
 '''
 
 
+_BERNOULLI = table("_BERNOULLI", tuple(float(sp.bernoulli(k) * (-1 if k == 1 else 1) / sp.factorial(k)) for k in range(30)))  # B_1 is -1/2 here
+
+_OVER_EXPM1 = '''
+def _over_expm1(x, n):
+    """The n-th derivative of B(x) = x/(exp(x) - 1): near zero by Bernoulli's numbers, above 1 by Leibniz's rule for (1 - exp(-x)) B = x exp(-x) exp(x), and
+    below -1 by B(x) = B(-x) - x."""
+    series = _BERNOULLI
+    for _ in range(n):
+        series = [k * c for k, c in enumerate(series)][1:]
+    near = np.abs(x) < 1
+    y = np.where(near, 1, np.abs(x))
+    e, rest = np.exp(-y), -np.expm1(-y)
+    d = []
+    for k in range(n + 1):
+        total, binomial = e * (y, 1, 0)[min(k, 2)], 1
+        for i in range(k):
+            total = total - binomial * d[i]
+            binomial = binomial * (k - i) // (i + 1)
+        d.append(total / rest)
+    mirrored = (-1) ** n * (d[n] + (y if n == 0 else n == 1))
+    return np.where(near, _horner(series[::-1], np.where(near, x, 0)), np.where(x > 0, d[n], mirrored))
+'''.strip()
+
+_OVER_EXPM1_SCALAR = '''
+def _over_expm1(x, n):
+    """The n-th derivative of B(x) = x/(exp(x) - 1): near zero by Bernoulli's numbers, above 1 by Leibniz's rule for (1 - exp(-x)) B = x exp(-x) exp(x), and
+    below -1 by B(x) = B(-x) - x."""
+    if abs(x) < 1:
+        value = 0.0
+        for k in range(len(_BERNOULLI) - 1, n - 1, -1):
+            c = _BERNOULLI[k]
+            for i in range(n):
+                c *= k - i
+            value = value * x + c
+        return value
+    y = abs(x)
+    e, rest = math.exp(-y), -math.expm1(-y)
+    d = [e * y / rest]
+    for k in range(1, n + 1):
+        total, binomial = e if k == 1 else 0.0, 1
+        for i in range(k):
+            total -= binomial * d[i]
+            binomial = binomial * (k - i) // (i + 1)
+        d.append(total / rest)
+    mirrored = (-1) ** (n % 2) * (d[n] + (y if n == 0 else 1.0 if n == 1 else 0.0))
+    return d[n] if x > 0 else mirrored
+'''.strip()
+
+
 def _kind(name: str, title: str, low: float, high: float) -> Helper:
     text = f'''
         def _{name}_over(x, n):
@@ -80,6 +131,7 @@ QUOTIENTS: dict[str, Helper] = {
         ''',
         needs=("_over_argument", "_expm1_derivatives"),
     ),
+    "_over_expm1": helper(_OVER_EXPM1 + "\n\n\n" + _BERNOULLI, _OVER_EXPM1_SCALAR + "\n\n\n" + _BERNOULLI, needs=("_horner",), compiled=True),
     "_expm1_derivatives": helper(
         '''
         def _expm1_derivatives(x, n):

@@ -75,18 +75,6 @@ def logcosh(x: Any) -> Any:
 
 
 @njit(**EXACT)
-def expm1mx(x: Any) -> Any:
-    """exp(x) - 1 - x."""
-    y = np.float64(x)
-    if abs(y) >= 1:
-        return math.expm1(y) - y
-    series = 1.0
-    for k in range(19, 2, -1):
-        series = 1 + y / k * series
-    return y * y / 2 * series
-
-
-@njit(**EXACT)
 def gaussian(x: Any, c: Any) -> Any:
     """exp(-c x²), the square in two parts of which the first is exact (Cody 1969)."""
     c = np.float64(c)
@@ -170,13 +158,6 @@ def bernoulli_score(x: Any, y: Any) -> Any:
     if t == p:
         return 1.0 if t == 1 else -1.0 if t == 0 else 0.0
     return (t - p) / (p * (1 - p))
-
-
-@njit(**EXACT)
-def log1psq(x: Any) -> Any:
-    """log(1 + x²)."""
-    y = abs(np.float64(x))
-    return 2 * math.log(y) if y > 1e9 else math.log1p(y * y)
 
 
 @njit(**EXACT)

@@ -5,7 +5,34 @@ Sources: W. J. Cody, "Rational Chebyshev approximations for the error function",
 TAOCP 2, section 4.2.2, theorem B, for that of a sum.
 """
 
-from symbackprop.codegen.helper import Helper, helper
+from symbackprop.codegen import gaps
+from symbackprop.codegen.helper import Helper, helper, table
+
+_GAP_TABLES = "\n".join(
+    table(f"_GAP_{part}", c) for part, c in zip(("TOP", "BOTTOM", "FAR_TOP", "FAR_BOTTOM"), (*gaps.GAP, *gaps.GAP_FAR), strict=True)
+)
+
+_GAP = '''
+def _erfc_gap(x):
+    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 4 and beyond."""
+    near = 0.5641895835477563 / _scaled_erfc(np.minimum(x, 0.46875)) - x
+    y = np.clip(x, 0.46875, 4)
+    middle = _horner(_GAP_TOP, y) / _horner(_GAP_BOTTOM, y)
+    y = np.maximum(x, 4)
+    z = (1 / y) ** 2
+    return np.where(x <= 0.46875, near, np.where(x <= 4, middle, _horner(_GAP_FAR_TOP, z) / _horner(_GAP_FAR_BOTTOM, z) / y / 2))
+'''.strip()
+
+_GAP_SCALAR = '''
+def _erfc_gap(x):
+    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 4 and beyond."""
+    if x <= 0.46875:
+        return 0.5641895835477563 / _scaled_erfc(x) - x
+    if x <= 4:
+        return _horner(_GAP_TOP, x) / _horner(_GAP_BOTTOM, x)
+    z = (1 / x) ** 2
+    return _horner(_GAP_FAR_TOP, z) / _horner(_GAP_FAR_BOTTOM, z) / x / 2
+'''.strip()
 
 _CUBIC = '''
 def _sigmoid_cubic(x, a, a_rest, b, b_rest):
@@ -99,6 +126,80 @@ TAILS: dict[str, Helper] = {
             return 0.3989422804014327 * _gaussian(z, 0.5) / _normal_cdf(z)
         ''',
         needs=("_gaussian", "_erfcx", "_normal_cdf"),
+    ),
+    "_scaled_erfc": helper(
+        '''
+        def _scaled_erfc(x):
+            """exp(x²) erfc(x), the square in two parts of which the first is exact (Cody 1969)."""
+            y = np.minimum(np.abs(x), 40)
+            high = np.trunc(y * 16) / 16
+            grown = (np.exp(high * high, dtype=float) * np.exp((y - high) * (y + high), dtype=float)).astype(DTYPE)
+            tail = _erfcx(np.maximum(np.abs(x), 0.46875))
+            near = grown * (1 - _erf_near(np.clip(x, -0.46875, 0.46875)))
+            return np.where(np.abs(x) <= 0.46875, near, np.where(x > 0, tail, 2 * grown - tail))
+        ''',
+        '''
+        def _scaled_erfc(x):
+            """exp(x²) erfc(x), the square in two parts of which the first is exact (Cody 1969)."""
+            if x > 0.46875:
+                return _erfcx(x)
+            y = min(abs(x), 40.0)
+            high = math.trunc(y * 16) / 16
+            grown = math.exp(high * high) * math.exp((y - high) * (y + high)) if y < 26.7 else math.inf
+            return grown * math.erfc(x)
+        ''',
+        needs=("_erfcx", "_erf_near"),
+        compiled=True,
+    ),
+    "_erfc_gap": helper(
+        _GAP + "\n\n\n" + _GAP_TABLES, _GAP_SCALAR + "\n\n\n" + _GAP_TABLES, needs=("_scaled_erfc", "_horner"), compiled=True
+    ),
+    "_log1p_tanh": helper(
+        '''
+        def _log1p_tanh(x):
+            """log(1 + tanh(x)): in the lower tail 2x + log(2) - log(1 + exp(2x))."""
+            low = np.minimum(x, -1)
+            return np.where(x > -1, np.log1p(np.tanh(np.maximum(x, -1))), 2 * low + (0.6931471805599453 - np.log1p(np.exp(2 * low))))
+        ''',
+        '''
+        def _log1p_tanh(x):
+            """log(1 + tanh(x)): in the lower tail 2x + log(2) - log(1 + exp(2x))."""
+            return math.log1p(math.tanh(x)) if x > -1 else 2 * x + (0.6931471805599453 - math.log1p(math.exp(2 * x)))
+        ''',
+        compiled=True,
+    ),
+    "_log_sinh": helper(
+        '''
+        def _log_sinh(x):
+            """log(sinh(x)), x > 0: below 2 as log(x) + log(sinh(x)/x), beyond as x - log(2) + log(1 - exp(-2x))."""
+            near = x < 2
+            y = np.where(near, x, 1)
+            far = (x - 0.6931471805599453) + np.log1p(-np.exp(-2 * np.where(near, 1, x)))
+            return np.where(near, np.log(y) + np.log1p(_sinhmx(y) / y), far)
+        ''',
+        '''
+        def _log_sinh(x):
+            """log(sinh(x)), x > 0: below 2 as log(x) + log(sinh(x)/x), beyond as x - log(2) + log(1 - exp(-2x))."""
+            if x < 2:
+                return math.log(x) + math.log1p(_sinhmx(x) / x)
+            return (x - 0.6931471805599453) + math.log1p(-math.exp(-2 * x))
+        ''',
+        needs=("_sinhmx",),
+        compiled=True,
+    ),
+    "_log_below_one": helper(
+        '''
+        def _log_below_one(x, y):
+            """log(x), where x = 1 - y: by y where x is nearly 1."""
+            near = y < 0.5
+            return np.where(near, np.log1p(-np.where(near, y, 0)), np.log(np.where(near, 1, x)))
+        ''',
+        '''
+        def _log_below_one(x, y):
+            """log(x), where x = 1 - y: by y where x is nearly 1."""
+            return math.log1p(-y) if y < 0.5 else math.log(x)
+        ''',
+        compiled=True,
     ),
     "_sigmoid_cubic": helper(
         _CUBIC.format(

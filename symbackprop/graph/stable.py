@@ -142,19 +142,6 @@ class logcosh(Stable):
         return sp.tanh(self.args[0])
 
 
-class expm1mx(Stable):
-    """e^x - 1 - x, accurate near zero, where it is x²/2. Derivative: e^x - 1."""
-
-    is_nonnegative = True
-
-    @staticmethod
-    def formula(x: Any) -> sp.Expr:
-        return sp.exp(x) - 1 - x
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        return expm1(self.args[0])
-
-
 class gaussian(Stable):
     """e^(-c x²), where c is a number: accurate in its tail, where rounding x² would cost as many units in the last place as x² is large."""
 
@@ -247,20 +234,6 @@ class bernoulli_score(Stable):
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         t, p = self.args
         return 1 / (p * (1 - p)) if argindex == 1 else -xdivy(xdivy(t, p), p) - xdivy(xdivy(1 - t, 1 - p), 1 - p)
-
-
-class log1psq(Stable):
-    """log(1 + x²), although x² may overflow. Derivative: 2x/(1 + x²)."""
-
-    is_nonnegative = True
-
-    @staticmethod
-    def formula(x: Any) -> sp.Expr:
-        return sp.log(1 + x**2)
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        (x,) = self.args
-        return 2 * x / (1 + x**2)
 
 
 class xlog1py(Stable):
@@ -364,13 +337,11 @@ __all__ = [
     "bernoulli_score",
     "damped",
     "erf_complement",
-    "expm1mx",
     "expsub",
     "gaussian",
     "guarded",
     "hypot",
     "log1mexp",
-    "log1psq",
     "logaddexp",
     "logcosh",
     "logit",

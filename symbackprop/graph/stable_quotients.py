@@ -1,4 +1,4 @@
-"""Quotients f(x)/x that have a limit at 0, where they read 0/0 as they are written, and near which their derivatives cancel.
+"""Quotients f(x)/x and x/f(x) that have a limit at 0, where they read 0/0 as they are written, and near which their derivatives cancel.
 
 By Hadamard's lemma f(x)/x is the integral of f'(s x) over s from 0 to 1, so it is as smooth as f, and its derivatives are integrals too:
 J. Milnor, Morse Theory (1963), lemma 2.1.
@@ -19,14 +19,14 @@ class OverArgument(Stable):
     nargs = 2
 
     @staticmethod
-    def numerator(x: Any) -> sp.Expr:
-        """f(x)."""
+    def quotient(x: Any) -> sp.Expr:
+        """f(x)/x."""
         raise NotImplementedError
 
     @classmethod
     def formula(cls, x: Any, n: Any = 0) -> sp.Expr:
         at = sp.Dummy(real=True)
-        return sp.diff(cls.numerator(at) / at, at, n).subs(at, x)
+        return sp.diff(cls.quotient(at), at, n).subs(at, x)
 
     def varying(self) -> tuple[sp.Expr, ...]:
         return self.args[:1]
@@ -45,32 +45,40 @@ class expm1_over(OverArgument):
     """(e^x - 1)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
-    def numerator(x: Any) -> sp.Expr:
-        return sp.exp(x) - 1
+    def quotient(x: Any) -> sp.Expr:
+        return (sp.exp(x) - 1) / x
 
 
 class log1p_over(OverArgument):
     """log(1 + x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
-    def numerator(x: Any) -> sp.Expr:
-        return sp.log(1 + x)
+    def quotient(x: Any) -> sp.Expr:
+        return sp.log(1 + x) / x
 
 
 class sin_over(OverArgument):
     """sin(x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
-    def numerator(x: Any) -> sp.Expr:
-        return sp.sin(x)
+    def quotient(x: Any) -> sp.Expr:
+        return sp.sin(x) / x
 
 
 class tanh_over(OverArgument):
     """tanh(x)/x, or its n-th derivative where n > 0; at 0 its limit."""
 
     @staticmethod
-    def numerator(x: Any) -> sp.Expr:
-        return sp.tanh(x)
+    def quotient(x: Any) -> sp.Expr:
+        return sp.tanh(x) / x
 
 
-__all__ = ["OverArgument", "expm1_over", "log1p_over", "sin_over", "tanh_over"]
+class over_expm1(OverArgument):
+    """x/(e^x - 1), the function of Bernoulli's numbers, or its n-th derivative where n > 0; at 0 its limit."""
+
+    @staticmethod
+    def quotient(x: Any) -> sp.Expr:
+        return x / (sp.exp(x) - 1)
+
+
+__all__ = ["OverArgument", "expm1_over", "log1p_over", "over_expm1", "sin_over", "tanh_over"]

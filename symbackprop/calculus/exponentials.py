@@ -1,0 +1,154 @@
+"""Rewrites of sums of exponentials, c_1 e^u_1 + c_2 e^u_2 + ..., wherever a logarithm or a quotient is made of one: whatever the weights and the
+exponents are, and however many there are. Structures like those of `structures`: each is a function from an expression to a better one, or None, and
+its docstring names the identity and its source.
+"""
+
+from typing import NamedTuple
+
+import sympy as sp
+
+from symbackprop.calculus.match import definition
+from symbackprop.graph.functions import sigmoid
+from symbackprop.graph.stable import expsub, softmax2
+from symbackprop.graph.stable_sums import Exponential, Sum, log_of, share, share_of_exponentials
+
+
+def log_of_exponentials(expr: sp.log) -> sp.Expr | None:
+    """log(c_1 exp(u_1) + c_2 exp(u_2) + ...) → the largest term's logarithm and that of the sum over it. Blanchard, Higham & Higham (2021), eq. 1.3 and
+    section 2."""
+    terms = _sum(expr.args[0])
+    return log_of(terms) if terms and all(t.c.is_positive for t in terms) else None
+
+
+def log_of_a_share(expr: sp.log) -> sp.Expr | None:
+    """log(exp(v)/(c_1 exp(u_1) + ...)) → -log(c_1 exp(u_1 - v) + ...). Blanchard, Higham & Higham (2021), eq. 1.3."""
+    found = _share(definition(expr.args[0]))
+    if found is None or not all(t.c.is_positive for t in found.terms):
+        return None
+    return -log_of([Exponential(t.c, t.u - found.v) for t in found.terms])
+
+
+def power_of_exponentials(expr: sp.Pow) -> sp.Expr | None:
+    """(c_1 exp(u_1) + c_2 exp(u_2) + ...)^-n → a share of the sum, both divided by the largest exponential. Blanchard, Higham & Higham (2021), eq. 1.1 and
+    section 2."""
+    base, n = expr.args
+    terms = _sum(base) if n.is_Rational and n.is_negative else None
+    return share(sp.S.Zero, terms) ** -n if terms else None
+
+
+def exponential_in_a_sum(expr: sp.Mul) -> sp.Expr | None:
+    """exp(w) exp(v)/(c_1 exp(u_1) + ...) → the share of exp(v + w). Blanchard, Higham & Higham (2021), eq. 1.1 and section 2."""
+    for i, factor in enumerate(expr.args):
+        base, n = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, sp.S.One)
+        found = _share(base)
+        if found is None or not n.is_Rational or not n.is_positive:
+            continue
+        exponents = [t.u for t in found.terms]
+        for j, other in enumerate(expr.args):
+            inside = definition(other)
+            if not isinstance(inside, sp.exp):
+                continue
+            whole, part = found.v + inside.args[0], found.v + inside.args[0] / n
+            if inside.args[0].is_nonpositive and whole not in exponents:  # it cannot overflow
+                continue
+            if n.is_Integer and (n == 1 or whole in exponents) and _short(whole, found.v, inside.args[0]):
+                made = share(whole, found.terms) * base ** (n - 1)
+            elif _short(part, found.v, inside.args[0]):
+                made = share(part, found.terms) ** n
+            else:
+                continue
+            return sp.Mul(made, *(x for k, x in enumerate(expr.args) if k not in (i, j)))
+    return None
+
+
+def sum_over_a_sum(expr: sp.Mul) -> sp.Expr | None:
+    """(a_1 exp(v_1) + ...)/(c_1 exp(u_1) + ...) → the sum of the shares, although both sums may overflow. Blanchard, Higham & Higham (2021), eq. 1.1."""
+    for i, factor in enumerate(expr.args):
+        found = _share(factor)
+        for j, other in enumerate(expr.args) if found is not None else ():
+            above = _sum(other)
+            if found is None or above is None or not all(_short(found.v + t.u, found.v, t.u) for t in above):
+                continue
+            if not any(t.u != 0 and found.v + t.u == u for t in above for _, u in found.terms):
+                continue
+            made = sp.Add(*(t.c * share(found.v + t.u, found.terms) for t in above))
+            return sp.Mul(made, *(x for k, x in enumerate(expr.args) if k not in (i, j)))
+    return None
+
+
+def product_of_exponentials(expr: sp.Mul) -> sp.Expr | None:
+    """exp(u) exp(v) → exp(u + v), although one of them may overflow where the other vanishes. AS 4.2.18; the rounding error of the sum, which is known, is
+    made good: Knuth, TAOCP 2, section 4.2.2, theorem B."""
+    found = [x for x in expr.args if isinstance(definition(x), sp.exp)]
+    if len(found) < 2:
+        return None
+    u, v = (definition(x).args[0] for x in found[:2])
+    if u.is_nonpositive or v.is_nonpositive:
+        return None
+    whole = _short(u + v, u, v) and (u + v).free_symbols == u.free_symbols | v.free_symbols  # no input is lost
+    made = sp.exp(u + v) if whole else expsub(u, -v)
+    return sp.Mul(made, *(x for x in expr.args if x not in found[:2]))
+
+
+class _Share(NamedTuple):
+    v: sp.Expr
+    terms: Sum
+
+
+def _share(x: sp.Basic) -> _Share | None:
+    """What is a share of a sum of exponentials, and of which."""
+    if isinstance(x, share_of_exponentials):
+        v, *rest = x.args
+        return _Share(v, [Exponential(c, u) for c, u in zip(rest[::2], rest[1::2], strict=True)])
+    if isinstance(x, sigmoid):  # 1/(1 + e^-z)
+        return _Share(sp.S.Zero, [Exponential(sp.S.One, sp.S.Zero), Exponential(sp.S.One, -x.args[0])])
+    if isinstance(x, softmax2):
+        a, b = x.args
+        return _Share(a, [Exponential(sp.S.One, a), Exponential(sp.S.One, b)])
+    return None
+
+
+def _sum(total: sp.Basic) -> list[Exponential] | None:
+    """The terms of a sum of exponentials that may overflow or vanish; those with the same exponent are one. Read through names."""
+    total = definition(total)
+    if not isinstance(total, sp.Add):
+        return None
+    weights: dict[sp.Expr, sp.Expr] = {}
+    for term in total.args:
+        for c, u in _exponentials(term):
+            weights[u] = weights.get(u, sp.S.Zero) + c
+    bounded = sp.S.Zero in weights and all(u.is_nonpositive for u in weights)
+    if bounded or len(weights) < 2 or not any(c.is_positive for c in weights.values()):
+        return None
+    return [Exponential(c, u) for u, c in weights.items()]
+
+
+def _exponentials(term: sp.Expr) -> list[Exponential]:
+    """A product with exponentials and hyperbolic cosines in it, as exponentials."""
+    made = [Exponential(sp.S.One, sp.S.Zero)]
+    for factor in sp.Mul.make_args(term):
+        base, n = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, sp.S.One)
+        inside = definition(base)
+        if isinstance(inside, sp.exp):
+            made = [Exponential(c, u + n * inside.args[0]) for c, u in made]
+        elif isinstance(inside, sp.cosh) and n == 1:
+            half = sp.Rational(1, 2)
+            made = [Exponential(c * half, u + v) for c, u in made for v in (inside.args[0], -inside.args[0])]
+        else:
+            made = [Exponential(c * factor, u) for c, u in made]
+    return made
+
+
+def _short(u: sp.Expr, *parts: sp.Expr) -> bool:
+    """Whether a sum has no more terms than the longest of its parts, so that it is rounded no more often."""
+    return len(sp.Add.make_args(u)) <= max(len(sp.Add.make_args(x)) for x in parts)
+
+
+__all__ = [
+    "exponential_in_a_sum",
+    "log_of_a_share",
+    "log_of_exponentials",
+    "power_of_exponentials",
+    "product_of_exponentials",
+    "sum_over_a_sum",
+]
