@@ -107,6 +107,49 @@ def negated(pair: tuple[Any, Any], value: int = -1, slope: int = -1) -> tuple[An
     return value * pair[0], slope * pair[1]
 
 
+def survival(m: Any, x: Any) -> Any:
+    """1 - Phi(x), what the standard normal distribution has above x."""
+    return 1 - (1 + m.erf(x / m.sqrt(2))) / 2
+
+
+def survival_logs(x: Any) -> tuple[Any, Any]:
+    """log(1 - Phi(x)) and its slope."""
+    return negated(normal_logs(-x), 1)
+
+
+def hazards(x: Any) -> tuple[Any, Any]:
+    """The density over 1 - Phi(x), h, and its slope, h (h - x); far out by h - x = 1/x - 2/x³ + 10/x⁵ ..., from Abramowitz & Stegun (1964), 26.2.14."""
+    h = normal_logs(-x)[1]
+    return h, h * (h - x if x < 1e4 else 1 / x - 2 / x**3 + 10 / x**5)
+
+
+def scaled_erfc(x: Any) -> tuple[Any, Any]:
+    """exp(x²) erfc(x), y, and its slope, 2 x y - 2/sqrt(pi); far out by the asymptotic series of Abramowitz & Stegun (1964), 7.1.23."""
+    root = mpmath.sqrt(mpmath.pi)
+    if abs(x) < 1e4:
+        y = mpmath.exp(x * x) * mpmath.erfc(x)
+        return y, 2 * x * y - 2 / root
+    q = 1 / (2 * x * x)
+    rest = q - 3 * q**2 + 15 * q**3
+    return (mpmath.inf, -mpmath.inf) if x < 0 else ((1 - rest) / (root * x), -2 * rest / root)
+
+
+def log1p_tanh(x: Any) -> tuple[Any, Any]:
+    """log(1 + tanh(x)) = x - log(cosh(x)) and its slope."""
+    return mpmath.log(2) - softplus(-2 * x)[0], 2 / (1 + mpmath.exp(2 * x))
+
+
+def entropy(m: Any, z: Any) -> Any:
+    p = sigmoid(m, z)
+    return -(p * m.log(p) + (1 - p) * m.log(1 - p))
+
+
+def entropies(z: Any) -> tuple[Any, Any]:
+    """The entropy of p = 1/(1 + exp(-z)), and its slope, -z p (1 - p)."""
+    (a, p), (b, q) = softplus(z), softplus(-z)
+    return p * b + q * a, -z * p * q
+
+
 def bernoulli(m: Any, p: Any, t: Any) -> Any:
     return -t * m.log(p) - (1 - t) * m.log(1 - p)
 
@@ -118,6 +161,10 @@ def bernoulli_limits(p: float, t: float) -> tuple[float | None, ...] | None:
 
 def positive(x: float, *_: float) -> bool:
     return x > 0
+
+
+def nonzero(x: float) -> bool:
+    return x != 0
 
 
 FORMULAS: tuple[Formula, ...] = (
@@ -225,6 +272,47 @@ FORMULAS: tuple[Formula, ...] = (
     Formula("log(x) where x > 1, else x - 1", lambda m, x: m.where(x > 1, m.log(x), x - 1)),
     Formula("sqrt(max(0, x))", lambda m, x: m.sqrt(m.max(x)), known=lambda x: (0, 0) if x <= 0 else None),
     Formula("sqrt(|x|)", lambda m, x: m.sqrt(m.abs(x)), known=lambda x: (0, 0) if x == 0 else None),
+    # relatives of these with other constants, other signs, other powers
+    Formula("log(2 + exp(x))", lambda m, x: m.log(2 + m.exp(x)), ends=(None, (inf, 1))),
+    Formula("log(2 + 3 exp(x))", lambda m, x: m.log(2 + 3 * m.exp(x))),
+    Formula("log(1 + exp(x)/7)", lambda m, x: m.log(1 + m.exp(x) / 7), ends=((0, 0), (inf, 1))),
+    Formula("log(1 + exp(x) + exp(-x))", lambda m, x: m.log(1 + m.exp(x) + m.exp(-x)), ends=((inf, -1), (inf, 1))),
+    Formula("log(2 exp(a) + 7 exp(b))", lambda m, a, b: m.log(2 * m.exp(a) + 7 * m.exp(b)), 2),
+    Formula("1/(2 + exp(-x))", lambda m, x: 1 / (2 + m.exp(-x)), ends=((0, 0), (0.5, 0))),
+    Formula("exp(x)/(2 + exp(x))", lambda m, x: m.exp(x) / (2 + m.exp(x)), ends=((0, 0), (1, 0))),
+    Formula("1/(exp(x) - 1)", lambda m, x: 1 / (m.exp(x) - 1), where=nonzero, ends=((-1, 0), (0, 0))),
+    Formula("x/(exp(x) - 1)", lambda m, x: x / (m.exp(x) - 1), known=at_zero(1, -0.5)),
+    Formula("exp(x) exp(1 - x)", lambda m, x: m.exp(x) * m.exp(1 - x), where=lambda x: abs(x) < 1e15),  # beyond, 1 - x is -x
+    Formula("log(2 cosh(x))", lambda m, x: m.log(2 * m.cosh(x)), ends=((inf, -1), (inf, 1))),
+    Formula("log(sinh(x))", lambda m, x: m.log(m.sinh(x)), where=positive, ends=(None, (inf, 1))),
+    Formula("cosh(x)/sinh(x)", lambda m, x: m.cosh(x) / m.sinh(x), where=nonzero, ends=((-1, 0), (1, 0))),
+    Formula(
+        "(exp(x) + exp(-x))/(exp(x) - exp(-x))",
+        lambda m, x: (m.exp(x) + m.exp(-x)) / (m.exp(x) - m.exp(-x)),
+        where=nonzero,
+        ends=((-1, 0), (1, 0)),
+    ),
+    Formula("log(1/(1 + exp(-z))^2)", lambda m, z: m.log(sigmoid(m, z) ** 2), ends=((-inf, 2), (0, 0))),
+    Formula("log(1 + tanh(x))", lambda m, x: m.log(1 + m.tanh(x)), exact=log1p_tanh),
+    Formula("log(1 - tanh(x)^2)", lambda m, x: m.log(1 - m.tanh(x) ** 2), exact=lambda x: (-2 * mpmath.log(mpmath.cosh(x)), -2 * mpmath.tanh(x))),
+    Formula("log(tanh(x))", lambda m, x: m.log(m.tanh(x)), where=positive, ends=(None, (0, 0))),
+    Formula("entropy of p = 1/(1 + exp(-z))", entropy, exact=entropies),
+    Formula("log(1 + 3 x^2)", lambda m, x: m.log(1 + 3 * x**2)),
+    Formula("log(2 + x^2)", lambda m, x: m.log(2 + x**2)),
+    Formula("x^2/(1 + x^2)", lambda m, x: x**2 / (1 + x**2)),
+    Formula("x^3/(1 + x^2)", lambda m, x: x**3 / (1 + x**2)),
+    Formula("sqrt(1 + 4 x^2) - 1", lambda m, x: m.sqrt(1 + 4 * x**2) - 1),
+    Formula("sqrt(4 + x^2) - 2", lambda m, x: m.sqrt(4 + x**2) - 2),
+    Formula("sqrt(x^2 + 1) - x", lambda m, x: m.sqrt(x**2 + 1) - x),
+    Formula("1 - 1/sqrt(1 + x^2)", lambda m, x: 1 - 1 / m.sqrt(1 + x**2)),
+    Formula("log(1 + x) - x", lambda m, x: m.log(1 + x) - x, where=lambda x: x > -1),
+    Formula("x - sin(x)", lambda m, x: x - m.sin(x)),
+    Formula("sinh(x) - x", lambda m, x: m.sinh(x) - x),
+    Formula("x - tanh(x)", lambda m, x: x - m.tanh(x)),
+    Formula("exp(x^2) erfc(x)", lambda m, x: m.exp(x**2) * m.erfc(x), exact=scaled_erfc),
+    Formula("exp(-x^2/2)/sqrt(2 pi)/(1 - Phi(x))", lambda m, x: m.exp(-(x**2) / 2) / m.sqrt(2 * m.pi) / survival(m, x), exact=hazards),
+    Formula("log(1 - Phi(x))", lambda m, x: m.log(survival(m, x)), exact=survival_logs),
+    Formula("log(erf(x))", lambda m, x: m.log(m.erf(x)), where=lambda x: 0 < x < 1e5),
     # along an axis
     Formula("log(sum(exp(z)))", lambda m, a, b, c: m.log(m.exp(a) + m.exp(b) + m.exp(c)), 3, row=lambda m, z: m.log(m.sum(m.exp(z)))),
     Formula(

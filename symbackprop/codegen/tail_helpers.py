@@ -14,21 +14,21 @@ _GAP_TABLES = "\n".join(
 
 _GAP = '''
 def _erfc_gap(x):
-    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 4 and beyond."""
+    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 2 and beyond."""
     near = 0.5641895835477563 / _scaled_erfc(np.minimum(x, 0.46875)) - x
-    y = np.clip(x, 0.46875, 4)
+    y = np.clip(x, 0.46875, 2)
     middle = _horner(_GAP_TOP, y) / _horner(_GAP_BOTTOM, y)
-    y = np.maximum(x, 4)
+    y = np.maximum(x, 2)
     z = (1 / y) ** 2
-    return np.where(x <= 0.46875, near, np.where(x <= 4, middle, _horner(_GAP_FAR_TOP, z) / _horner(_GAP_FAR_BOTTOM, z) / y / 2))
+    return np.where(x <= 0.46875, near, np.where(x <= 2, middle, _horner(_GAP_FAR_TOP, z) / _horner(_GAP_FAR_BOTTOM, z) / y / 2))
 '''.strip()
 
 _GAP_SCALAR = '''
 def _erfc_gap(x):
-    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 4 and beyond."""
+    """exp(-x²) / (sqrt(pi) erfc(x)) - x: rational approximations from 0.46875 to 2 and beyond."""
     if x <= 0.46875:
         return 0.5641895835477563 / _scaled_erfc(x) - x
-    if x <= 4:
+    if x <= 2:
         return _horner(_GAP_TOP, x) / _horner(_GAP_BOTTOM, x)
     z = (1 / x) ** 2
     return _horner(_GAP_FAR_TOP, z) / _horner(_GAP_FAR_BOTTOM, z) / x / 2
