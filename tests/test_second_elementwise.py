@@ -15,6 +15,10 @@ from symbackprop.codegen.expressions import FUNCTIONS
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
 from symbackprop.graph import stable_quotients as over
+from symbackprop.graph import stable_remainders as rest
+from symbackprop.graph import stable_squares as squares
+from symbackprop.graph import stable_sums as sums
+from symbackprop.graph import stable_tails as tails
 from symbackprop.graph.stable_tails import erfc_hazard, log_erfc, log_normal_cdf, normal_hazard, sigmoid_cubic
 
 PHI = lambda z: (1 + torch.erf(z / np.sqrt(2))) / 2  # noqa: E731
@@ -62,14 +66,26 @@ UNARY = {
     "log1p": (lambda u: f.log1p(sp.sin(u) / 2), lambda u: torch.log1p(torch.sin(u) / 2)),
     "log1mexp": (lambda u: g.log1mexp(1.2 + sp.sin(u)), lambda u: torch.log(1 - torch.exp(-1.2 - torch.sin(u)))),
     "logcosh": (g.logcosh, lambda u: torch.log(torch.cosh(u))),
-    "expm1mx": (lambda u: g.expm1mx(sp.sin(u)), lambda u: torch.exp(torch.sin(u)) - 1 - torch.sin(u)),
+    "expm1mx": (lambda u: rest.expm1mx(sp.sin(u)), lambda u: torch.exp(torch.sin(u)) - 1 - torch.sin(u)),
+    "log1pmx": (lambda u: rest.log1pmx(1.2 + sp.sin(u)), lambda u: torch.log1p(1.2 + torch.sin(u)) - 1.2 - torch.sin(u)),
+    "sinmx": (rest.sinmx, lambda u: torch.sin(u) - u),
+    "sinhmx": (lambda u: rest.sinhmx(sp.sin(u)), lambda u: torch.sinh(torch.sin(u)) - torch.sin(u)),
+    "tanhmx": (rest.tanhmx, lambda u: torch.tanh(u) - u),
     "gaussian": (lambda u: g.gaussian(u, sp.Rational(1, 2)), lambda u: torch.exp(-(u**2) / 2)),
     "normal_cdf": (g.normal_cdf, PHI),
     "normal_pdf": (g.normal_pdf, lambda u: torch.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)),
     "xgaussian": (lambda u: g.xgaussian(u, sp.Rational(1, 2)), lambda u: u * torch.exp(-(u**2) / 2)),
     "logit": (lambda u: g.logit(sp.sin(u) / 4 + sp.Rational(1, 2)), lambda u: torch.logit(torch.sin(u) / 4 + 0.5)),
-    "log1psq": (g.log1psq, lambda u: torch.log(1 + u**2)),
     "over_power": (lambda u: g.over_power(sp.sin(u), 2 + sp.cos(u), 3), lambda u: torch.sin(u) / (2 + torch.cos(u)) ** 3),
+    "over_expm1": (lambda u: over.over_expm1(1.5 + sp.sin(u), 0), lambda u: (1.5 + torch.sin(u)) / torch.expm1(1.5 + torch.sin(u))),
+    "scaled_erfc": (lambda u: tails.scaled_erfc(sp.sin(u)), lambda u: torch.special.erfcx(torch.sin(u))),
+    "erfc_gap": (lambda u: tails.erfc_gap(2 + sp.sin(u)), lambda u: 1 / (np.sqrt(np.pi) * torch.special.erfcx(2 + torch.sin(u))) - 2 - torch.sin(u)),
+    "log1p_tanh": (tails.log1p_tanh, lambda u: torch.log1p(torch.tanh(u))),
+    "log_sinh": (lambda u: tails.log_sinh(1.5 + sp.sin(u)), lambda u: torch.log(torch.sinh(1.5 + torch.sin(u)))),
+    "log_below_one": (
+        lambda u: tails.log_below_one(sp.cos(sp.sin(u)), 2 * sp.sin(sp.sin(u) / 2) ** 2),
+        lambda u: torch.log(torch.cos(torch.sin(u))),
+    ),
     "log_erfc": (lambda u: log_erfc(sp.sin(u)), lambda u: torch.log(torch.erfc(torch.sin(u)))),
     "erfc_hazard": (
         lambda u: erfc_hazard(sp.sin(u)),
@@ -118,6 +134,16 @@ BINARY = {
         lambda u, v: u / (torch.sin(v) / 4 + 0.5) - (1 - u) / (0.5 - torch.sin(v) / 4),
     ),
     "xdivy": (lambda u, v: g.xdivy(u, 2 + sp.sin(v)), lambda u, v: u / (2 + torch.sin(v))),
+    "hypot_minus": (lambda u, v: squares.hypot_minus(u, 1 + v**2), lambda u, v: torch.sqrt(u**2 + (1 + v**2) ** 2) - u),
+    "log_add_square": (lambda u, v: squares.log_add_square(1.2 + sp.sin(u), v), lambda u, v: torch.log(1.2 + torch.sin(u) + v**2)),
+    "log_of_exponentials": (
+        lambda u, v: sums.log_of_exponentials(2, u, 1.2 + sp.sin(v), -u, 3, v),
+        lambda u, v: torch.log(2 * torch.exp(u) + (1.2 + torch.sin(v)) * torch.exp(-u) + 3 * torch.exp(v)),
+    ),
+    "share_of_exponentials": (
+        lambda u, v: sums.share_of_exponentials(u, 2, v, 2, -v, 3, u),
+        lambda u, v: torch.exp(u) / (2 * torch.exp(v) + 2 * torch.exp(-v) + 3 * torch.exp(u)),
+    ),
     "hypot": (lambda u, v: g.hypot(u, 1 + v**2), lambda u, v: torch.sqrt(u**2 + (1 + v**2) ** 2)),
 }
 LEAVES = {

@@ -12,6 +12,8 @@ from symbackprop.graph.functions import sigmoid
 from symbackprop.graph.stable import expsub, softmax2
 from symbackprop.graph.stable_sums import Exponential, Sum, log_of, share, share_of_exponentials
 
+MANY = 16  # terms of a sum that is multiplied out
+
 
 def log_of_exponentials(expr: sp.log) -> sp.Expr | None:
     """log(c_1 exp(u_1) + c_2 exp(u_2) + ...) → the largest term's logarithm and that of the sum over it. Blanchard, Higham & Higham (2021), eq. 1.3 and
@@ -38,26 +40,40 @@ def power_of_exponentials(expr: sp.Pow) -> sp.Expr | None:
 
 def exponential_in_a_sum(expr: sp.Mul) -> sp.Expr | None:
     """exp(w) exp(v)/(c_1 exp(u_1) + ...) → the share of exp(v + w). Blanchard, Higham & Higham (2021), eq. 1.1 and section 2."""
-    for i, factor in enumerate(expr.args):
-        base, n = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, sp.S.One)
-        found = _share(base)
-        if found is None or not n.is_Rational or not n.is_positive:
-            continue
-        exponents = [t.u for t in found.terms]
-        for j, other in enumerate(expr.args):
-            inside = definition(other)
-            if not isinstance(inside, sp.exp):
+    pairs = [(f, n, found, e) for f in expr.args for base, n in [_power(f)] if (found := _share(base)) for e in expr.args if isinstance(definition(e), sp.exp)]
+    for bounded in (True, False):  # one of the sum's own exponentials is no larger than the sum
+        for factor, n, found, exponential in pairs:
+            w = definition(exponential).args[0]
+            whole, own = found.v + w, {t.u for t in found.terms}
+            if not n.is_Rational or not n.is_positive or (whole in own) != bounded or (w.is_nonpositive and not bounded):
                 continue
-            whole, part = found.v + inside.args[0], found.v + inside.args[0] / n
-            if inside.args[0].is_nonpositive and whole not in exponents:  # it cannot overflow
-                continue
-            if n.is_Integer and (n == 1 or whole in exponents) and _short(whole, found.v, inside.args[0]):
-                made = share(whole, found.terms) * base ** (n - 1)
-            elif _short(part, found.v, inside.args[0]):
-                made = share(part, found.terms) ** n
+            if n.is_Integer and (n == 1 or bounded) and _short(whole, found.v, w):
+                made = share(whole, found.terms) * _power(factor)[0] ** (n - 1)
+            elif _short(found.v + w / n, found.v, w):
+                made = share(found.v + w / n, found.terms) ** n
             else:
                 continue
-            return sp.Mul(made, *(x for k, x in enumerate(expr.args) if k not in (i, j)))
+            return sp.Mul(made, *(x for x in expr.args if x is not factor and x is not exponential))
+    return None
+
+
+def product_of_shares(expr: sp.Mul) -> sp.Expr | None:
+    """exp(v)/(c_1 exp(u_1) + ...) exp(w)/(a_1 exp(b_1) + ...) → the share of exp(v + w) in the product of the sums, where the first may overflow although
+    the product does not. Blanchard, Higham & Higham (2021), section 2."""
+    found = [(f, n, own) for f in expr.args for base, n in [_power(f)] if n.is_Integer and n.is_positive and (own := _share(base)) is not None]
+    for first, n, a in found:
+        if any(a.v == t.u for t in a.terms):
+            continue
+        for second, m, b in found:
+            if second is first or len(a.terms) * len(b.terms) > MANY or not _short(a.v + b.v, a.v, b.v):
+                continue
+            weights: dict[sp.Expr, sp.Expr] = {}
+            for c, u in a.terms:
+                for d, w in b.terms:
+                    weights[u + w] = weights.get(u + w, sp.S.Zero) + c * d
+            rest = [f for f in expr.args if f is not first and f is not second]
+            base_a, base_b = _power(first)[0], _power(second)[0]
+            return sp.Mul(share(a.v + b.v, [Exponential(c, u) for u, c in weights.items()]), base_a ** (n - 1), base_b ** (m - 1), *rest)
     return None
 
 
@@ -123,11 +139,16 @@ def _sum(total: sp.Basic) -> list[Exponential] | None:
     return [Exponential(c, u) for u, c in weights.items()]
 
 
+def _power(x: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Base and exponent; an exponential is a power of nothing but itself."""
+    return (x, sp.S.One) if isinstance(x, sp.exp) else x.as_base_exp()
+
+
 def _exponentials(term: sp.Expr) -> list[Exponential]:
     """A product with exponentials and hyperbolic cosines in it, as exponentials."""
     made = [Exponential(sp.S.One, sp.S.Zero)]
     for factor in sp.Mul.make_args(term):
-        base, n = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, sp.S.One)
+        base, n = _power(factor)
         inside = definition(base)
         if isinstance(inside, sp.exp):
             made = [Exponential(c, u + n * inside.args[0]) for c, u in made]
@@ -150,5 +171,6 @@ __all__ = [
     "log_of_exponentials",
     "power_of_exponentials",
     "product_of_exponentials",
+    "product_of_shares",
     "sum_over_a_sum",
 ]

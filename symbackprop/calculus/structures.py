@@ -14,6 +14,7 @@ from symbackprop.calculus.exponentials import (
     log_of_exponentials,
     power_of_exponentials,
     product_of_exponentials,
+    product_of_shares,
     sum_over_a_sum,
 )
 from symbackprop.calculus.match import definition
@@ -257,6 +258,7 @@ STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
             quotient_of_exponentials,
             exponential_in_a_sum,
             sum_over_a_sum,
+            product_of_shares,
             product_of_exponentials,
             removable_singularity,
             masked_logarithm,
