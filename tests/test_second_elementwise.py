@@ -82,6 +82,7 @@ UNARY = {
     "erfc_gap": (lambda u: tails.erfc_gap(2 + sp.sin(u)), lambda u: 1 / (np.sqrt(np.pi) * torch.special.erfcx(2 + torch.sin(u))) - 2 - torch.sin(u)),
     "log1p_tanh": (tails.log1p_tanh, lambda u: torch.log1p(torch.tanh(u))),
     "log_sinh": (lambda u: tails.log_sinh(1.5 + sp.sin(u)), lambda u: torch.log(torch.sinh(1.5 + torch.sin(u)))),
+    "log_erf": (lambda u: tails.log_erf(1.5 + sp.sin(u)), lambda u: torch.log(torch.erf(1.5 + torch.sin(u)))),
     "log_below_one": (
         lambda u: tails.log_below_one(sp.cos(sp.sin(u)), 2 * sp.sin(sp.sin(u) / 2) ** 2),
         lambda u: torch.log(torch.cos(torch.sin(u))),

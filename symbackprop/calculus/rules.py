@@ -130,7 +130,7 @@ RULES: tuple[Rule, ...] = (
     Rule(sp.log(sp.sinh(U)), tails.log_sinh(U), "AS 4.5.1", domain={"u": (0.1, 3)}),
     Rule(sp.log(K * sp.sinh(U)), sp.log(K) + tails.log_sinh(U), "AS 4.5.1", when=_positive_number, domain={"u": (0.1, 3), "k": (0.1, 3)}),
     Rule(sp.log(sp.tanh(U)), tails.log_below_one(sp.tanh(U), 2 * sigmoid(-2 * U)), "Higham 1.14.1; GBC 6.3.2", domain={"u": (0.1, 3)}),
-    Rule(sp.log(sp.erf(U)), tails.log_below_one(sp.erf(U), g.erf_complement(U)), "Higham 1.14.1; AS 7.1.2", domain={"u": (0.1, 3)}),
+    Rule(sp.log(sp.erf(U)), tails.log_erf(U), "Higham 1.14.1; AS 7.1.2", domain={"u": (0.1, 3)}),
     Rule(sp.log(sp.cos(U)), tails.log_below_one(sp.cos(U), 2 * sp.sin(U / 2) ** 2), "Higham 1.14.1; AS 4.3.22", domain={"u": (-1.5, 1.5)}),
     Rule(sp.log(-expm1(U)), g.log1mexp(-U), "Mächler, eq. 7", domain={"u": (-3, -0.1)}),
     Rule(sp.log(expm1(U)), U + g.log1mexp(U), "Mächler, eq. 7", domain={"u": (0.1, 3)}),

@@ -187,6 +187,24 @@ TAILS: dict[str, Helper] = {
         needs=("_sinhmx",),
         compiled=True,
     ),
+    "_log_erf": helper(
+        '''
+        def _log_erf(x):
+            """log(erf(x)), x > 0: near zero as log(x) + log(erf(x)/x), elsewhere by erfc(x)."""
+            near = x < 0.46875
+            y = np.where(near, x, 0.25)
+            z = np.maximum(y, 1e-8)  # below, erf(x)/x is what it is there
+            return np.where(near, np.log(y) + np.log(_erf_near(z) / z), np.log1p(-_erfc(np.where(near, 1, x))))
+        ''',
+        '''
+        def _log_erf(x):
+            """log(erf(x)), x > 0: near zero as log(x) + log(erf(x)/x), elsewhere by erfc(x)."""
+            z = max(x, 1e-8)  # below, erf(x)/x is what it is there
+            return math.log(x) + math.log(math.erf(z) / z) if x < 0.46875 else math.log1p(-math.erfc(x))
+        ''',
+        needs=("_erf_near", "_erfc"),
+        compiled=True,
+    ),
     "_log_below_one": helper(
         '''
         def _log_below_one(x, y):

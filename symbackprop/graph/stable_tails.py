@@ -114,6 +114,20 @@ class log_sinh(Stable):
         return sp.coth(self.args[0])
 
 
+class log_erf(Stable):
+    """log(erf(x)) of x > 0, accurate where erf(x) is nearly 1. Derivative: 2 e^(-x²)/(sqrt(pi) erf(x))."""
+
+    is_nonpositive = True
+
+    @staticmethod
+    def formula(x: Any) -> sp.Expr:
+        return sp.log(sp.erf(x))
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        (x,) = self.args
+        return 2 * sp.exp(-(x**2)) / (sp.sqrt(sp.pi) * sp.erf(x))
+
+
 class log_below_one(Stable):
     """log(x), where x = 1 - y and y is known to more digits than x tells: by y where x is nearly 1. Derivatives: 1/x, and none, since y is told by x."""
 
@@ -156,6 +170,7 @@ __all__ = [
     "erfc_hazard",
     "log1p_tanh",
     "log_below_one",
+    "log_erf",
     "log_erfc",
     "log_normal_cdf",
     "log_sinh",
