@@ -113,6 +113,20 @@ def rewritten(expr, stored=False):
 _u, _v = sp.symbols("u v", positive=True)
 STRUCTURED = [
     (2 * sp.sin(3 * _u) / _u**2, "removable_singularity"),
+    (_v * _u / (sp.exp(3 * _u) - 1), "removable_singularity"),
+    (sp.log(2 + 3 * sp.exp(_u) + (1 + _v**2) * sp.cosh(_v)), "log_of_exponentials"),
+    (sp.log(sp.exp(_v) / (2 + sp.exp(_u))), "log_of_a_share"),
+    ((2 + sp.exp(_u) / 3) ** sp.Rational(-3, 2), "power_of_exponentials"),
+    (sp.exp(_u - _v) / (2 + sp.exp(_u)) ** 2, "exponential_in_a_sum"),
+    ((5 + sp.exp(_u)) / (2 + 3 * sp.exp(_u)), "sum_over_a_sum"),
+    (sp.exp(3 * _u) / ((2 + sp.exp(_u)) * (1 + sp.exp(-2 * _u))), "product_of_shares"),
+    (sp.exp(_u) * sp.exp(1 - _v), "product_of_exponentials"),
+    (sp.log((1 + _v**2) * sp.exp(_u) * sbp.sigmoid(_u) ** 3), "log_of_a_product"),
+    (sp.log(2 + 3 * _u**2 + _v**2), "log_of_squares"),
+    (_v * sp.sqrt(4 + 9 * _u**2) - 2 * _v, "cancelled_root"),
+    (_v - 3 * _u * _v / sp.sqrt(9 * _u**2 + 5), "cancelled_root"),
+    (sp.sqrt(4 + sp.sin(_u)) - 2, "cancelled_root"),
+    (_u**3 * _v / (1 + _u**2), "divided_again"),
     (_v * sp.tanh(_u) / _u, "removable_singularity"),
     (_v * sp.log(1 - _u), "masked_logarithm"),
     (sp.sech(_u) ** 2 * (1 + 3 * _u**2), "vanishing_product"),
@@ -181,10 +195,11 @@ def test_a_step_of_numpy_s_training_misses_what_is_known(dtype):
 COMPILED = {
     "float64": (
         "tanh(z)", "gelu by tanh", "log((1 + erf(z/sqrt(2)))/2)", "-t log(p) - (1 - t) log(1 - p)", "log(1 + x^2)", "(exp(x) - 1)/x", "tanh(x)/x",
-        "log(exp(z)/sum(exp(z))), the first",
+        "log(exp(z)/sum(exp(z))), the first", "log(2 + 3 exp(x))", "x - tanh(x)", "exp(x^2) erfc(x)",
     ),
     "float32": (
         "exp(z)/(1 + exp(z))", "log(erfc(z))", "log(p/(1 - p))", "1/(1 + x^2)", "exp(-x^2)", "log(1 + x)/x", "(1 - cos(x))/x^2", "softsign, x/(1 + |x|)",
+        "exp(x)/(2 + exp(x))", "x/(exp(x) - 1)", "1 - 1/sqrt(1 + x^2)",
     ),
 }  # fmt: skip
 

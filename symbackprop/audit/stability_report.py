@@ -148,9 +148,10 @@ class Stability:
 def _explained(kind: Any) -> tuple[str, str]:
     """A function with its arguments, and what it is, both as its class says."""
     name = kind.__name__.lower() if issubclass(kind, ShareSlope) else kind.__name__
-    arguments = [p for p in signature(kind.formula).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    parameters = signature(kind.formula).parameters.values()
+    arguments = [p.name if p.kind is not p.VAR_POSITIONAL else "..." for p in parameters if p.kind is not p.VAR_POSITIONAL or issubclass(kind, Stable)]
     what = " ".join((getdoc(kind) or "").split()).split(" Derivative")[0].split(" Pullback")[0]
-    return f"{name}({', '.join(p.name for p in arguments)})", what
+    return f"{name}({', '.join(arguments)})", what
 
 
 def _formula(expr: sp.Expr | None) -> str:
