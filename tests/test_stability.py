@@ -360,6 +360,7 @@ def test_names_in_the_report_are_explained():
     u, v = sbp.weight("u v")
     report = sbp.Network(sbp.node("C", sp.sin(u / 2) / u + v * sp.log(v))).stability(samples=2)
     assert set(report.names()) == {"sin_over(x, n)", "xlogy(x, y)"}
+    assert r"\operatorname{sin\_over}" in report.markdown()
     for text in (repr(report), report.markdown()):
         assert text.count("at 0 its limit") == 1
         assert "x log(y), and 0 where x is 0." in text

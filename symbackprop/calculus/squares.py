@@ -112,8 +112,8 @@ def _nonzero(h: sp.Basic) -> bool:
 
 
 def divided_again(expr: sp.Expr) -> sp.Expr | None:
-    """x^m/(u + v)^n → (x/(u + v)) (x/(u + v)) ... as often as both powers allow, what is left divided again and again, although each power by itself
-    overflows. Higham (2002), section 27.8 (avoiding overflow)."""
+    """x^m/(u + v)^n → (x/(u + v))^m/(u + v)^(n - m), divided once for every power, although each power by itself overflows. Higham (2002), section 27.8
+    (avoiding overflow)."""
     for below in sp.Mul.make_args(expr):
         found = _denominator(below)
         if found is not None:

@@ -38,6 +38,11 @@ class Stable(Elementwise):
         """The numbers that it passes after them as they are: whole ones, and floats in double precision."""
         return ()
 
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        """The name with its underscores, which SymPy would take for subscripts."""
+        name = type(self).__name__.replace("_", r"\_")
+        return rf"\operatorname{{{name}}}{f'^{{{exp}}}' if exp else ''}({', '.join(map(printer._print, self.args))})"
+
     @classmethod
     def kinds(cls) -> list[Any]:
         """Every function of this kind."""
