@@ -116,6 +116,8 @@ STRUCTURED = [
     (_v * _u / (sp.exp(3 * _u) - 1), "removable_singularity"),
     (sp.log(2 + 3 * sp.exp(_u) + (1 + _v**2) * sp.cosh(_v)), "log_of_exponentials"),
     (sp.log(sp.exp(_v) / (2 + sp.exp(_u))), "log_of_a_share"),
+    (sp.log((3 + sp.exp(_u)) / (2 + sp.exp(_u))), "log_of_a_quotient"),
+    (sp.log((3 + sp.exp(_u)) / (2 + sp.exp(_u) + sp.exp(-_v))), "log_of_a_quotient"),
     ((2 + sp.exp(_u) / 3) ** sp.Rational(-3, 2), "power_of_exponentials"),
     (sp.exp(_u - _v) / (2 + sp.exp(_u)) ** 2, "exponential_in_a_sum"),
     ((5 + sp.exp(_u)) / (2 + 3 * sp.exp(_u)), "sum_over_a_sum"),
@@ -292,6 +294,21 @@ def test_an_operator_of_shares_is_its_formula(kind, axis):
         np.testing.assert_allclose(first[name], second[name], rtol=1e-12, atol=1e-14)
     latex = [sbp.Network(sbp.node("C", sbp.sum(R * sbp.node("Y", x)))).latex("equations") for x in (made, formula)]
     assert latex[0] == latex[1]
+
+
+def test_sums_of_exponentials_are_read_through_names_and_take_any_positive_weight():
+    """Against NumPy's logaddexp, at arguments where each exponential overflows or vanishes."""
+    s, w, v = sbp.weight("s w v")
+    e, q = sbp.node("e", sp.exp(w)), sbp.node("q", 1 + sbp.softplus(v))
+    total = sbp.node("t", sp.exp(s) + q * e)
+    net = sbp.Network(sbp.node("C", sp.log(total)))
+    weight = 1 + np.log1p(np.exp(0.5))
+    for s_, w_ in ((1.0, 800.0), (1e4, -800.0), (-900.0, -901.0)):
+        value, gradients = net.value_and_gradients({"s": s_, "w": w_, "v": 0.5})
+        share = 1 / (1 + np.exp(s_ - w_) / weight) if s_ - w_ < 700 else 0.0
+        assert value == pytest.approx(np.logaddexp(s_, w_ + np.log(weight)), rel=1e-15)
+        for name, slope in {"s": 1 - share, "w": share, "v": share / weight / (1 + np.exp(-0.5))}.items():
+            assert gradients[name] == pytest.approx(slope, rel=1e-13, abs=1e-300), (name, s_, w_)
 
 
 def test_a_branch_that_is_not_taken_is_not_touched():

@@ -48,9 +48,16 @@ def quotients():
     return st.builds(lambda c, a, s, n: c * sp.exp(a * z) / s**n, weights, slopes.map(constant), sums(), st.integers(1, 2))
 
 
+@st.composite
+def ratios(draw):
+    """Two sums of the same exponentials, one over the other."""
+    below = draw(sums())
+    return sp.Add(*(draw(weights) * (term / term.as_independent(z)[0]) for term in below.args)) / below
+
+
 def logarithms():
     """Of a sum, of a quotient, of a power."""
-    return st.one_of(sums().map(sp.log), quotients().map(sp.log), st.builds(lambda s, n: sp.log(s**-n), sums(), st.integers(1, 2)))
+    return st.one_of(sums().map(sp.log), quotients().map(sp.log), ratios().map(sp.log), st.builds(lambda s, n: sp.log(s**-n), sums(), st.integers(1, 2)))
 
 
 formulas = st.one_of(logarithms(), quotients(), st.builds(sp.Mul, quotients(), quotients()), st.builds(sp.Add, quotients(), quotients()))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from symbackprop.calculus.match import definition
+from symbackprop.calculus.match import definition, positive, same
 from symbackprop.graph.functions import sigmoid
 from symbackprop.graph.stable import expsub, softmax2
 from symbackprop.graph.stable_sums import Exponential, Sum, log_of, share, share_of_exponentials
+from symbackprop.graph.stable_tails import log_below_one
 
 MANY = 16  # terms of a sum that is multiplied out
 
@@ -19,15 +20,34 @@ def log_of_exponentials(expr: sp.log) -> sp.Expr | None:
     """log(c_1 exp(u_1) + c_2 exp(u_2) + ...) → the largest term's logarithm and that of the sum over it. Blanchard, Higham & Higham (2021), eq. 1.3 and
     section 2."""
     terms = _sum(expr.args[0])
-    return log_of(terms) if terms and all(t.c.is_positive for t in terms) else None
+    return log_of(terms) if terms and all(positive(t.c) for t in terms) else None
 
 
 def log_of_a_share(expr: sp.log) -> sp.Expr | None:
     """log(exp(v)/(c_1 exp(u_1) + ...)) → -log(c_1 exp(u_1 - v) + ...). Blanchard, Higham & Higham (2021), eq. 1.3."""
     found = _share(definition(expr.args[0]))
-    if found is None or not all(t.c.is_positive for t in found.terms):
+    if found is None or not all(positive(t.c) for t in found.terms):
         return None
     return -log_of([Exponential(t.c, t.u - found.v) for t in found.terms])
+
+
+def log_of_a_quotient(expr: sp.log) -> sp.Expr | None:
+    """log((a_1 exp(v_1) + ...)/(c_1 exp(u_1) + ...)) → the difference of the two logarithms; where the sums are of the same exponentials, so that the quotient
+    neither overflows nor vanishes, its logarithm by what it differs from 1. Blanchard, Higham & Higham (2021), section 2; Higham (2002), section 1.14.1."""
+    total = definition(expr.args[0])
+    above: dict[sp.Expr, sp.Expr] = {}
+    below: Sum = ()
+    for term in total.args if isinstance(total, sp.Add) else ():
+        shares = [x for x in term.args if isinstance(x, share_of_exponentials)] if isinstance(term, sp.Mul) else [term]
+        found = _share(shares[0]) if len(shares) == 1 else None
+        if found is None or not positive(a := term / shares[0]) or (below and below != found.terms):
+            return None
+        above[found.v], below = a, found.terms
+    if not above or not all(positive(t.c) for t in below):
+        return None
+    if above.keys() == {t.u for t in below}:
+        return log_below_one(total, sp.Add(*((t.c - above[t.u]) * share(t.u, below) for t in below)))
+    return log_of([Exponential(a, v) for v, a in above.items()]) - log_of(below)
 
 
 def power_of_exponentials(expr: sp.Pow) -> sp.Expr | None:
@@ -134,9 +154,9 @@ def _sum(total: sp.Basic) -> list[Exponential] | None:
         for c, u in _exponentials(term):
             weights[u] = weights.get(u, sp.S.Zero) + c
     bounded = sp.S.Zero in weights and all(u.is_nonpositive for u in weights)
-    if bounded or len(weights) < 2 or not any(c.is_positive for c in weights.values()):
+    if bounded or len(weights) < 2 or not any(positive(c) for c in weights.values()):
         return None
-    return [Exponential(c, u) for u, c in weights.items()]
+    return [Exponential(sp.S.One if same(c, sp.S.One) else c, u) for u, c in weights.items()]
 
 
 def _power(x: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
@@ -167,6 +187,7 @@ def _short(u: sp.Expr, *parts: sp.Expr) -> bool:
 
 __all__ = [
     "exponential_in_a_sum",
+    "log_of_a_quotient",
     "log_of_a_share",
     "log_of_exponentials",
     "power_of_exponentials",

@@ -22,6 +22,12 @@ def definition(x: sp.Basic) -> sp.Basic:
     return x
 
 
+def positive(x: sp.Basic) -> bool:
+    """Whether it is known to be above 0, by what the names in it stand for, too."""
+    named = {t: definition(t) for t in x.free_symbols if isinstance(t, Tensor) and t.definition is not None}
+    return bool(x.is_positive or (named and x.xreplace(named).is_positive))
+
+
 def key(expr: sp.Basic, names: bool = True) -> Any:
     """By what rules are found fast: the head of an expression, and of a power its base's head too."""
     expr = definition(expr) if names else expr

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.calculus.match import definition
+from symbackprop.calculus.match import definition, positive, same
 from symbackprop.graph import stable as g
 from symbackprop.graph import stable_squares as q
 from symbackprop.graph import stable_sums as sums
@@ -56,7 +56,7 @@ def log_of_squares(expr: sp.log) -> sp.Expr | None:
     squares = [t for t in sp.Add.make_args(total) if not t.is_number and _legs_of(t)]
     rest = sp.Add(*(t for t in sp.Add.make_args(total) if t not in squares))
     legs = _legs_of(sp.Add(*squares))
-    if not isinstance(total, sp.Add) or not squares or legs is None or not (rest == 0 or rest.is_positive):
+    if not isinstance(total, sp.Add) or not squares or legs is None or not (rest == 0 or positive(rest)):
         return None
     root = reduce(g.hypot, legs)
     return 2 * sp.log(root) if rest == 0 else q.log_add_square(rest, root)
@@ -70,9 +70,10 @@ def cancelled_root(expr: sp.Add) -> sp.Expr | None:
         for first in expr.args:
             for second in expr.args:
                 b = -second / first * sp.sqrt(total)
-                if first is second or b**2 not in total.args or b.is_nonpositive:
+                square = next((t for t in total.args if same(b**2, t)), None)
+                if first is second or square is None or b.is_nonpositive:
                     continue
-                difference = total - b**2
+                difference = total - square
                 legs = _legs_of(difference)
                 if legs is None and not b.is_nonnegative:
                     continue

@@ -10,6 +10,7 @@ import sympy as sp
 
 from symbackprop.calculus.exponentials import (
     exponential_in_a_sum,
+    log_of_a_quotient,
     log_of_a_share,
     log_of_exponentials,
     power_of_exponentials,
@@ -17,7 +18,7 @@ from symbackprop.calculus.exponentials import (
     product_of_shares,
     sum_over_a_sum,
 )
-from symbackprop.calculus.match import definition
+from symbackprop.calculus.match import definition, positive
 from symbackprop.calculus.norms import LAST_OF_PRODUCTS, OF_MAXIMA, OF_POWERS, OF_PRODUCTS
 from symbackprop.calculus.rules import AFTER, BEFORE, LAST
 from symbackprop.calculus.squares import VANISHING, cancelled_root, divided_again, log_of_squares, masked_quotient, may_overflow, root_of_squares
@@ -123,7 +124,7 @@ def log_of_a_product(expr: sp.log) -> sp.Expr | None:
     factors = [f.as_base_exp() if not isinstance(f, sp.exp) else (f, sp.S.One) for f in sp.Mul.make_args(definition(expr.args[0]))]
     found = [(u, n) for u, n in factors if isinstance(definition(u), _LOGARITHMIC) and n.is_number]
     rest = sp.Mul(*(u**n for u, n in factors if (u, n) not in found))
-    if not found or not rest.is_positive or (len(factors) == 1 and found[0][1] == 1) or rest == 2:
+    if not found or not positive(rest) or (len(factors) == 1 and found[0][1] == 1) or rest == 2:
         return None
     logs = (n * (seen.args[0] if isinstance(seen := definition(u), sp.exp) else sp.log(u)) for u, n in found)
     return sp.Add(sp.log(rest), *logs)
@@ -253,7 +254,7 @@ def log_softmax_slope(expr: sp.Add) -> sp.Expr | None:
 # By the stage from which on they are applied (see `rules`), and by the head of the expression.
 STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
     BEFORE: {
-        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials, log_of_exponentials, log_of_a_share, log_of_squares, log_of_a_product),
+        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials, log_of_exponentials, log_of_a_share, log_of_a_quotient, log_of_squares, log_of_a_product),
         sp.Mul: (
             quotient_of_exponentials,
             exponential_in_a_sum,
