@@ -37,18 +37,19 @@ SUMS: dict[str, Helper] = {
         '''
         def _log_of_exponentials(*terms):
             """log(c_1 exp(u_1) + c_2 exp(u_2) + ...): of weights near 1 the largest term is taken out, and of others where it may overflow or vanish."""
-            size = top = weight = -np.inf
-            for c, u in zip(terms[::2], terms[1::2]):
+            weight, top = terms[:2]
+            size = np.log(weight) + top
+            for c, u in zip(terms[2::2], terms[3::2]):
                 more = np.log(c) + u > size
                 size, top, weight = np.where(more, np.log(c) + u, size), np.where(more, u, top), np.where(more, c, weight)
-            near = np.abs(weight - 1.25) <= 0.75
+            near = np.abs(np.subtract(weight, 1.25)) <= 0.75
             shift, rest, found = np.where(near | (np.abs(top) > 80), top, 0).astype(DTYPE), 0, False
             for c, u in zip(terms[::2], terms[1::2]):
                 own = (u == top) & (c == weight) & ~found
                 found = found | own
                 rest = rest + np.where(own, 0, c * _exp_below(u, shift))
             lead = np.where(near, 1, weight * _exp_below(top, shift)).astype(DTYPE)
-            return shift + np.where(near, np.log1p(np.where(near, (weight - 1).astype(DTYPE) + rest, 0)), np.log(lead + rest))
+            return shift + np.where(near, np.log1p(np.where(near, np.subtract(weight, 1).astype(DTYPE) + rest, 0)), np.log(lead + rest))
         ''',
         '''
         def _log_of_exponentials(*terms):
