@@ -15,7 +15,7 @@ import sympy as sp
 import symbackprop as sbp
 from benchmarks.formulas import FORMULAS
 from benchmarks.known_misses import MISSES, known
-from benchmarks.precision import DIGITS, LIMIT, errors, functions, ulps
+from benchmarks.precision import DIGITS, LIMIT, Symbolic, errors, functions, ulps
 from benchmarks.stable_candidates import finite_points, module, trained
 from symbackprop.audit.precision import precise
 from symbackprop.audit.stability import plain
@@ -156,6 +156,19 @@ def test_a_structure_is_an_identity(expr, name):
         with mpmath.workdps(50):
             a, b = (side(*at) for side in sides)
             assert abs(a - b) < abs(a) * mpmath.mpf(10) ** -45
+
+
+@pytest.mark.parametrize("formula", [f for f in FORMULAS if f.row is None and f.name != "gelu by tanh"], ids=lambda f: f.name)  # a cubic is one of a symbol
+def test_a_formula_is_rewritten_whatever_its_variables_are(formula):
+    """With a sum in the place of each variable, by the same rules."""
+    symbols, plain_ones = sp.symbols("u:3 v:3 w:3", real=True), sp.symbols(f"x:{formula.variables}", real=True)
+    sums = [2 * u * v - w for u, v, w in zip(symbols[:3], symbols[3:6], symbols[6:], strict=True)][: formula.variables]
+    used = []
+    for variables in (plain_ones, sums):
+        rewriter = Rewriter(LAST)
+        rewriter("C", formula.build(Symbolic, *variables))
+        used.append({rule for rewrite in rewriter.done for rule in rewrite.rules})
+    assert used[0] <= used[1]
 
 
 # --- the table ---------------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def _in_any_order(pattern: sp.Basic, expr: sp.Basic, binding: Binding, names: bo
 @cache
 def _telling(pattern: sp.Basic) -> list[sp.Basic]:
     """The arguments of a pattern, those first that fit the fewest expressions."""
-    return sorted(pattern.args, key=lambda p: (isinstance(p, sp.Symbol), -len(p.args), p.is_Number))
+    return sorted(pattern.args, key=lambda p: (isinstance(p.as_coeff_Mul()[1], sp.Symbol), -len(p.args), p.is_Number))
 
 
 @cache
@@ -105,7 +105,7 @@ def in_sum(pattern: sp.Expr, expr: sp.Add, term: sp.Expr, factor: sp.Expr, names
     number, core = first.as_coeff_Mul()
     left = [t for t in expr.args if t is not term]
     for found in unify(core, factor, {}, names):
-        c = (term / factor if term is not factor else sp.S.One) / number
+        c = sp.Mul(*(f for f in sp.Mul.make_args(term) if f is not factor)) / number  # SymPy does not divide exponentials of sums
         yield from _other_terms(others, left, found, c, names)
 
 

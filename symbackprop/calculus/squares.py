@@ -67,18 +67,26 @@ def cancelled_root(expr: sp.Add) -> sp.Expr | None:
     section 1.7 and 1.8."""
     roots = {f.base for t in expr.args for f in sp.Mul.make_args(t) if isinstance(f, sp.Pow) and isinstance(f.base, sp.Add) and _is_half(f.exp)}
     for total in sorted(roots, key=sp.default_sort_key):
-        for first in expr.args:
-            for second in expr.args:
-                b = -second / first * sp.sqrt(total)
-                square = next((t for t in total.args if same(b**2, t)), None)
-                if first is second or square is None or b.is_nonpositive:
+        for square in total.args:
+            (leg,) = _legs_of(square) or (None,)
+            for b in (leg, -leg) if leg is not None else ():
+                legs = _legs_of(total - square)
+                if b.is_nonpositive or (legs is None and not b.is_nonnegative):
                     continue
-                difference = total - square
-                legs = _legs_of(difference)
-                if legs is None and not b.is_nonnegative:
-                    continue
-                gap = difference / (sp.sqrt(total) + b) if legs is None else q.hypot_minus(b, reduce(g.hypot, legs))
-                return sp.Add(first / sp.sqrt(total) * gap, *(t for t in expr.args if t is not first and t is not second))
+                gap = (total - square) / (sp.sqrt(total) + b) if legs is None else q.hypot_minus(b, reduce(g.hypot, legs))
+                for first in expr.args:
+                    left = _without(first / sp.sqrt(total) * b, [t for t in expr.args if t is not first])
+                    if left is not None:
+                        return sp.Add(first / sp.sqrt(total) * gap, *left)
+    return None
+
+
+def _without(x: sp.Expr, terms: list[sp.Expr]) -> list[sp.Expr] | None:
+    """What is left of a sum to which x, which may be a sum itself, is added; None where that undoes none of its terms."""
+    for parts in ([-x], list(sp.Add.make_args(sp.expand_mul(-x)))):
+        undone = [next((t for t in terms if same(part, t)), None) for part in parts]
+        if None not in undone:
+            return [t for t in terms if t not in undone]
     return None
 
 
