@@ -21,6 +21,7 @@ from symbackprop.graph import stable_sums as sums
 from symbackprop.graph import stable_tails as tails
 from symbackprop.graph.stable_tails import erfc_hazard, log_erfc, log_normal_cdf, normal_hazard, sigmoid_cubic
 
+normal_ratio = lambda z: np.sqrt(2 / np.pi) * torch.exp(-(z**2) / 2) / torch.erfc(-z / np.sqrt(2))  # noqa: E731
 PHI = lambda z: (1 + torch.erf(z / np.sqrt(2))) / 2  # noqa: E731
 # name → (function here, in PyTorch). Where it is not defined everywhere, or grows, it is of a sine: `u` is any expression.
 UNARY = {
@@ -79,6 +80,10 @@ UNARY = {
     "over_power": (lambda u: g.over_power(sp.sin(u), 2 + sp.cos(u), 3), lambda u: torch.sin(u) / (2 + torch.cos(u)) ** 3),
     "over_expm1": (lambda u: over.over_expm1(1.5 + sp.sin(u), 0), lambda u: (1.5 + torch.sin(u)) / torch.expm1(1.5 + torch.sin(u))),
     "scaled_erfc": (lambda u: tails.scaled_erfc(sp.sin(u)), lambda u: torch.special.erfcx(torch.sin(u))),
+    "normal_hazard_slope": (
+        lambda u: tails.normal_hazard_slope(sp.sin(u)),
+        lambda u: -normal_ratio(torch.sin(u)) * (normal_ratio(torch.sin(u)) + torch.sin(u)),
+    ),
     "erfc_gap": (lambda u: tails.erfc_gap(2 + sp.sin(u)), lambda u: 1 / (np.sqrt(np.pi) * torch.special.erfcx(2 + torch.sin(u))) - 2 - torch.sin(u)),
     "log1p_tanh": (tails.log1p_tanh, lambda u: torch.log1p(torch.tanh(u))),
     "log_sinh": (lambda u: tails.log_sinh(1.5 + sp.sin(u)), lambda u: torch.log(torch.sinh(1.5 + torch.sin(u)))),

@@ -24,7 +24,7 @@ from symbackprop.calculus import stabilise
 from symbackprop.calculus.rules import LAST, RULES, Rule, U
 from symbackprop.calculus.stabilise import Rewriter
 from symbackprop.calculus.structures import STRUCTURES
-from symbackprop.codegen import gauss
+from symbackprop.codegen import gaps, gauss
 from symbackprop.graph.operators.softmax_slopes import LogSoftmaxSlope, SoftmaxSlope
 from symbackprop.graph.stable import Stable
 from symbackprop.graph.stable_quotients import OverArgument
@@ -104,6 +104,22 @@ def test_gauss_s_rule_is_exact_for_polynomials():
     """Of 16 points up to degree 31: the integral of s^k from 0 to 1 is 1/(k + 1); of degree 32 it is off by what the error term says, 1e-19."""
     for k in range(32):
         assert sum(w * s**k for s, w in zip(gauss.NODES, gauss.WEIGHTS, strict=True)) == pytest.approx(1 / (k + 1), rel=4e-16)
+
+
+def test_the_coefficients_of_the_hazard_s_gap_are_right():
+    """Against its definition with 40 digits; of a changed coefficient it is not."""
+
+    def off(tables, points, scaled):
+        with mpmath.workdps(40):
+            exact = [mpmath.exp(-x * x) / (mpmath.sqrt(mpmath.pi) * mpmath.erfc(x)) - x for x in map(mpmath.mpf, points)]
+            found = [mpmath.polyval(tables[0], t) / mpmath.polyval(tables[1], t) / s for t, s in (scaled(mpmath.mpf(x)) for x in points)]
+            return max(abs(a / b - 1) for a, b in zip(found, exact, strict=True))
+
+    near, far = np.linspace(0.46875, 2, 40), np.geomspace(2, 30, 40)
+    assert off(gaps.GAP, near, lambda x: (x, 1)) < 1e-16
+    assert off(gaps.GAP_FAR, far, lambda x: (1 / x**2, 2 * x)) < 1e-16
+    changed = ((gaps.GAP[0][0], gaps.GAP[0][1] * (1 + 1e-12), *gaps.GAP[0][2:]), gaps.GAP[1])
+    assert off(changed, near, lambda x: (x, 1)) > 1e-15
 
 
 def rewritten(expr, stored=False):

@@ -127,6 +127,28 @@ TAILS: dict[str, Helper] = {
         ''',
         needs=("_gaussian", "_erfcx", "_normal_cdf"),
     ),
+    "_normal_hazard_slope": helper(
+        '''
+        def _normal_hazard_slope(z):
+            """-h (h + z), h = phi(z) / Phi(z): in the lower tail by exp(z²/2) Phi(z) and by what h exceeds -z."""
+            tail = z < 0
+            y = np.where(tail, 0, z)
+            x = -0.7071067811865476 * np.where(tail, z, 0)
+            h = _normal_hazard(y)
+            return np.where(tail, -1.1283791670955126 * _erfc_gap(x) / _scaled_erfc(x), -h * (h + y))
+        ''',
+        '''
+        def _normal_hazard_slope(z):
+            """-h (h + z), h = phi(z) / Phi(z): in the lower tail by exp(z²/2) Phi(z) and by what h exceeds -z."""
+            if z < 0:
+                x = -0.7071067811865476 * z
+                return -1.1283791670955126 * _erfc_gap(x) / _scaled_erfc(x)
+            h = _normal_hazard(z)
+            return -h * (h + z)
+        ''',
+        needs=("_normal_hazard", "_erfc_gap", "_scaled_erfc"),
+        compiled=True,
+    ),
     "_scaled_erfc": helper(
         '''
         def _scaled_erfc(x):

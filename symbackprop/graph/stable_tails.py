@@ -62,7 +62,22 @@ class normal_hazard(Stable):
         return sp.sqrt(2 / sp.pi) * sp.exp(-(z**2) / 2) / (1 + sp.erf(z / sp.sqrt(2)))
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
-        return -sp.sqrt(2) * self * erfc_gap(-self.args[0] / sp.sqrt(2))
+        return normal_hazard_slope(self.args[0])
+
+
+class normal_hazard_slope(Stable):
+    """-h(z) (h(z) + z), the slope of the hazard h(z) = phi(z)/Phi(z), although h(z) + z cancels. Derivative: -h - (2 h + z) times it."""
+
+    is_negative = True
+
+    @staticmethod
+    def formula(z: Any) -> sp.Expr:
+        hazard = normal_hazard.formula(z)
+        return -hazard * (hazard + z)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        (z,) = self.args
+        return -normal_hazard(z) - (2 * normal_hazard(z) + z) * self
 
 
 class scaled_erfc(Stable):
@@ -175,6 +190,7 @@ __all__ = [
     "log_normal_cdf",
     "log_sinh",
     "normal_hazard",
+    "normal_hazard_slope",
     "scaled_erfc",
     "sigmoid_cubic",
 ]
