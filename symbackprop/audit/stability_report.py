@@ -6,7 +6,9 @@ from inspect import getdoc, signature
 from math import inf
 from typing import Any
 
+import numpy as np
 import sympy as sp
+from mpmath import nstr
 
 from symbackprop.errors import NetworkError
 from symbackprop.graph.operators.softmax_slopes import ShareSlope
@@ -15,20 +17,50 @@ from symbackprop.latex.printer import TensorLatex
 
 LIMIT = 4  # units in the last place
 CANCELS = 2.0**26  # half of the digits are lost
+NUMBERS = 12  # of an argument are printed
+
+
+@dataclass(frozen=True)
+class Place:
+    """One entry of a result, at arguments `at` by name: what was `found`, what is `true`, and how far apart they are in units in the last place of the
+    true value (`ulps`) and of the largest term of any sum in it (`terms`)."""
+
+    at: dict[str, Any]
+    entry: tuple[int, ...]
+    found: float
+    true: Any
+    ulps: float
+    terms: float
+
+    def __str__(self) -> str:
+        entry = f"entry {list(self.entry)} is" if self.entry else "it is"
+        return f"{', '.join(f'{k} = {_numbers(v)}' for k, v in self.at.items())}: {entry} {nstr(self.true, 17)}, and {self.found!r} is found"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`worst` error in units in the last place; at how many arguments it was above LIMIT, at how many not a number or infinite where the true value
-    is neither; and the arguments of the worst."""
+    """`worst`: the largest error, in units in the last place of the result, or of what sums of inputs are made of where they cancel; at how many
+    arguments it was `above` LIMIT, at how many not a number or infinite where the true value is neither (`broken`). `place`: where it is worst;
+    `relative`: where the error is the largest part of the result."""
 
     worst: float
     above: int
     broken: int
-    at: dict[str, Any]
+    place: Place
+    relative: Place
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """The arguments of the worst error."""
+        return self.place.at
+
+    @property
+    def cancels(self) -> bool:
+        """Whether half of the digits or more are lost where terms of a sum cancel, although no term is off by more than LIMIT."""
+        return CANCELS < self.relative.ulps < inf and self.relative.terms <= LIMIT
 
     def __str__(self) -> str:
-        return "not finite" if self.worst == inf else f"{self.worst:.2g}" if self.worst < 1e308 else "over 1e308"
+        return _units(self.worst)
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,7 @@ class EquationStability:
         """What is wrong with the form that is computed, in words; nothing where nothing is."""
         if self.ok or self.now is None:
             return ""
-        wrong = "not finite" if self.now.worst == inf else "cancels" if self.now.worst > CANCELS else "inexact"
+        wrong = "not finite" if self.now.worst == inf else "cancels" if self.now.place.terms <= LIMIT else "inexact"
         return f"{wrong}: no rule is known for it" if self.same else f"still {wrong}: what was rewritten does not mend it"
 
     def __str__(self) -> str:
@@ -79,8 +111,9 @@ class EquationStability:
             errors = str(self.now) if self.was == self.now else f"{self.was} as written, {self.now} as computed"
             lines.append(f"    error in ulp, worst of {self.arguments} arguments: {errors}")
             if self.verdict:
-                lines.append(f"    {self.verdict}")
-                lines.append("    worst at " + ", ".join(f"{k} = {v!r}" for k, v in self.now.at.items()))
+                lines += [f"    {self.verdict}{_in_terms(self.now.place)}", f"    worst at {self.now.place}"]
+            elif self.now.cancels:
+                lines += [f"    cancels, as its inputs do{_in_terms(self.now.relative)}", f"    worst at {self.now.relative}"]
         return "\n".join([*lines, *([f"    {self.note}"] if self.note else [])])
 
 
@@ -143,6 +176,22 @@ class Stability:
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+
+def _units(error: float) -> str:
+    return "not finite" if error == inf else f"{error:.2g}" if error < 1e308 else "over 1e308"
+
+
+def _in_terms(place: Place) -> str:
+    return f": {_units(place.ulps)} ulp of the result, {_units(place.terms)} of its largest term" if place.ulps < inf and place.terms <= LIMIT else ""
+
+
+def _numbers(values: Any) -> str:
+    """Numbers as Python writes them; of many the first ones."""
+    found = np.asarray(values)
+    if found.size <= NUMBERS:
+        return repr(values)
+    return f"[{', '.join(map(repr, found.ravel()[:NUMBERS].tolist()))}, ...] of shape {found.shape}"
 
 
 def _explained(kind: Any) -> tuple[str, str]:
