@@ -17,8 +17,8 @@ from benchmarks.known_misses import MISSES, known
 from benchmarks.precision import DIGITS, LIMIT, errors, functions, ulps
 from benchmarks.stable_candidates import finite_points, module, trained
 from symbackprop.audit.precision import precise
-from symbackprop.audit.truth import plain
 from symbackprop.audit.stability_report import _explained
+from symbackprop.audit.truth import plain
 from symbackprop.calculus import stabilise
 from symbackprop.calculus.rules import LAST, RULES, Rule, U
 from symbackprop.calculus.stabilise import Rewriter

@@ -9,8 +9,8 @@ import sympy as sp
 import symbackprop as sbp
 from benchmarks.formulas import FORMULAS
 from benchmarks.precision import Symbolic
+from symbackprop.audit.forms import judged
 from symbackprop.audit.precision import ulps
-from symbackprop.audit.stability import judged
 from symbackprop.audit.truth import Truth, only_summed
 from symbackprop.calculus.stabilise import Rewriter
 from symbackprop.graph.tensor import Tensor

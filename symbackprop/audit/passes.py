@@ -2,7 +2,8 @@
 equation is measured at values that it can meet: a softmax's shares add up to 1, a variance is not negative, a mask holds 0 and 1.
 
 In each pass one of the inputs, data or weights, is of an extreme or of any size, or has a single entry that is not 0, while the others are of usual or
-moderate size. Labels are places, a drawn mask is 0 and 1, and data t that the equations also read as 1 - t are a share, between 0 and 1.
+moderate size; data may be 0 and 1 in one-hot form. Labels are places, a drawn mask is 0 and 1, and data t that the equations also read as 1 - t are
+a share, between 0 and 1.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,11 +32,12 @@ Values = dict[str, Any]
 
 
 class Input(NamedTuple):
-    """Data, a weight or a state: its shape, of labels how many there are, and the smallest and largest value where they are known, whole ones or not."""
+    """Data, a weight or a state: its shape, of labels how many there are, whether it is data, and whether it is a share or a mask."""
 
     name: str
     shape: tuple[int, ...]
     labels: int | None = None
+    data: bool = False
     share: bool = False
     mask: bool = False
 
@@ -43,8 +45,8 @@ class Input(NamedTuple):
     def varied(self) -> bool:
         return self.labels is None and not self.mask
 
-    def numbers(self, rng: np.random.Generator, exponents: tuple[int, int]) -> Array:
-        """Numbers with exponents in these limits: of one size, of similar or of any, nearly equal or not."""
+    def numbers(self, rng: np.random.Generator, exponents: tuple[int, int], close: bool = False) -> Array:
+        """Numbers with exponents in these limits: of one size, of similar or of any; with `close` also nearly equal ones."""
         if self.labels is not None:
             return rng.integers(self.labels, size=self.shape)
         if self.mask:
@@ -53,20 +55,25 @@ class Input(NamedTuple):
         spread = int(rng.choice((0, 8, high - low)))
         powers = np.clip(rng.integers(low, high + 1) + rng.integers(-spread, spread + 1, self.shape), low, high)
         signs = rng.choice((-1.0, 1.0), self.shape if spread or rng.random() < 0.5 else ())
-        apart = 2.0 ** -int(rng.choice((0, 0, 20, 40)))
+        apart = 2.0 ** -int(rng.choice((0, 0, 20, 40))) if close else 1.0
         found: Array = np.ldexp(1 + apart * rng.uniform(0, 1, self.shape), powers) * signs
         return self.inside(found)
+
+    def beside(self, rng: np.random.Generator, exponents: tuple[int, int], column: int) -> Array:
+        """Numbers of usual or moderate size, or of data also 0 and 1."""
+        hot = self.data and self.varied and rng.random() < 0.4
+        return self.single(rng, 1.0, column) if hot else self.numbers(rng, exponents)
 
     def about(self, rng: np.random.Generator, size: float) -> Array:
         return self.inside(size * rng.uniform(1, 2, self.shape))
 
-    def single(self, rng: np.random.Generator, size: float) -> Array:
-        """One entry of each row is not 0, as of labels in one-hot form."""
+    def single(self, rng: np.random.Generator, size: float, column: int) -> Array:
+        """One entry of each row is not 0, as of labels in one-hot form: that of the column, or of each row's own."""
         found = np.zeros(self.shape)
         if not self.shape:
             return found + self.inside(np.array(size))
         rows = found.reshape(-1, self.shape[-1])
-        rows[np.arange(len(rows)), rng.integers(self.shape[-1], size=len(rows))] = size
+        rows[np.arange(len(rows)), column % self.shape[-1] if rng.random() < 0.7 else rng.integers(self.shape[-1], size=len(rows))] = size
         return self.inside(found)
 
     def inside(self, found: Array) -> Array:
@@ -84,8 +91,9 @@ def inputs_of(system: System, sizes: Sized, reads: Sequence[sp.Expr]) -> list[In
     found = []
     for t in system.forward:
         if t.definition is None and t.name in sizes.tensors:
-            mask = isinstance(t.init, Bernoulli)
-            found.append(Input(t.name, sizes.tensors[t.name].shape, labels.get(t.name), t.role == "data" and t.name in shares, mask))
+            data = t.role == "data"
+            shape, mask = sizes.tensors[t.name].shape, isinstance(t.init, Bernoulli)
+            found.append(Input(t.name, shape, labels.get(t.name), data, data and t.name in shares, mask))
     return found
 
 
@@ -169,18 +177,17 @@ def _numbers(values: Values) -> int:
 
 
 def at_inputs(inputs: Sequence[Input], samples: int, seed: int) -> Iterator[Values]:
-    """The inputs of one pass after the other, in an order in which none of them comes late."""
+    """The inputs of one pass after the other, in an order in which no way to fill them comes late."""
     rng = np.random.default_rng(seed)
-    varied = [x for x in inputs if x.varied]
-    ways: list[Callable[[Input], Array]] = [
-        *(lambda x, size=size: x.about(rng, size) for size in EXTREMES),  # type: ignore[misc]
-        *([lambda x: x.numbers(rng, ANY), lambda x: x.numbers(rng, MODERATE)] * samples),
-        *(lambda x, size=size: x.single(rng, size) for size in (1.0, 2.0**6)),  # type: ignore[misc]
+    ways: list[Callable[[Input, int], Array]] = [
+        *(lambda x, column, size=size: x.about(rng, size) for size in EXTREMES),
+        *([lambda x, column: x.numbers(rng, ANY, close=True), lambda x, column: x.numbers(rng, MODERATE, close=True)] * samples),
+        *([lambda x, column: x.single(rng, 2.0 ** int(rng.integers(11)), column)] * (2 + samples // 4)),
     ]
     for way in rng.permutation(len(ways)):
-        for one in varied:
-            others = (USUAL, MODERATE)[int(rng.integers(2))]
-            yield {x.name: ways[way](x) if x is one else x.numbers(rng, others) for x in inputs}
+        for one in (x for x in inputs if x.varied):
+            column, exponents = int(rng.integers(2**16)), (USUAL, MODERATE)[int(rng.integers(2))]  # labels and what they meet have one column in common
+            yield {x.name: ways[way](x, column) if x is one else x.beside(rng, exponents, column) for x in inputs}
         yield {x.name: x.numbers(rng, USUAL) for x in inputs}
 
 

@@ -23,7 +23,8 @@ class Sized:
         self.tensors: dict[str, Tensor] = {}
         for t in found:
             scan = t.definition.xreplace(self.table) if isinstance(t.definition, Scan) else None  # what reads a part of it asks for it
-            self.tensors[t.name] = Tensor(t.name, numeric(t.shape, self.sizes), "data" if scan is None else "node", scan)
+            role = "adjoint" if t.role == "adjoint" else "data" if scan is None else "node"
+            self.tensors[t.name] = Tensor(t.name, numeric(t.shape, self.sizes), role, scan)
             self.table[t] = self.tensors[t.name]
 
     def __call__(self, expr: sp.Expr) -> sp.Expr:

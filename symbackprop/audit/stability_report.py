@@ -17,6 +17,7 @@ from symbackprop.latex.printer import TensorLatex
 
 LIMIT = 4  # units in the last place
 CANCELS = 2.0**26  # half of the digits are lost
+TINY = 2.0**-1022  # numbers below it have fewer digits
 NUMBERS = 12  # of an argument are printed
 
 
@@ -31,6 +32,14 @@ class Place:
     true: Any
     ulps: float
     terms: float
+
+    @property
+    def loss(self) -> str:
+        """What makes the error: terms of a sum that cancel, of which none is off by more than LIMIT; or a number on the way that is too small for a
+        float; or neither."""
+        if self.terms <= LIMIT:
+            return "cancels"
+        return "underflows" if abs(self.true) < TINY or self.found == 0 else "inexact"
 
     def __str__(self) -> str:
         entry = f"entry {list(self.entry)} is" if self.entry else "it is"
@@ -97,7 +106,7 @@ class EquationStability:
         """What is wrong with the form that is computed, in words; nothing where nothing is."""
         if self.ok or self.now is None:
             return ""
-        wrong = "not finite" if self.now.worst == inf else "cancels" if self.now.place.terms <= LIMIT else "inexact"
+        wrong = "not finite" if self.now.worst == inf else self.now.place.loss
         return f"{wrong}: no rule is known for it" if self.same else f"still {wrong}: what was rewritten does not mend it"
 
     def __str__(self) -> str:
@@ -113,7 +122,7 @@ class EquationStability:
             if self.verdict:
                 lines += [f"    {self.verdict}{_in_terms(self.now.place)}", f"    worst at {self.now.place}"]
             elif self.now.cancels:
-                lines += [f"    cancels, as its inputs do{_in_terms(self.now.relative)}", f"    worst at {self.now.relative}"]
+                lines += [f"    cancels, as its inputs do in sums{_in_terms(self.now.relative)}", f"    worst at {self.now.relative}"]
         return "\n".join([*lines, *([f"    {self.note}"] if self.note else [])])
 
 

@@ -124,11 +124,11 @@ def _number(array: Any, at: tuple[int, ...]) -> Any:
     return int(number) if array.dtype.kind in "iub" else mpmath.mpf(float(number))
 
 
-def true_value(truths: Sequence[Truth], point: Values, index: tuple[int, ...]) -> tuple[Truth, Any] | None:
-    """The true value: of the first form, or of another where so many digits do not settle the first."""
+def true_value(truths: Sequence[Truth], point: Values, index: tuple[int, ...]) -> Any:
+    """The true value: of the first form, or of another where so many digits do not settle the first; None where they settle none."""
     for truth in truths:
         try:
-            return truth, truth.at(point, index)
+            return truth.at(point, index)
         except UnsettledError:
             continue
     return None
