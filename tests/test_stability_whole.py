@@ -9,7 +9,7 @@ import sympy as sp
 import symbackprop as sbp
 from benchmarks.formulas import FORMULAS
 from benchmarks.precision import Symbolic
-from symbackprop.audit.forms import judged
+from symbackprop.audit.forms import Entry, judged
 from symbackprop.audit.precision import ulps
 from symbackprop.audit.truth import Truth, only_summed
 from symbackprop.calculus.stabilise import Rewriter
@@ -144,6 +144,10 @@ def test_what_stands_in_sums_alone():
     assert not only_summed(sp.exp(a * b), a)
 
 
+def entry(found, true):
+    return Entry({}, (), found, true, ulps(found, true))
+
+
 def test_the_unit_of_a_sum_is_that_of_its_terms():
     v = Tensor("v_0", (2,), "data")
     truth = Truth(sbp.sum(v))
@@ -155,11 +159,11 @@ def test_the_unit_of_a_sum_is_that_of_its_terms():
     assert float(excused) == pytest.approx(terms + (terms - 2.0**-40), rel=1e-15)
     assert float(largest) == pytest.approx(terms - 2.0**-40, rel=1e-15)
     assert ulps(2.0**-40 + 2.0**-52, exact) > 1e6
-    plainly, excused_error, in_terms = judged(2.0**-40 + 2.0**-52, exact, lambda: truth.change(point, ()))
+    plainly, excused_error, in_terms = judged(entry(2.0**-40 + 2.0**-52, exact), lambda: truth.change(point, ()))
     assert plainly > 1e6
     assert excused_error == pytest.approx(1 / (2 * terms), rel=1e-9)
     assert in_terms == pytest.approx(1 / 2, rel=1e-9)
-    assert judged(float("nan"), exact, lambda: truth.change(point, ()))[1] == np.inf
+    assert judged(entry(float("nan"), exact), lambda: truth.change(point, ()))[1] == np.inf
 
 
 def test_recurrences_and_solutions_say_why_they_are_not_measured():

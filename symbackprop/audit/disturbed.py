@@ -9,7 +9,8 @@ Algorithms, 2nd ed. (2002), sections 3.3 (running error analysis) and 4.2 (n - 1
 """
 
 import builtins
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import mpmath
 NUDGE = mpmath.mpf(10) ** -30  # the relative change by which the derivative of a function is found
 FREE = 9  # terms of a sum whose roundings together are no more than 4 units in the last place
 _serial = count()
+_silent = [False]
 
 
 class Disturbed:
@@ -116,9 +118,20 @@ class Disturbed:
         return self.serial
 
 
+@contextmanager
+def silent(is_so: bool) -> Iterator[None]:
+    """Whether sums have no disturbances: those inside a function that is computed by a program of its own, which need not add these terms."""
+    _silent.append(is_so)
+    try:
+        yield
+    finally:
+        _silent.pop()
+
+
 def _sum(terms: list[Disturbed]) -> Disturbed:
     terms = [x for x in terms if x.value or x.parts]
-    return Disturbed(builtins.sum(x.value for x in terms), [(x, 1) for x in terms], term=max((abs(x.value) for x in terms), default=0))
+    largest = 0 if _silent[-1] else max((abs(x.value) for x in terms), default=0)
+    return Disturbed(builtins.sum(x.value for x in terms), [(x, 1) for x in terms], term=largest)
 
 
 def total(terms: Iterable[Any]) -> Any:
@@ -127,6 +140,8 @@ def total(terms: Iterable[Any]) -> Any:
     if not any(isinstance(x, Disturbed) for x in terms):
         return builtins.sum(terms)
     made = _sum([Disturbed.of(x) for x in terms])
+    if _silent[-1]:
+        return made
     sizes = builtins.sum(abs(x.value) for x, _ in made.parts)
     made.excused = sizes - abs(made.value) + sizes * max(len(made.parts) - FREE, 0) / 8
     return made
@@ -153,4 +168,4 @@ def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
 # What generated functions sum with, in the place of Python's module of that name.
 BUILTINS = SimpleNamespace(**{**vars(builtins), "sum": total})
 
-__all__ = ["BUILTINS", "Disturbed", "lifted", "total"]
+__all__ = ["BUILTINS", "Disturbed", "lifted", "silent", "total"]

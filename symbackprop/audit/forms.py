@@ -4,7 +4,6 @@ mpmath does.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import zip_longest
 from math import frexp, inf, isfinite
 from typing import Any, NamedTuple
@@ -73,16 +72,16 @@ class Forms:
 
     def measured(self, finding: EquationStability, arguments: Sequence[Values], count: int, rng: np.random.Generator) -> EquationStability:
         """The finding with the errors of both forms at so many arguments, where the formula has a value. Of each result one entry is looked at."""
-        errors: list[_Errors] = [_Errors() for _ in self.functions]
+        entries: list[list[Entry]] = [[] for _ in self.functions]
         for point, index, values in self.chosen([self.computed(point, rng) for point in arguments], count):
-            for truths, own in [(self.truths[k : k + 1], [k]) for k in range(len(errors))] if self.apart else [(self.truths, range(len(errors)))]:
-                exact = true_value(truths, point, index)
-                for k in own if exact is not None else ():
-                    errors[k].add(values[k], exact, partial(self.truths[k].change, point, index), point, index)
-        if not all(found.count for found in errors):
+            exact = [true_value([truth], point, index) for truth in self.truths] if self.apart else [true_value(self.truths, point, index)] * len(values)
+            for own, value, true in zip(entries, values, exact, strict=True):
+                if true is not None:
+                    own.append(Entry(point, index, value, true, ulps(value, true)))
+        if not all(entries):
             return replace(finding, note="not measured: mpmath settled on no value at any argument")
-        was, now = errors[0].measured(), errors[-1].measured()
-        return replace(finding, was=was, now=now, inputs=tuple(self.leaves), arguments=errors[-1].count)
+        errors = [measured(own, truth) for own, truth in zip(entries, self.truths, strict=True)]
+        return replace(finding, was=errors[0], now=errors[-1], inputs=tuple(self.leaves), arguments=len(entries[-1]))
 
     def computed(self, point: Values, rng: np.random.Generator) -> "Computation":
         """One entry of what the forms make of an argument."""
@@ -157,48 +156,47 @@ def _leaves(names: set[str], inner: set[str], read: Callable[[str], set[str]]) -
     return names
 
 
-class _Errors:
-    """The errors of one form so far."""
+class Entry(NamedTuple):
+    """One entry of what a form makes of an argument: what was found, what is true, and how far apart they are in units in the last place."""
 
-    def __init__(self) -> None:
-        self.count = self.above = self.broken = 0
-        self.worst: tuple[float, Place | None] = (-1.0, None)
-        self.relative: tuple[float, Place | None] = (-1.0, None)
-
-    def add(self, found: float, exact: Any, change: Callable[[], Change], point: Values, index: tuple[int, ...]) -> None:
-        relative, error, terms = judged(found, exact, change)
-        self.count += 1
-        self.above += error > LIMIT
-        self.broken += error == inf
-        for name, size in (("worst", error), ("relative", relative)):
-            if size > getattr(self, name)[0]:
-                at = {n: np.asarray(point[n]).tolist() for n in point}
-                setattr(self, name, (size, Place(at, index, found, exact, relative, terms)))
-
-    def measured(self) -> Measured:
-        worst, relative = self.worst[1], self.relative[1]
-        assert worst is not None
-        assert relative is not None
-        return Measured(self.worst[0], self.above, self.broken, worst, relative)
+    point: Values
+    place: tuple[int, ...]
+    found: float
+    true: Any
+    ulps: float
 
 
-def judged(found: float, exact: Any, change: Callable[[], Change]) -> tuple[float, float, float]:
+def measured(entries: Sequence[Entry], truth: Truth) -> Measured:
+    """The worst of them. Those that are far off come first, so that few need to be judged."""
+    worst: list[tuple[float, Place]] = []  # by the error, and by its part of the result
+    broken = 0
+    for entry in sorted(entries, key=lambda e: -e.ulps):
+        if worst and entry.ulps <= worst[0][0] < inf and worst[1][0] > 0:
+            break
+        relative, error, terms = judged(entry, lambda entry=entry: truth.change(entry.point, entry.place))  # type: ignore[misc]
+        broken += error == inf
+        place = Place(entry.point, entry.place, entry.found, entry.true, relative, terms)
+        worst = [max(pair, key=lambda x: x[0]) for pair in zip(worst or [(-1.0, place)] * 2, [(error, place), (relative, place)], strict=True)]
+    places = [replace(place, at={n: np.asarray(x).tolist() for n, x in place.at.items()}) for _, place in worst]
+    return Measured(worst[0][0], broken, *places)
+
+
+def judged(entry: Entry, change: Callable[[], Change]) -> tuple[float, float, float]:
     """The error in units in the last place of the true value; the same where a change by such units of what is excused makes more; and in units of the
     largest term of any sum. A number that is not finite is right where the true value is beyond the range of floats, or near its end, or where a
     term of a sum is beyond it."""
-    if not isfinite(found) and abs(exact) >= NEARLY:
+    if not isfinite(entry.found) and abs(entry.true) >= NEARLY:
         return 0.0, 0.0, 0.0
-    plainly = ulps(found, exact)
-    if plainly <= LIMIT:
-        return plainly, plainly, plainly
+    if entry.ulps <= LIMIT:
+        return entry.ulps, entry.ulps, entry.ulps
     with mpmath.workdps(60):
         excused, largest = change()
-        if not isfinite(found):
+        if not isfinite(entry.found):
             beyond = max(excused, largest) >= BEYOND
-            return (0.0, 0.0, 0.0) if beyond else (plainly, plainly, plainly)
-        units = abs(mpmath.mpf(found) - exact) * UNITS
-        in_excused, in_terms = (min(plainly, float(units / size)) if size else plainly for size in (excused, largest))
-        return plainly, in_excused, in_terms
+            return (0.0, 0.0, 0.0) if beyond else (entry.ulps, entry.ulps, entry.ulps)
+        units = abs(mpmath.mpf(entry.found) - entry.true) * UNITS
+        in_excused, in_terms = (min(entry.ulps, float(units / size)) if size else entry.ulps for size in (excused, largest))
+        return entry.ulps, in_excused, in_terms
 
 
-__all__ = ["Forms", "judged", "taken_apart"]
+__all__ = ["Entry", "Forms", "judged", "taken_apart"]

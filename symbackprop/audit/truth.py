@@ -9,12 +9,13 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import CodeType
 from typing import Any, NamedTuple
 
 import mpmath
 import sympy as sp
 
-from symbackprop.audit.disturbed import BUILTINS, Disturbed, lifted
+from symbackprop.audit.disturbed import BUILTINS, Disturbed, lifted, silent
 from symbackprop.audit.passes import Values
 from symbackprop.audit.precision import UnsettledError, precise, settled
 from symbackprop.calculus.index import IndexForm, index_symbol
@@ -24,6 +25,8 @@ from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Broadcast, Einsum
 from symbackprop.graph.operators.gather import Scatter, Take
 from symbackprop.graph.operators.layout import Concatenate, Pad, Reshape, Slice
+from symbackprop.graph.operators.norm import AlongAxes
+from symbackprop.graph.operators.reduction import AlongAxis
 from symbackprop.graph.operators.window import Fold, Window
 from symbackprop.graph.shapes import postorder, rank_of
 from symbackprop.graph.stable import Stable, guarded
@@ -57,17 +60,52 @@ class Change(NamedTuple):
 
 
 class Part:
-    """The entries of an expression as a function of tensors."""
+    """The entries of an expression as a function of tensors. What has a program of its own, a softmax or log(1 + e^z), is a function whose sums are its own
+    affair: nothing in them is disturbed."""
 
     def __init__(self, expr: sp.Expr) -> None:
         self.reads = sorted(tensors_in(expr), key=str)
         indices = tuple(index_symbol(f"i{k}_") for k in range(rank_of(expr)))
-        entry = plain(IndexForm(taken=indices).entry(expr, indices))
+        entry, own = _opaque(IndexForm(taken=indices).entry(expr, indices))
         names = {t: sp.Symbol(f"v_{i}") for i, t in enumerate(self.reads)}
-        self.function = precise([*names.values(), *indices], entry.xreplace(names))
+        self.function = precise([*names.values(), *indices], plain(entry).xreplace(names))
         here = self.function.__globals__
-        functions = {type(f).__name__ for f in entry.atoms(sp.Function) if callable(here.get(type(f).__name__))} | {"sqrt"}
-        here.update({name: lifted(here[name]) for name in functions - {"Max", "Min"}}, builtins=BUILTINS)
+        here.update(own, builtins=BUILTINS)
+        here.update({name: lifted(here[name]) for name in _called(self.function.__code__) if _is_function(here.get(name))})
+        self.program = isinstance(expr, (AlongAxis, AlongAxes))
+
+    def __call__(self, *arguments: Any) -> Any:
+        with silent(self.program):
+            return self.function(*arguments)
+
+
+def _opaque(entry: sp.Expr) -> tuple[sp.Expr, dict[str, Any]]:
+    """The entry with a function of one name for each that code calls by a name, and these functions for mpmath."""
+    functions: dict[str, Any] = {}
+    kinds: dict[tuple[Any, ...], str] = {}
+
+    def renamed(part: Any) -> sp.Expr:
+        numbers = [None if x.free_symbols else x for x in part.args]
+        key = (part.func, *numbers)
+        if key not in kinds:
+            kinds[key] = name = f"opaque_{len(kinds)}"
+            arguments = [sp.Dummy(real=True) if x is None else x for x in numbers]
+            functions[name] = precise([x for x in arguments if isinstance(x, sp.Dummy)], plain(part.func(*arguments)))
+        made: sp.Expr = sp.Function(kinds[key])(*(x for x in part.args if x.free_symbols))
+        return made
+
+    kind = (Stable, *_PLAIN)
+    found: sp.Expr = entry.replace(lambda x: isinstance(x, kind) and x.free_symbols != set(), renamed)
+    return found, functions
+
+
+def _called(code: CodeType) -> set[str]:
+    """The names in a function's code, and in that of the sums inside it."""
+    return set(code.co_names).union(*(_called(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+def _is_function(x: Any) -> bool:
+    return callable(x) and not isinstance(x, type) and not hasattr(x, "_mpf_") and x not in (max, min, abs)
 
 
 class Truth:
@@ -91,7 +129,7 @@ class Truth:
         known = dict(leaves)
 
         def call(part: Part, at: tuple[int, ...]) -> Any:
-            return part.function(*(known[t.name] if t.shape else known[t.name][()] for t in part.reads), *at)
+            return part(*(known[t.name] if t.shape else known[t.name][()] for t in part.reads), *at)
 
         for name, part in self.parts:
             known[name] = Entries(lambda at, part=part: call(part, at))  # type: ignore[misc]
