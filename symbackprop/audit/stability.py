@@ -61,10 +61,10 @@ class _Report:
         self.stable, self.written, self.finals, self.samples, self.seed = stable, written, finals, samples, seed
         backward = [t for a in (adjoints(system), stable.adjoints) for t, _ in a.equations]
         at, (self.small_written, self.small_finals) = sized(written, finals, defined=[*system.tensors, *stable.system.tensors, *backward])
-        forward = {t.name for t in stable.system.forward} | {t.name for t, e in stable.adjoints.equations if _forwards(e)}
-        inputs = inputs_of(stable.system, at, list(written.values()))
+        forward = [t.name for t in system.forward if t.definition is not None] + [t.name for t, e in stable.adjoints.equations if _forwards(e)]
+        inputs = inputs_of(system, at, list(written.values()))
         self.moved = moved_adjoints(system, stable)
-        self.passes = Passes(inputs, {n: e for n, e in self.small_finals.items() if n in forward}, samples, seed)
+        self.passes = Passes(inputs, {n: self.small_finals.get(n, self.small_written.get(n)) for n in forward}, samples, seed)
 
     def rows(self, name: str) -> Iterator[EquationStability]:
         """The stability of an equation; of a recurrence that of the equations of one step after it."""
