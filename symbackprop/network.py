@@ -254,9 +254,9 @@ class Network:
         itself, in the generated NumPy code, as a function of the values that it reads: of those that it meets when the network is computed, with open
         dimensions of 3, at data and weights of any size. In each of up to 600 passes, drawn with `seed`, one input is at the extremes of floats, of
         any exponent up to 2^1000, of moderate size or nearly constant, or has single entries that are not 0. So a variance is not negative and the shares of
-        a softmax add up to 1. Of these passes about `samples` are taken for each equation, a third where it reads tensors, as different from each other
+        a softmax add up to 1. Of these passes about `samples` are taken for each equation, a third or less where it reads tensors, as different from each other
         as there are; of a tensor that it makes one entry is computed by mpmath, with up to 800 digits. Gradients that arrive from the loss are any
-        numbers of moderate size. Arguments at which the formula has no finite real value are left out.
+        numbers from 2^-20 to 1. Arguments at which the formula has no finite real value are left out.
 
         Not a number or infinite is right where the true value is above 2^1000. Where terms of either sign cancel in a sum of inputs, no way of adding
         is exact, and the unit is what a change of them by one unit in their last place makes of the result. If half of its digits or more are lost the

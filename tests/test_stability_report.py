@@ -246,6 +246,11 @@ def test_a_nearly_sure_label_cancels_and_the_report_says_so():
     assert not naive.ok
 
 
+def test_a_bar_shows_the_progress(capsys):
+    sbp.Network(sbp.node("C", sp.tanh(sbp.weight("w")))).stability(samples=1, progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
 def test_sums_of_inputs_that_cancel_are_shown_and_are_right():
     X, T = sbp.data("X", ("n", 3)), sbp.data("T", ("n", 3))
     report = sbp.Network(sbp.node("C", sbp.mean((X * sbp.weight("w", (3,)) - T) ** 2))).stability(samples=60)

@@ -10,12 +10,13 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import sympy as sp
 
 from symbackprop.audit.forms import Forms, taken_apart
-from symbackprop.audit.passes import MODERATE, Input, Passes, Values, inputs_of
+from symbackprop.audit.passes import Input, Passes, Values, inputs_of
 from symbackprop.audit.sized import SIZE, sized
 from symbackprop.audit.stability_report import EquationStability, Stability
 from symbackprop.calculus.batch import is_single_sample, lift
@@ -24,10 +25,13 @@ from symbackprop.calculus.stabilise import Computed, computed
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import System, tensors_in
 from symbackprop.graph.operators.scan import Part, Scan
+from symbackprop.graph.shapes import numeric
 from symbackprop.graph.tensor import Tensor
 
 FEW = 12  # arguments, at least
 MORE = 4  # times as many are computed than measured
+MANY = 64  # numbers in an argument; of larger ones fewer are measured
+ARRIVES = (-20, -1)  # the exponents of gradients that arrive: what is lost below the smallest normal number they make no larger
 
 
 def measure(system: System, samples: int = 60, seed: int = 0, progress: bool = False) -> Stability:
@@ -95,7 +99,8 @@ class _Report:
         if not pair.leaves:
             return replace(finding, note="a constant")
         rng = np.random.default_rng([self.seed, zlib.crc32(title.encode())])
-        count = FEW + self.samples * (1 + len(pair.leaves)) // (6 if any(t.shape for t in pair.leaves.values()) else 2)
+        largest = max(prod(numeric(t.shape, {})) for t in pair.leaves.values())
+        count = FEW + int(self.samples * (1 + len(pair.leaves)) / 2 * (min(MANY / largest, 1) / 3 if largest > 1 else 1))
         return pair.measured(finding, points(self.passes, pair.leaves, inside, MORE * count, rng), count, rng)
 
 
@@ -127,7 +132,7 @@ def points(passes: Passes, leaves: Mapping[str, Tensor], inside: str, count: int
     for values in passes.different([inside + n for n in known], count, rng):
         step = int(rng.integers(SIZE))
         point = {n: np.asarray(values[inside + n])[(step % len(values[inside + n]),) if inside else ()] for n in known}
-        point |= {n: Input(n, t.shape).numbers(rng, MODERATE) for n, t in leaves.items() if n not in point}
+        point |= {n: Input(n, t.shape).numbers(rng, ARRIVES) for n, t in leaves.items() if n not in point}
         made.append(point)
     return made
 
