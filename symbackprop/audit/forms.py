@@ -84,10 +84,12 @@ class Forms:
         return replace(finding, was=errors[0], now=errors[-1], inputs=tuple(self.leaves), arguments=len(entries[-1]))
 
     def computed(self, point: Values, rng: np.random.Generator) -> "Computation":
-        """One entry of what the forms make of an argument."""
+        """One entry of what the forms make of an argument: any, or one that is not finite or the smallest, which is where something cancels or is lost."""
         with np.errstate(all="ignore"):
             values = [np.asarray(f(*(point[n][()] for n in self.leaves)), dtype=float) for f in self.functions]
-        index = tuple(int(rng.integers(size)) for size in values[0].shape)
+        sizes = np.min([np.nan_to_num(np.abs(value), nan=-1.0, posinf=-1.0) for value in values], axis=0)
+        place = int(rng.integers(sizes.size)) if rng.random() < 0.5 else int(np.argmin(sizes))
+        index = tuple(int(i) for i in np.unravel_index(place, sizes.shape))
         return Computation(point, index, [float(value[index]) for value in values])
 
     def chosen(self, found: Sequence["Computation"], count: int) -> list["Computation"]:
@@ -109,9 +111,11 @@ class Computation(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many powers of two the result is larger than the largest argument; what is not finite is the smallest of all, then 0."""
-        result, largest = self.values[-1], max(float(np.max(np.abs(x), initial=0)) for x in self.point.values())
-        return frexp(result)[1] - frexp(largest)[1] if result and isfinite(result) else -BITS if result == 0 else -BITS - 1
+        """How many powers of two the smaller result is larger than the largest argument; what is not finite is the smallest of all, then 0."""
+        if not all(map(isfinite, self.values)):
+            return -BITS - 1
+        result, largest = min(map(abs, self.values)), max(float(np.max(np.abs(x), initial=0)) for x in self.point.values())
+        return frexp(result)[1] - frexp(largest)[1] if result else -BITS
 
 
 def _plain(expr: sp.Expr, tensors: Mapping[str, Tensor]) -> sp.Expr:

@@ -60,7 +60,9 @@ class Input(NamedTuple):
         return self.inside(found)
 
     def beside(self, rng: np.random.Generator, exponents: tuple[int, int], column: int) -> Array:
-        """Numbers of usual or moderate size, or of data also 0 and 1."""
+        """Numbers of usual or moderate size, or of data also 0 and 1; labels may be all the same."""
+        if self.labels is not None and rng.random() < 0.5:
+            return np.full(self.shape, column % self.labels)
         hot = self.data and self.varied and rng.random() < 0.4
         return self.single(rng, 1.0, column) if hot else self.numbers(rng, exponents)
 
