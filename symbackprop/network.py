@@ -250,16 +250,18 @@ class Network:
         """Which equations, gradients included, are computed otherwise than written so that nothing overflows or cancels, and how exact each
         is: the formula before and after, the rules, and the measured error of both in units in the last place, against mpmath.
 
-        Errors are in units in the last place of the true value (float64), the worst that was found, not a proven bound. What is measured is each
-        equation by itself in the generated NumPy code, as a function of the values that it reads: each of them in turn at the extremes of
-        floats and at `samples` numbers of any exponent, drawn with `seed`, and as many of moderate size, against mpmath with up to 800 digits.
-        Arguments at which the formula has no finite real value are left out; gradients that arrive from the loss are of moderate size. Where
-        several inputs are of extreme size, what stands between may leave the range of floats although the result does not.
+        Errors are in units in the last place of the true value (float64), the worst that was found, not a proven bound. Each equation is measured by
+        itself, in the generated NumPy code, as a function of the values that it reads: of those that it meets when the network is computed, with open
+        dimensions of 3, at data and weights of any size. In each of up to 600 passes, drawn with `seed`, one input is at the extremes of floats, of
+        any exponent up to 2^1000, of moderate size or nearly constant, or has single entries that are not 0. So a variance is not negative and the shares of
+        a softmax add up to 1. Of these passes about `samples` are taken for each equation, a third or less where it reads tensors, as different from each other
+        as there are; of a tensor that it makes one entry is computed by mpmath, with up to 800 digits. Gradients that arrive from the loss are any
+        numbers from 2^-20 to 1. Arguments at which the formula has no finite real value are left out.
 
-        An equation with sums, products of matrices or other operators is computed whole, on small tensors, at a third as many arguments up to
-        2^1000: open dimensions are 3, and axes of larger tensors are shortened to 3 where the equation stays the same one. Where terms of
-        either sign cancel in a sum, the unit is what a change of its inputs by one unit in their last place makes of the result, or, if its
-        terms are functions, one unit of the sum of their absolute values.
+        Not a number or infinite is right where the true value is above 2^1000. Where terms of either sign cancel in a sum of inputs, no way of adding
+        is exact, and the unit is what a change of them by one unit in their last place makes of the result. If half of its digits or more are lost the
+        report says so; and it says of a formula whose own terms cancel that it `cancels`, with the error in units of the largest term. All else above 4
+        units is in `defects`: not finite, inexact, or lost in numbers that are too small for floats on the way.
 
         `progress` shows a bar (needs the extra [progress]). Training keeps the stored value in 1 - a² of a tanh and in p(1 - p) of a logistic
         function, and subtracts the label from a softmax, where this report has the exact forms. Source: N. J. Higham, Accuracy and Stability of

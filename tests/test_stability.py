@@ -18,8 +18,8 @@ from benchmarks.known_misses import MISSES, known
 from benchmarks.precision import DIGITS, LIMIT, Symbolic, errors, functions, ulps
 from benchmarks.stable_candidates import finite_points, module, trained
 from symbackprop.audit.precision import precise
-from symbackprop.audit.stability import plain
 from symbackprop.audit.stability_report import _explained
+from symbackprop.audit.truth import plain
 from symbackprop.calculus import stabilise
 from symbackprop.calculus.rules import LAST, RULES, Rule, U
 from symbackprop.calculus.stabilise import Rewriter
@@ -381,7 +381,7 @@ def test_the_report_shows_itself(report):
     assert all(f.now is not None or f.note for f in report.findings.values())
     assert len(report._how().split()) < 50  # the rest stands where the last line points to
     assert "help(net.stability)" in text
-    assert "computed whole" in inspect.getdoc(sbp.Network.stability)
+    assert "as a function of the values that it reads" in inspect.getdoc(sbp.Network.stability)
     assert table.count("\n|") == len(report) + 2
     assert report._repr_markdown_() == table
     with pytest.raises(sbp.NetworkError, match="no equation 'q'"):

@@ -6,7 +6,9 @@ from inspect import getdoc, signature
 from math import inf
 from typing import Any
 
+import numpy as np
 import sympy as sp
+from mpmath import nstr
 
 from symbackprop.errors import NetworkError
 from symbackprop.graph.operators.softmax_slopes import ShareSlope
@@ -14,21 +16,66 @@ from symbackprop.graph.stable import Stable
 from symbackprop.latex.printer import TensorLatex
 
 LIMIT = 4  # units in the last place
-CANCELS = 2.0**26  # half of the digits are lost
+HALF = 2.0**26  # half of the digits are lost
+CANCELS = "cancels"
+TINY = 2.0**-1022  # numbers below it have fewer digits
+NUMBERS = 12  # of an argument are printed
+
+
+@dataclass(frozen=True)
+class Place:
+    """One entry of a result, at arguments `at` by name: what was `found`, what is `true`, and how far apart they are in units in the last place of the
+    true value (`ulps`) and of the largest term of any sum in it (`terms`)."""
+
+    at: dict[str, Any]
+    entry: tuple[int, ...]
+    found: float
+    true: Any
+    ulps: float
+    terms: float
+
+    @property
+    def loss(self) -> str:
+        """What makes the error: it is not finite; or terms of a sum cancel, of which none is off by more than LIMIT; or a number on the way is too small
+        for a float; or none of these."""
+        if self.ulps == inf:
+            return "not finite"
+        if self.terms <= LIMIT:
+            return CANCELS
+        return "underflows" if abs(self.true) < TINY or self.found == 0 else "inexact"
+
+    @property
+    def shares(self) -> str:
+        return f": {_units(self.ulps)} ulp of the result, {_units(self.terms)} of its largest term"
+
+    def __str__(self) -> str:
+        entry = f"entry {list(self.entry)} is" if self.entry else "it is"
+        return f"{', '.join(f'{k} = {_numbers(v)}' for k, v in self.at.items())}: {entry} {nstr(self.true, 17)}, and {self.found!r} is found"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`worst` error in units in the last place; at how many arguments it was above LIMIT, at how many not a number or infinite where the true value
-    is neither; and the arguments of the worst."""
+    """`worst`: the largest error, in units in the last place of the result, or of what sums of inputs are made of where they cancel; at how many arguments
+    it was `broken`, not a number or infinite where the true value is neither. `place`: where it is worst; `relative`: where the error is the largest
+    part of the result."""
 
     worst: float
-    above: int
     broken: int
-    at: dict[str, Any]
+    place: Place
+    relative: Place
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """The arguments of the worst error."""
+        return self.place.at
+
+    @property
+    def cancels(self) -> bool:
+        """Whether half of the digits or more are lost where terms of a sum cancel, although no term is off by more than LIMIT."""
+        return HALF < self.relative.ulps < inf and self.relative.terms <= LIMIT
 
     def __str__(self) -> str:
-        return "not finite" if self.worst == inf else f"{self.worst:.2g}" if self.worst < 1e308 else "over 1e308"
+        return _units(self.worst)
 
 
 @dataclass(frozen=True)
@@ -61,12 +108,36 @@ class EquationStability:
         return self.now is None or self.now.worst <= LIMIT
 
     @property
+    def cancels(self) -> bool:
+        """Whether terms of a sum cancel and leave little of the result, although none of them is off by more than LIMIT: what is lost is a part of the
+        result, not of the terms."""
+        return self.now is not None and (self.now.cancels if self.ok else self.now.place.loss == CANCELS)
+
+    @property
+    def is_defect(self) -> bool:
+        """Whether the form that is computed is off for another reason: it is not finite, underflows on the way, or is inexact."""
+        return not self.ok and not self.cancels
+
+    @property
     def verdict(self) -> str:
         """What is wrong with the form that is computed, in words; nothing where nothing is."""
         if self.ok or self.now is None:
             return ""
-        wrong = "not finite" if self.now.worst == inf else "cancels" if self.now.worst > CANCELS else "inexact"
+        wrong = self.now.place.loss
         return f"{wrong}: no rule is known for it" if self.same else f"still {wrong}: what was rewritten does not mend it"
+
+    @property
+    def remark(self) -> str:
+        """The verdict, or that sums of inputs cancel; how much of the result that is, and how much of the terms."""
+        if self.now is None or not (self.verdict or self.now.cancels):
+            return ""
+        return (self.verdict or "sums of inputs cancel") + self.worst.shares if self.cancels else self.verdict
+
+    @property
+    def worst(self) -> Place:
+        """Where the form that is computed is worst; where sums of inputs cancel, there."""
+        assert self.now is not None
+        return self.now.relative if self.ok else self.now.place
 
     def __str__(self) -> str:
         lines = [f"{self.name} = {self.before}" if self.before is not None else f"{self.name}"]
@@ -78,15 +149,15 @@ class EquationStability:
         if self.was is not None and self.now is not None:
             errors = str(self.now) if self.was == self.now else f"{self.was} as written, {self.now} as computed"
             lines.append(f"    error in ulp, worst of {self.arguments} arguments: {errors}")
-            if self.verdict:
-                lines.append(f"    {self.verdict}")
-                lines.append("    worst at " + ", ".join(f"{k} = {v!r}" for k, v in self.now.at.items()))
+            if self.remark:
+                lines += [f"    {self.remark}", f"    worst at {self.worst}"]
         return "\n".join([*lines, *([f"    {self.note}"] if self.note else [])])
 
 
 @dataclass(frozen=True)
 class Stability:
-    """The findings by equation. `ok`: whether every form that was measured is within 4 units in the last place; `report["a_1"]`: one finding."""
+    """The findings by equation. `ok`: whether every form that was measured is within 4 units in the last place; `cancelling` and `defects`: the
+    names of those that are not, because terms of a sum cancel or for another reason; `report["a_1"]`: one finding."""
 
     findings: dict[str, EquationStability]
     samples: int
@@ -99,6 +170,14 @@ class Stability:
     def rewritten(self) -> list[str]:
         """The names of the equations that are computed otherwise than written."""
         return [f.name for f in self.findings.values() if f.rewritten]
+
+    @property
+    def cancelling(self) -> list[str]:
+        return [f.name for f in self.findings.values() if f.cancels and not f.ok]
+
+    @property
+    def defects(self) -> list[str]:
+        return [f.name for f in self.findings.values() if f.is_defect]
 
     def __getitem__(self, key: Any) -> EquationStability:
         name = getattr(key, "name", key)
@@ -115,11 +194,14 @@ class Stability:
     def _head(self) -> str:
         measured = [f for f in self.findings.values() if f.now is not None]
         good = sum(f.ok for f in measured)
-        return f"{len(self.rewritten)} of {len(self)} equations rewritten; {good} of {len(measured)} that were measured are within {LIMIT} ulp"
+        found = [f"{good} of {len(measured)} that were measured are within {LIMIT} ulp"]
+        found += [f"{what}: {', '.join(names)}" for what, names in (("terms of a sum cancel", self.cancelling), ("defects", self.defects)) if names]
+        return f"{len(self.rewritten)} of {len(self)} equations rewritten; {'; '.join(found)}"
 
     def _how(self) -> str:
         return (
-            "Errors in units in the last place (float64), against mpmath: the worst found, not a bound; each equation as a function of what it reads.\n"
+            "Errors in units in the last place (float64), against mpmath: the worst found, not a bound; each equation as a function of what it reads,\n"
+            "where sums of inputs cancel in units of their terms.\n"
             "How they are measured: help(net.stability)."
         )
 
@@ -137,12 +219,24 @@ class Stability:
         lines.append("|---|---|---|---|---:|---:|")
         for f in self.findings.values():
             rules = "<br>".join(f"`{rule.replace('|', chr(92) + '|')}`" for rule in f.rules) or ("" if f.same or f.after is None else "what its inputs became")
-            errors = [str(f.was), f"{f.now}; {f.verdict}".rstrip("; ")] if f.was is not None else [f.note, ""]
+            errors = [str(f.was), f"{f.now}; {f.remark}".rstrip("; ")] if f.was is not None else [f.note, ""]
             lines.append(f"| `{f.name}` | {_formula(f.before)} | {'the same' if f.same else _formula(f.after)} | {rules} | {errors[0]} | {errors[1]} |")
         return "\n".join([*lines, "", *(f"- `{k}`: {v}" for k, v in self.names().items()), "", self._how()])
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+
+def _units(error: float) -> str:
+    return "not finite" if error == inf else f"{error:.2g}" if error < 1e308 else "over 1e308"
+
+
+def _numbers(values: Any) -> str:
+    """Numbers as Python writes them; of many the first ones."""
+    found = np.asarray(values)
+    if found.size <= NUMBERS:
+        return repr(values)
+    return f"[{', '.join(map(repr, found.ravel()[:NUMBERS].tolist()))}, ...] of shape {found.shape}"
 
 
 def _explained(kind: Any) -> tuple[str, str]:
