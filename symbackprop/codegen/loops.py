@@ -58,7 +58,7 @@ class _Lowering:
         self.results = results  # of recurrences
         self.name = program.name
         self.letters: list[sp.Symbol] = outer.letters if outer else [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
-        self.result = Lowered()
+        self.result = Lowered(letters=self.letters)
         self.statements = self.result.statements
         self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
         self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it

@@ -13,7 +13,6 @@ import sympy as sp
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.loops import lower
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
-from symbackprop.codegen.native_text import listed
 from symbackprop.codegen.pieces import Memory, Piece, head, helpers_of, piece
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
@@ -169,15 +168,12 @@ class _Native:
         last = len(self.statements)
         rows = tuple(Buffer(name, _whole(t.shape), 0, last, gathers=t) for t, name in self.rows.items())
         constants = tuple(Buffer(symbol.name, (), 0, last) for symbol, _ in self.lowered.constants)
-        return (*rows, *constants) + tuple(
-            Buffer(
-                name,
-                _whole(members[0].shape),
-                min(self.defined[t] for t in members),
-                max([self.defined[t] for t in members] + [self.users.get(t, [-1])[-1] for t in members]),
-            )
-            for name, members in groups.items()
-        )
+        kept = []
+        for name, members in groups.items():
+            first = min(self.defined[t] for t in members)
+            after = max(max(self.defined[t], self.users.get(t, [-1])[-1]) for t in members)
+            kept.append(Buffer(name, _whole(members[0].shape), first, after))
+        return (*rows, *constants, *kept)
 
     def remember(self, t: Tensor) -> None:
         name = self.array(t)
@@ -226,7 +222,7 @@ class _Native:
 
     def piece(self, lines: Sequence[str], memory: Mapping[str, Memory] | None = None) -> None:
         """A piece that does what the lines say."""
-        made: Piece = piece(lines, self.known | (memory or {}), self.whole_numbers, self.words)
+        made: Piece = piece(lines, {**self.known, **(memory or {})}, self.whole_numbers, self.words)
         number = self.pieces.setdefault(made.text, len(self.pieces))
         self.operations.append(Operation("piece", number, made.places))
 
@@ -303,7 +299,7 @@ class _Native:
                 if list(line.index) == own[:depth]:
                     sums.setdefault(depth, []).append((self.total(line), line))
                 else:
-                    lines.append(f"{self.array(line.symbol)}[:] = 0")
+                    lines += self.cleared(line.symbol, zero)
         for depth in range(len(own) + 1):
             margin = "    " * depth
             lines += [f"{margin}{name} = {zero}" for name, _ in sums.get(depth, [])]
@@ -314,6 +310,13 @@ class _Native:
             lines += ["    " * depth + f"{self.entry(line.symbol, line.index)} = {name}" for name, line in sums.get(depth, [])]
         self.locals.clear()
         return lines
+
+    def cleared(self, symbol: Tensor, zero: str) -> list[str]:
+        """Zeros in every entry."""
+        sizes = _whole(symbol.shape)
+        letters = self.lowered.letters[: len(sizes)]
+        loops = [f"{'    ' * k}for {i.name} in range({turns}):" for k, (i, turns) in enumerate(zip(letters, self.turns(sizes), strict=True))]
+        return [*loops, f"{'    ' * len(sizes)}{self.entry(symbol, tuple(letters))} = {zero}"]
 
     def total(self, line: Line) -> str:
         if not line.index:

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -140,15 +140,19 @@ class _Loops:
         self.source = self.native.source
         self.loss = np.zeros(1, engine.dtype)
         self.samples = [t for t in program.data if t.name in self.native.rows]
-        self._step: Step | None = None
         self._memory: dict[Any, tuple[dict[str, Array], Array]] = {}
-        self._filled: dict[str, Array] = {}
 
-    @property
+    @cached_property
     def step(self) -> Step:
-        if self._step is None:
-            self._step = Step(self.native, addresses(self.native))
-        return self._step
+        return Step(self.native, addresses(self.native))
+
+    @cached_property
+    def train(self) -> Callable[..., int]:
+        """The machine's loop over batches, compiled."""
+        from symbackprop.codegen.machine import compiled_train
+
+        train: Callable[..., int] = compiled_train
+        return train
 
     def memory(self, sizes: Mapping[str, int], gathers: bool) -> tuple[dict[str, Array], Array]:
         """The buffers and the table for these sizes; made once."""
@@ -161,8 +165,6 @@ class _Loops:
     def updates(
         self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, means: Array
     ) -> Callable[[int, int, int], int]:
-        from symbackprop.codegen import machine
-
         step, native = self.step, self.native
         sizes = [self.engine.sizes(feed, n) for n in (batches.size, batches.samples % batches.size or batches.size)]
         (buffers, full), (_, rest) = (self.memory(s, bool(order.size)) for s in sizes)
@@ -173,10 +175,10 @@ class _Loops:
             for t in self.samples
         ]
         moving = np.array(fetched, np.int64).reshape(-1, 4)
+        listed = step.operations, step.args, native.check
 
         def run(first: int, last: int, t: int) -> int:
-            return int(machine.compiled_train(batches.size, batches.samples, first, last, t, 0, self.loss, (full, rest), step.operations, step.args,
-                                              native.check, moving, order, means))  # fmt: skip
+            return int(self.train(batches.size, batches.samples, first, last, t, 0, self.loss, (full, rest), *listed, moving, order, means))
 
         return run
 

@@ -1,6 +1,7 @@
 """Compiled code for second derivatives and Jacobians. It needs the extra [fast]."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class NativeBlocks:
         self.weights = code.program.system.kept
         self.vectors = {vector: weight.name for weight, vector in blocks.vectors.items()}
         self.keys = [names[0] if len(names := tuple(t.name for t in key)) == 1 else names for key in blocks.blocks]
-        self._step: Step | None = None
         self._rooms: dict[tuple[tuple[str, int], ...], Room] = {}
 
     def __call__(self, weights: Mapping[str, Array], vectors: Mapping[str, Array] | None = None, **data: Array) -> dict[Any, Array]:
@@ -50,11 +50,9 @@ class NativeBlocks:
         self.play(at)
         return dict(zip(self.keys, results, strict=True))
 
-    @property
+    @cached_property
     def step(self) -> Step:
-        if self._step is None:
-            self._step = Step(self.native, addresses(self.native))
-        return self._step
+        return Step(self.native, addresses(self.native))
 
     def play(self, at: Array) -> None:
         from symbackprop.codegen import machine

@@ -14,7 +14,7 @@ import sympy as sp
 from symbackprop.codegen.lifetimes import aligned, places
 from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.native_step import Buffer, NativeSource
-from symbackprop.graph.shapes import Dim, Shape
+from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
 
