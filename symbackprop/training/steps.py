@@ -3,7 +3,9 @@
 What was compiled is kept on disk by its text, so that no piece is compiled twice, in whatever network and process. It needs the extra [fast].
 """
 
+import importlib.util
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,6 +19,8 @@ from symbackprop.codegen.native_step import Buffer, NativeSource
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
+
+QUIET = 2.0  # seconds of compiling of which nothing is said
 
 
 @cache
@@ -33,7 +37,17 @@ def compiled(module: str) -> Any:
 
 def addresses(native: NativeSource) -> list[int]:
     """Where each piece lies, compiled."""
-    return [compiled(module).address for module in native.modules]
+    return [compiled(module).address for module in shown(native.modules)]
+
+
+def shown(modules: Sequence[str]) -> Iterable[str]:
+    """The modules, with a bar on a terminal where they take long; it needs the extra [progress]."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
+        return modules
+    from tqdm.auto import tqdm
+
+    bar: Iterable[str] = tqdm(modules, "compiling", unit="piece", delay=QUIET, leave=False)
+    return bar
 
 
 class Step:
