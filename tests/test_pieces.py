@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import symbackprop as sbp
+from symbackprop.codegen.layout import fold
 from symbackprop.codegen.pieces import Memory, Variables, piece
 from symbackprop.training import native
 from symbackprop.training.native import NativeEngine
@@ -148,3 +149,24 @@ def test_a_compiled_transformer_equals_numpys():
     np.testing.assert_allclose(compiled.loss, plain.loss, rtol=1e-12)
     for name, value in pair[1].weights.items():
         np.testing.assert_allclose(pair[0].weights[name], value, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+# --- sums ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_entries_that_no_window_reads_have_gradient_zero(interpreted, monkeypatch):
+    """Windows of two with a stride of three leave out every third entry; memory that was never written holds anything."""
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 85, dtype))  # bytes that make numbers far from 0
+    x, c = sbp.weight("x", (2, 2, 6)), sbp.weight("c", (2, 2, 2))
+    net = sbp.Network(sbp.node("C", sbp.sum(c * sbp.max_pool1d(x, 1, 3))))
+    weights = net.initialize(2) | {"c": np.arange(1.0, 9.0).reshape(2, 2, 2)}
+    _, found = interpreted(net, sbp.SGD(1.0), weights, {}, size=1)
+    expected = weights["x"].copy()
+    expected[:, :, ::3] -= weights["c"]  # each is the only entry of its window
+    np.testing.assert_allclose(found.weights["x"], expected, rtol=1e-12)
+
+
+def test_long_lines_that_store_are_broken_behind_what_they_store():
+    line = f"    a[i, 2 * (j + k)] += {' * '.join(f'factor_{n}[i, j]' for n in range(12))}"
+    compile(f"def f():\n{fold(line)}", "folded", "exec")
+    assert fold(line).splitlines()[0] == "    a[i, 2 * (j + k)] += ("

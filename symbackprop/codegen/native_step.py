@@ -296,7 +296,7 @@ class _Native:
         for line in statement.lines:
             if line.adds:
                 depth = len(line.index)
-                if list(line.index) == own[:depth]:
+                if self.leads(line, statement):
                     sums.setdefault(depth, []).append((self.total(line), line))
                 else:
                     lines += self.cleared(line.symbol, zero)
@@ -310,6 +310,10 @@ class _Native:
             lines += ["    " * depth + f"{self.entry(line.symbol, line.index)} = {name}" for name, line in sums.get(depth, [])]
         self.locals.clear()
         return lines
+
+    def leads(self, line: Line, statement: Pass) -> bool:
+        """Whether a sum is that of the inner loops for each turn of the outer ones, which go through all its entries."""
+        return tuple(zip(line.index, _whole(line.symbol.shape), strict=True)) == statement.axes[: len(line.index)]
 
     def cleared(self, symbol: Tensor, zero: str) -> list[str]:
         """Zeros in every entry."""
@@ -339,8 +343,7 @@ class _Native:
             memory = self.memory(line.symbol)
             value = self.printer.plain(line.value)
             if line.adds:
-                leading = line.index == own[: len(line.index)]
-                target = self.total(line) if leading else self.entry(line.symbol, line.index)
+                target = self.total(line) if self.leads(line, statement) else self.entry(line.symbol, line.index)
                 computed.append(f"{target} += {value}")
                 continue
             keeps = line.symbol in self.arrays or (line.symbol in self.program.places and last_written[memory] == number)
