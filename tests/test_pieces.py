@@ -155,11 +155,11 @@ def test_a_compiled_transformer_equals_numpys():
 
 
 def test_entries_that_no_window_reads_have_gradient_zero(interpreted, monkeypatch):
-    """Windows of two with a stride of three leave out every third entry; memory that was never written holds anything."""
+    """Windows of one with a stride of three leave out two of three entries; memory that was never written holds anything."""
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 85, dtype))  # bytes that make numbers far from 0
-    x, c = sbp.weight("x", (2, 2, 6)), sbp.weight("c", (2, 2, 2))
+    x, c = sbp.weight("x", (5, 6, 12)), sbp.weight("c", (5, 6, 4))
     net = sbp.Network(sbp.node("C", sbp.sum(c * sbp.max_pool1d(x, 1, 3))))
-    weights = net.initialize(2) | {"c": np.arange(1.0, 9.0).reshape(2, 2, 2)}
+    weights = net.initialize(2) | {"c": np.arange(1.0, 121.0).reshape(5, 6, 4)}
     _, found = interpreted(net, sbp.SGD(1.0), weights, {}, size=1)
     expected = weights["x"].copy()
     expected[:, :, ::3] -= weights["c"]  # each is the only entry of its window
