@@ -1,6 +1,8 @@
 """The pieces of compiled steps: those of random programs against Python's own run of the whole, and the steps of networks against NumPy's."""
 
+import io
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 import symbackprop as sbp
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.pieces import Memory, Variables, piece
-from symbackprop.training import native
+from symbackprop.training import native, steps
 from symbackprop.training.native import NativeEngine
 
 machine = pytest.importorskip("symbackprop.codegen.machine")
@@ -149,6 +151,23 @@ def test_a_compiled_transformer_equals_numpys():
     np.testing.assert_allclose(compiled.loss, plain.loss, rtol=1e-12)
     for name, value in pair[1].weights.items():
         np.testing.assert_allclose(pair[0].weights[name], value, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_shown_on_a_terminal_where_it_takes_long(monkeypatch):
+    pytest.importorskip("tqdm")
+    for terminal, quiet, spoken in ((Terminal(), 0, True), (Terminal(), 1000, False), (io.StringIO(), 0, False)):
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(steps, "QUIET", quiet)
+        assert list(steps.shown(["a", "b"])) == ["a", "b"]
+        assert ("compiling" in terminal.getvalue()) == spoken
 
 
 # --- sums ----------------------------------------------------------------------------------------------------------------------

@@ -75,10 +75,11 @@ class _Lowering:
         self.delayed: dict[Tensor, sp.Expr] = {}  # gradients that are products, computed inside the one update that reads them
 
     def run(self) -> Lowered:
+        kept = {self.program.system.loss, *self.program.places}  # a number that is kept is written, constant or not
         for symbol, expr in self.program.equations:
             if self.may_wait(symbol, expr):
                 self.delayed[symbol] = expr
-            elif symbol is self.program.system.loss or not (self.constants.takes(symbol, expr) or self.into_place(symbol, expr)):
+            elif (symbol in kept or not self.constants.takes(symbol, expr)) and not self.into_place(symbol, expr):
                 self.equation(symbol, expr)
             if symbol is self.program.system.loss:
                 self.statements.append(Check(symbol))

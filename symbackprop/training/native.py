@@ -25,6 +25,7 @@ from symbackprop.training.engines import BatchEngine, Outcome, State, Weights
 from symbackprop.training.feed import Array, Batches, Feed
 from symbackprop.training.steps import Step, address, addresses, allocated
 
+A_PIECE, A_LINE = 0.15, 0.015  # seconds that compiling took: 22 pieces 3.4 s, 54 pieces 7.7 s; 134 scalars 1.8 s
 PATIENCE = 0.1  # seconds of compiled code after which Python looks for a Ctrl-C
 
 
@@ -107,9 +108,10 @@ class NativeEngine(BatchEngine):
 
 class Code(Protocol):
     """`updates(values, data, feed, batches, order, means)` gives a function that makes the updates number `first` to before `last` and says how many
-    it made; `t` were made before."""
+    it made; `t` were made before. `seconds`: about how long compiling takes."""
 
     source: str
+    seconds: float
 
     def updates(
         self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, means: Array
@@ -121,6 +123,7 @@ class _Scalars:
 
     def __init__(self, engine: NativeEngine, program: Program) -> None:
         self.source = native_scalars(program, engine.dtype.name, engine.dimension)
+        self.seconds = A_LINE * self.source.count("\n")
         self.run = load_cached(self.source, "native").run
         self.tensors = stored(program), program.data
 
@@ -138,6 +141,7 @@ class _Loops:
         self.engine = engine
         self.native = native_source(program, engine.dtype.name, engine.dimension)
         self.source = self.native.source
+        self.seconds = A_PIECE * len(self.native.pieces)
         self.loss = np.zeros(1, engine.dtype)
         self.samples = [t for t in program.data if t.name in self.native.rows]
         self._memory: dict[Any, tuple[dict[str, Array], Array]] = {}
