@@ -23,7 +23,8 @@ from symbackprop.graph.shapes import Dim, Dimension, Shape
 from symbackprop.graph.tensor import Tensor
 from symbackprop.version import __version__
 
-UNROLLED = 8  # loops of together at most this many turns have their numbers written in, so that they are unrolled
+SMALL = 4  # sizes up to this one are written in as numbers, so that loops are unrolled; a longer loop is better vectorised
+UNROLLED = 16  # as long as they and the loops inside take together no more turns, which is what compiling takes its time by
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class _Native:
     def remember(self, t: Tensor) -> None:
         name = self.array(t)
         owner = self.array(self.shared.get(t, t))
-        self.known[name] = Memory(owner, tuple(map(self.size, _whole(t.shape))), "whole" if t in self.positions else "real")
+        self.known[name] = Memory(owner, tuple(map(self.extent, _whole(t.shape))), "whole" if t in self.positions else "real")
 
     # --- spelling -------------------------------------------------------------------------------------------------------
 
@@ -204,9 +205,13 @@ class _Native:
         found: list[str] = []
         inner: Any = 1
         for size in reversed(sizes):
-            inner = inner * size
-            found.insert(0, str(size) if isinstance(inner, int) and inner <= UNROLLED else self.size(size))
+            inner = inner * size if isinstance(size, int) and size <= SMALL else sp.oo
+            found.insert(0, str(size) if inner <= UNROLLED else self.size(size))
         return found
+
+    def extent(self, size: Dimension) -> str:
+        """A size of an array."""
+        return str(size) if isinstance(size, int) and size <= SMALL else self.size(size)
 
     def size(self, size: Any) -> str:
         """The name of a size."""
