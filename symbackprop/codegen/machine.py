@@ -1,7 +1,7 @@
 """Runs compiled steps: a table of memory (addresses of arrays, and sizes), and a list of operations on it, most of them calls of compiled pieces.
 
-It is compiled once for all networks and kept on disk, so that only pieces are ever compiled for a network. Every function here runs in Python
-too, which needs a `Pieces` of Python functions. Needs numba (the extra [fast]).
+It is compiled once for all networks and kept on disk, so that only pieces are ever compiled for a network. Python runs all of it too, with the pieces
+that stand in `FUNCTIONS`. Needs numba (the extra [fast]).
 """
 
 import ctypes

@@ -53,8 +53,8 @@ class Operation:
 class NativeSource:
     """A step: the text of each of its `pieces`, and the `operations`, the first `check` of which give the loss.
 
-    The places of the table are named: by arrays, whose addresses stand there; by `sizes`; by rows of sequences, whose `widths` in bytes of a number of
-    the arrays stand at the names given there. `samples`: data → what all its samples are called; `rows`: data → the buffer that it is copied to.
+    The places of the table have names: of arrays, whose addresses stand there; of `sizes`, and of `widths`, the bytes of a row of that shape, of whole numbers
+    where it is said; of the `step` count. `rows`: data → the buffer that a batch of it is copied to, if it is taken in an order of its own.
     """
 
     dtype: str
