@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from symbackprop.training.feed import Array, Checker
+    from symbackprop.training.repeat import Repeat
 
 
 class Derivative:
@@ -92,6 +93,7 @@ class Derivatives(Mapping[Any, Derivative]):
         self._derive = derive
         self._system = system
         self._wrt = _chosen(system, wrt)
+        self._repeat: Repeat | None = None  # what the last call with all arguments was like
 
     @cached_property
     def _written(self) -> Blocks:
@@ -169,8 +171,8 @@ class Derivatives(Mapping[Any, Derivative]):
         return source
 
     def compiled(self) -> "Derivatives":
-        """The same, computed in compiled code. It is compiled at the first call, which takes seconds, or minutes where there are many equations
-        (attention, recurrences), and kept on disk.
+        """The same, computed in compiled code. It is compiled at the first call, which takes seconds, half a minute where there are many equations
+        (attention, recurrences), and kept on disk, piece by piece: a second process loads it, and other networks use the pieces that they share.
 
         Worth it for a small network whose derivatives are computed often; of a large one most of the time is spent in matrix products anyway.
         Raises `ImportError` without the extra [fast], `UnsupportedError` for what compiled code cannot say.
@@ -231,7 +233,14 @@ class Derivatives(Mapping[Any, Derivative]):
     def __call__(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "dict[Any, Array]":
         """The blocks as arrays, at the given weights and data. `vectors`: of a Hessian-vector product, the direction, as one array for each
         weight. Raises `DataError` for what is missing, unknown, unnamed, ill-shaped or not finite, `NetworkError` for a missing direction."""
+        known = self._repeat
+        if known is not None and vectors is None and type(weights) is dict and known.fits(weights, data):
+            return self._compute({name: array.copy() for name, array in weights.items()}, **data)
+        return self._checked(weights, vectors, data)
+
+    def _checked(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None, data: Mapping[str, Any]) -> "dict[Any, Array]":
         from symbackprop.training.feed import refuse_positional
+        from symbackprop.training.repeat import Repeat
         from symbackprop.training.weights import complete
 
         if not self._computed.vectors:  # nobody names a direction that there is not
@@ -245,6 +254,8 @@ class Derivatives(Mapping[Any, Derivative]):
             if vectors is None:
                 raise NetworkError(f"a {self.kind} needs a direction: pass an array for each of {', '.join(w.name for w in self._wrt)}")
             arguments.append(complete(self._wrt, vectors))
+        elif feed.arrays.keys() == data.keys() and not self._start:
+            self._repeat = Repeat(point, feed.arrays)
         found: dict[Any, Array] = self._compute(*arguments, **feed.arrays)
         return found
 

@@ -64,12 +64,36 @@ def run_module():
 
 
 @pytest.fixture(scope="session")
-def interpreted():
+def in_python():
+    """`in_python(engine, size, change=None)`: from now on Python itself runs the source that is made to be compiled, for batches of this size.
+    `change` makes another source of it."""
+
+    def interpret(engine, size, change=None):
+        from symbackprop.codegen import machine
+        from symbackprop.codegen.load import load_source
+        from symbackprop.training.steps import Step
+
+        code = engine.code(size)
+        source = change(code.source) if change else code.source
+        assert not change or source != code.source, "the change changes nothing"
+        module = load_source(source, "interpreted")
+        if hasattr(module, "run"):
+            code.run = module.run.py_func
+            return
+        pieces = [getattr(module, f"piece_{k + 1}") for k in range(len(code.native.pieces))]
+        numbers = range(len(machine.FUNCTIONS), len(machine.FUNCTIONS) + len(pieces))
+        machine.FUNCTIONS.update(zip(numbers, pieces, strict=True))
+        code.step, code.train = Step(code.native, numbers), machine.train
+
+    return interpret
+
+
+@pytest.fixture(scope="session")
+def interpreted(in_python):
     """`interpreted(net, optimizer, weights, data)`: the losses of one step with the source that is made to be compiled, run by Python itself,
     since compiling a thousand networks takes half an hour (`COMPILE_ALL=1 pytest` does); and the trainer after it."""
 
     def run(net, optimizer, weights, data, size=None, change=None):
-        from symbackprop.codegen.load import load_source
         from symbackprop.training.feed import Batches
         from symbackprop.training.native import NativeEngine
 
@@ -78,12 +102,7 @@ def interpreted():
         feed = trainer._check(data)
         size = size or feed.samples
         if change is not None or not os.environ.get("COMPILE_ALL"):
-            native, _ = engine.code(size)
-            assert change is None or change(native.source) != native.source
-            module = load_source(change(native.source) if change else native.source, "interpreted")
-            for name in [name for name in vars(module) if re.fullmatch(r"(forward|backward)_\d+", name)]:
-                setattr(module, name, getattr(getattr(module, name), "py_func", getattr(module, name)))  # the pieces of a long step
-            engine._codes[engine.small and size == 1] = native, module.run.py_func
+            in_python(engine, size, change)
         with np.errstate(all="ignore"):
             return engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, size)).means, trainer
 

@@ -143,27 +143,35 @@ def scalar_run(case, optimizer):
     return dict(trainer.weights), history.loss
 
 
-def native_run(case, optimizer):
+def native_run(case, optimizer, in_python):
     """The source that is made to be compiled, run by Python: loops over arrays, and straight scalars where there is one sample."""
     trainer = case.net.trainer(optimizer, weights=case.weights)
     engine = NativeEngine(trainer.system, trainer.rule, "float64")
     feed = trainer._check(case.data)
-    native, compiled = engine.code(feed.samples)
-    engine._codes[engine.small and feed.samples == 1] = native, compiled.py_func
+    in_python(engine, feed.samples)
     updates, losses = engine.run(trainer._arrays, trainer.state, feed, Batches(feed.samples, feed.samples, epochs=STEPS))
     assert updates == trainer.steps == STEPS
     return dict(trainer.weights), losses
 
 
 RUNS = [(Tensors, module_run), (Tensors, array_run), (Scalars, module_run), (Scalars, array_run), (Scalars, scalar_run)]
-RUNS += [(Tensors, native_run), (Scalars, native_run)]
+
+
+@pytest.fixture
+def runs(in_python):
+    """Every way to train: (case, function of a case and an optimizer)."""
+
+    def interpreted(case, optimizer):
+        return native_run(case, optimizer, in_python)
+
+    return [*RUNS, (Tensors, interpreted), (Scalars, interpreted)]
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_equals_torch(name, close):
+def test_equals_torch(name, close, runs):
     ours, theirs = PAIRS[name]
     expected = {case: torch_run(case(), theirs) for case in (Tensors, Scalars)}
-    for case, run in RUNS:
+    for case, run in runs:
         weights, losses = run(case(), ours)
         what = f"{name}: {case.__name__}, {run.__name__}"
         close(losses, expected[case][1], 1e-12, what)
@@ -173,9 +181,9 @@ def test_equals_torch(name, close):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_lr_may_be_an_expression_of_the_step_count(name, close):
+def test_lr_may_be_an_expression_of_the_step_count(name, close, runs):
     lr, number = SCHEDULES[name]
-    for case, run in RUNS:
+    for case, run in runs:
         expected, losses = torch_run(case(), lambda p: torch.optim.SGD(p, lr=0.0, momentum=0.5), number)
         weights, found = run(case(), sbp.SGD(lr=lr, momentum=0.5))
         close(found, losses, 1e-12)
@@ -221,8 +229,8 @@ def lion_by_hand(case):
     return {name: value.detach().numpy() for name, value in w.items()}
 
 
-def test_a_users_rule_works_the_same_way(close):
-    for case, run in RUNS:
+def test_a_users_rule_works_the_same_way(close, runs):
+    for case, run in runs:
         weights, _ = run(case(), Lion())
         for w, value in lion_by_hand(case()).items():
             close(weights[w], value, 1e-12, f"{case.__name__}, {run.__name__}, {w}")

@@ -258,12 +258,22 @@ def test_a_penalty_on_a_slope_is_compiled(close, draw, interpreted):
     compiled_step(net, *values(net, draw, {"n": 3, "T": 3}, 1), close, interpreted)
 
 
-@pytest.mark.parametrize("change", [("hbar_prev_next[:] = hbar_prev_t", "hbar_prev_next[:] = 1.001 * hbar_prev_t"), ("range(T - 1, -1, -1)", "range(T)")])
-def test_a_wrong_compiled_loop_is_found(change, draw, interpreted, close):
+def test_a_wrong_compiled_loop_is_found(draw, interpreted, close, monkeypatch):
+    """The planted errors: a state that is not the one before, and a loop that goes the wrong way."""
+    from symbackprop.codegen import native_step
+
     net = stacked("rnn", 2, 2, 1)
     weights, data = values(net, draw, {"n": 3, "T": 4}, 1)
-    with pytest.raises(AssertionError):
-        compiled_step(net, weights, data, close, lambda *given: interpreted(*given, change=lambda source: source.replace(*change)))
+
+    def wrong(source):
+        return source.replace("kernels.copy(a_1, a_2)", "kernels.copy(a_1, 1.001 * a_2)")
+
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        compiled_step(net, weights, data, close, lambda *given: interpreted(*given, change=wrong))
+    right = native_step.Operation
+    monkeypatch.setattr(native_step, "Operation", lambda kind, what, places: right(kind, 0 if kind == "start" else what, places))
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        compiled_step(net, weights, data, close, interpreted)
 
 
 def test_a_compiled_run_is_that_of_numpy(close, draw):

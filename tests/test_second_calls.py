@@ -44,6 +44,51 @@ def test_no_mathematics_in_a_second_call():
     assert "sized" not in {name for _, _, name in pstats.Stats(profile).stats}  # shapes were looked at once
 
 
+@pytest.mark.parametrize("kind", ["numpy", "numba"])
+def test_a_call_like_the_one_before_is_checked_all_the_same(kind):
+    """What is wrong is said in the same words whether it is given in the first call or after a good one."""
+    if kind == "numba":
+        pytest.importorskip("numba")
+    net = sbp.Network(sbp.node("C", (sbp.weight("a") * sbp.data("x") - sbp.weight("b")) ** 2))
+
+    def made():
+        return net.hessian() if kind == "numpy" else net.hessian().compiled()
+
+    good = {"a": np.array(2.0), "b": np.array(3.0)}, {"x": np.array([1.0, 2.0])}
+    (weights, data), hessian = good, made()
+    expected = hessian(weights, **data)
+    assert expected["a", "a"] == 2 * np.mean(data["x"] ** 2)
+    wrong = [
+        ({"a": np.ones(2), "b": np.array(3.0)}, data),
+        ({"a": np.array(np.nan), "b": np.array(3.0)}, data),
+        ({"a": np.array(2.0)}, data),
+        ({**weights, "c": np.array(1.0)}, data),
+        (weights, {"x": np.array([1.0, np.inf])}),
+        (weights, {"x": np.ones((2, 2))}),
+        (weights, {"x": np.array(["1", "2"])}),
+        (weights, {}),
+        (weights, {**data, "z": np.ones(2)}),
+    ]
+    for w, d in wrong:
+        with pytest.raises(sbp.DataError) as first:
+            made()(w, **d)
+        with pytest.raises(sbp.DataError) as again:
+            hessian(w, **d)
+        assert str(again.value) == str(first.value)
+        assert "\n" not in str(again.value)
+    others = [({"a": 2, "b": 3}, data), (weights, {"x": [1, 2]}), ({net.weights["a"]: 2.0, "b": 3.0}, data), (weights, {"x": np.float32([1, 2])})]
+    for w, d in [*others, good]:
+        assert hessian(w, **d) == expected
+    huge = {"x": np.array([1e200, 0.0])}  # finite, although its square is not
+    with np.errstate(over="ignore"):
+        assert np.isinf(hessian(weights, **huge)["a", "a"])
+    assert hessian(weights, x=np.array([5.0, 5.0, 5.0]))["a", "a"] == 50
+    found = hessian(weights, **data)
+    found["b", "b"][...] = 7.0
+    assert (weights, data) == good
+    assert hessian(weights, **data) == expected
+
+
 @settings(max_examples=20)
 @given(st.lists(st.floats(width=64), min_size=1, max_size=6), st.sampled_from(["float64", "float32"]))
 def test_finite_numbers_are_told_from_others(values, dtype):

@@ -25,7 +25,7 @@ _OPERATORS = (
 _LEVELS = {operator: level for level, operators in enumerate(_OPERATORS) for operator in operators}
 _OPERATOR = re.compile("|".join(map(re.escape, _LEVELS)))
 _MARK = re.compile(r"[\"'()\[\]{}, ]")
-_STATEMENT = re.compile(r"return |raise |[\w.\[\]\"', +*-]+ [-+*/]?= |\"\w+\": ")
+_STATEMENT = re.compile(r"return |raise |[\w.\[\]()\"', +*/%-]+ [-+*/]?= |\"\w+\": ")
 _NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?")
 
 

@@ -58,7 +58,7 @@ class _Lowering:
         self.results = results  # of recurrences
         self.name = program.name
         self.letters: list[sp.Symbol] = outer.letters if outer else [index_symbol(self.name(c)) for c in "ijklpqrsuvwxyz"]
-        self.result = Lowered()
+        self.result = Lowered(letters=self.letters)
         self.statements = self.result.statements
         self.lines: dict[Tensor, Line] = {}  # symbol → the line that computes it
         self.place: dict[Tensor, int] = {}  # symbol → the number of the statement that computes it
@@ -75,10 +75,11 @@ class _Lowering:
         self.delayed: dict[Tensor, sp.Expr] = {}  # gradients that are products, computed inside the one update that reads them
 
     def run(self) -> Lowered:
+        kept = {self.program.system.loss, *self.program.places}  # a number that is kept is written, constant or not
         for symbol, expr in self.program.equations:
             if self.may_wait(symbol, expr):
                 self.delayed[symbol] = expr
-            elif symbol is self.program.system.loss or not (self.constants.takes(symbol, expr) or self.into_place(symbol, expr)):
+            elif (symbol in kept or not self.constants.takes(symbol, expr)) and not self.into_place(symbol, expr):
                 self.equation(symbol, expr)
             if symbol is self.program.system.loss:
                 self.statements.append(Check(symbol))

@@ -1,4 +1,4 @@
-"""Target "numba" for second derivatives and Jacobians: one compiled function that computes every block, as loops over arrays.
+"""Target "numba" for second derivatives and Jacobians: a step that computes every block, as loops over arrays.
 
 To the compiler each block is the new value of an array that the caller gives, as a weight's is in training.
 """
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from symbackprop.calculus.second import Blocks
 from symbackprop.calculus.share import share
 from symbackprop.codegen.contractions import planned
-from symbackprop.codegen.frames import DERIVATIVES
 from symbackprop.codegen.lower import lowered
 from symbackprop.codegen.native_step import NativeSource, native_source
 from symbackprop.codegen.program import Program
@@ -43,7 +42,7 @@ def native_blocks(blocks: Blocks, dtype: str) -> BlocksSource:
     data = [t for t in required if t.role == "data"]
     program = Program(system, equations, results, states, {}, Tensor(name("step"), (), "state"), data, name)
     program = scheduled(lowered(program, dtype))
-    return BlocksSource(native_source(program, dtype, None, DERIVATIVES), program, tuple(results.values()))
+    return BlocksSource(native_source(program, dtype, None), program, tuple(results.values()))
 
 
 __all__ = ["BlocksSource", "native_blocks"]

@@ -11,7 +11,6 @@ from symbackprop.calculus.index import IndexForm, split
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter, squeezed
-from symbackprop.codegen.native_step import NativeSource
 from symbackprop.codegen.native_text import compiled_helpers, imported, indented, taken
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
@@ -36,9 +35,9 @@ def is_small(program: Program, batch: Dim | None) -> bool:
     return sum(math.prod(_extents(e.symbol.shape, batch)) for e in program.equations) <= ENTRIES
 
 
-def native_scalars(program: Program, dtype: str, batch: Dim | None) -> NativeSource:
-    """The module for a small program, called like the one in loops; `batch` is of size one."""
-    return NativeSource(_Scalars(program, dtype, batch).source(), (), ())
+def native_scalars(program: Program, dtype: str, batch: Dim | None) -> str:
+    """The module for a small program; `batch` is of size one."""
+    return _Scalars(program, dtype, batch).source()
 
 
 class _Scalars:
@@ -46,7 +45,7 @@ class _Scalars:
         self.program = program
         self.dtype = dtype
         self.batch = batch
-        words = "kernels real run size samples first last t sizes values data order buffers rest means turn done sample following epoch total"
+        words = "kernels real run samples first last t values data order means turn done sample following epoch total"
         self.words = {word: program.name(word) for word in words.split()}
         self.real, self.kernels = self.words["real"], self.words["kernels"]
         self.printer = NativePrinter(self, dtype)
@@ -157,7 +156,7 @@ from symbackprop.codegen import {imported}
 {helpers}
 
 @njit(**{kernels}.COMPILED)
-def {run}({size}, {samples}, {first}, {last}, {t}, {sizes}, {values}, {data}, {order}, {buffers}, {rest}, {means}):
+def {run}({samples}, {first}, {last}, {t}, {values}, {data}, {order}, {means}):
     """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
 
     There are fewer if a loss is not finite, which is found before that sample's update. `{t}`: updates made before.

@@ -1,30 +1,30 @@
-"""Target "numba": whole epochs of training in compiled code, as loops over arrays that were allocated before.
+"""Target "numba": training in compiled code, as loops over arrays that were allocated before.
 
-The source depends on the equations and not on the widths of the layers, so that one compiled function serves them all.
+The source depends on the equations and not on the widths of the layers, so that the same compiled pieces serve them all.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
 
-from symbackprop.codegen.frames import TRAINING, Frame
 from symbackprop.codegen.layout import fold
 from symbackprop.codegen.loops import lower
 from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter
-from symbackprop.codegen.native_text import compiled, compiled_helpers, imported, indented, row, taken
-from symbackprop.codegen.pieces import LONG, Variables, function, grouped
+from symbackprop.codegen.pieces import Memory, Piece, head, helpers_of, piece
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
 from symbackprop.codegen.statements import Call, Check, Line, Loop, Lowered, Pass, Product, Statement, flattened, read_by, written
 from symbackprop.errors import UnsupportedError
+from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim, Dimension, Shape
 from symbackprop.graph.tensor import Tensor
 from symbackprop.version import __version__
 
-UNROLLED = 4  # loops of at most this many turns have their number written in, so that they are unrolled
+SMALL = 4  # sizes up to this one are written in as numbers, so that loops are unrolled; a longer loop is better vectorised
+UNROLLED = 16  # as long as they and the loops inside take together no more turns, which is what compiling takes its time by
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,55 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class NativeSource:
-    """`source` defines `run`; the other fields say what its tuples `sizes` and `buffers` hold."""
+class Operation:
+    """One operation of a step (see `machine`): "piece", "row", "start" or "end"; of a piece its number, of a loop whether it goes backwards or how many
+    operations back it starts; and the names of the places in the table of memory."""
 
-    source: str
-    sizes: tuple[Dimension, ...]
+    kind: str
+    what: int
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NativeSource:
+    """A step: the text of each of its `pieces`, and the `operations`, the first `check` of which give the loss.
+
+    The places of the table have names: of arrays, whose addresses stand there; of `sizes`, and of `widths`, the bytes of a row of that shape, of whole numbers
+    where it is said; of the `step` count. `rows`: data → the buffer that a batch of it is copied to, if it is taken in an order of its own.
+    """
+
+    dtype: str
+    pieces: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    check: int
+    loss: str
+    step: str
+    sizes: dict[str, Dimension]
+    widths: dict[str, tuple[Shape, bool]]
+    rows: dict[str, str]
     buffers: tuple[Buffer, ...]
 
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """A module for each piece."""
+        return tuple(fold("\n".join([head(self.dtype, __version__), helpers_of(text), "\n" + text, ""])) for text in self.pieces)
 
-def native_source(program: Program, dtype: str, batch: Dim | None, frame: Frame = TRAINING) -> NativeSource:
-    """The module for a program whose samples lie along the dimension `batch`, cut into batches; whole epochs of training unless a frame is given."""
-    return _Native(program, dtype, batch).source(frame)
+    @cached_property
+    def source(self) -> str:
+        """All pieces, and the operations, for readers."""
+        functions = [text.replace("def piece(", f"def piece_{k}(") for k, text in enumerate(self.pieces, 1)]
+        lines: list[str] = []
+        for number, o in enumerate(self.operations):
+            lines += ["# the loss stands"] * (number == self.check > 0)
+            what = f"piece_{o.what + 1}" if o.kind == "piece" else repr("backwards" if o.kind == "start" and o.what else o.kind)
+            lines.append(f"({', '.join([what, *map(repr, o.places)])}),")
+        table = "\n".join(["STEP = [", *(f"    {line}" for line in lines), "]"])
+        return fold("\n\n\n".join([head(self.dtype, __version__) + helpers_of("\n".join(functions)), *functions, table]) + "\n")
+
+
+def native_source(program: Program, dtype: str, batch: Dim | None) -> NativeSource:
+    """The step of a program whose samples lie along the dimension `batch`."""
+    return _Native(program, dtype, batch).source()
 
 
 class _Native:
@@ -60,25 +98,21 @@ class _Native:
         self.batch = batch
         self.lowered: Lowered = lower(program)
         name = program.name
-        words = (
-            "kernels real run n sizes values data order buffers rest means first last count start done t turn samples size "
-            "full each epoch position room finite total"
-        )
-        self.words = {word: (batch.name if word == "n" and batch is not None else name(word)) for word in words.split()}
-        self.real, self.kernels = self.words["real"], self.words["kernels"]
+        self.real, self.kernels = name("real"), name("kernels")
+        self.operands = [name("out"), name("first"), name("second")]
+        self.words = {self.real: "real", self.kernels: "kernels"}
         self.printer = NativePrinter(self, dtype)
         self.double = NativePrinter(self, "float64")
         self.whole = WholePrinter(self)
-        self.named: dict[Tensor, str] = {}  # a symbol → the variable that holds it, where that is not its own name
         self.locals: dict[tuple[Tensor, tuple[Any, ...]], str] = {}  # an entry that the present pass holds in a variable
-        self.sizes: dict[Dimension, str] = {}
-        for symbol, place in program.places.items():
-            self.named[symbol] = place.name
-        self.samples = {t: name(f"{t.name}_samples") for t in program.data if batch is not None and batch in t.shape}
+        self.sizes: dict[Dimension, str] = {d: d.name for d in program.system.dims}
+        self.widths: dict[str, tuple[Shape, bool]] = {}
+        self.samples = [t for t in program.data if batch is not None and batch in t.shape]
+        for t in self.samples:
+            if t.shape[0] != batch or batch in t.shape[1:]:
+                raise UnsupportedError(f"data {t.name!r} has the samples along axis {t.shape.index(batch)}; compiled code needs them along the first")
         self.rows = {t: name(f"{t.name}_rows") for t in self.samples}
-        # What stands alone is kept in an array without axes.
-        alone = [t for t in (*stored(program), *program.data) if t not in self.samples and not _whole(t.shape)]
-        self.cells = {t: name(f"{t.name}_cell") for t in alone}
+        self.positions = set(index_data(program.system))  # what holds whole numbers
         self.totals: dict[Tensor, str] = {}  # a sum → the variable that gathers it
         self.statements = list(flattened(self.lowered.statements))
         self.defined: dict[Tensor, int] = {}
@@ -92,6 +126,12 @@ class _Native:
         self.arrays = self.kept()
         self.shared: dict[Tensor, Tensor] = {}  # a symbol → the one whose memory it takes over
         self.merge()
+        self.known: dict[str, Memory] = {}  # what names in the text of pieces stand for
+        for t in (*self.arrays, *stored(program), *program.data):
+            self.remember(t)
+        self.known |= {symbol.name: Memory(symbol.name, ()) for symbol, _ in self.lowered.constants}
+        self.pieces: dict[str, int] = {}
+        self.operations: list[Operation] = []
 
     # --- what is kept where -------------------------------------------------------------------------------------------
 
@@ -100,7 +140,7 @@ class _Native:
         result = set()
         for symbol, at in self.defined.items():
             statement = self.statements[at]
-            if symbol in self.program.places or (isinstance(statement, Pass) and not _whole(symbol.shape)):
+            if symbol in self.program.places:
                 continue
             lone = isinstance(statement, Pass) and not any(line.adds for line in statement.lines if line.symbol is symbol)
             if not lone or any(user != at for user in self.users.get(symbol, [])):
@@ -110,7 +150,7 @@ class _Native:
     def merge(self) -> None:
         """An array that a pass reads for the last time, entry by entry, gives its memory to one that the pass makes."""
         for at, statement in enumerate(self.statements):
-            if not isinstance(statement, Pass):
+            if not isinstance(statement, Pass) or not statement.axes:
                 continue
             own = tuple(i for i, _ in statement.axes)
             made = [line.symbol for line in statement.lines if line.symbol in self.arrays and not line.adds]
@@ -128,24 +168,27 @@ class _Native:
             groups.setdefault(self.shared.get(t, t).name, []).append(t)
         last = len(self.statements)
         rows = tuple(Buffer(name, _whole(t.shape), 0, last, gathers=t) for t, name in self.rows.items())
-        return rows + tuple(
-            Buffer(
-                name,
-                _whole(members[0].shape),
-                min(self.defined[t] for t in members),
-                max([self.defined[t] for t in members] + [self.users.get(t, [-1])[-1] for t in members]),
-            )
-            for name, members in groups.items()
-        )
+        constants = tuple(Buffer(symbol.name, (), 0, last) for symbol, _ in self.lowered.constants)
+        kept = []
+        for name, members in groups.items():
+            first = min(self.defined[t] for t in members)
+            after = max(max(self.defined[t], self.users.get(t, [-1])[-1]) for t in members)
+            kept.append(Buffer(name, _whole(members[0].shape), first, after))
+        return (*rows, *constants, *kept)
+
+    def remember(self, t: Tensor) -> None:
+        name = self.array(t)
+        owner = self.array(self.shared.get(t, t))
+        self.known[name] = Memory(owner, tuple(map(self.extent, _whole(t.shape))), "whole" if t in self.positions else "real")
 
     # --- spelling -------------------------------------------------------------------------------------------------------
 
     def array(self, symbol: Tensor) -> str:
         """The variable that holds a symbol's array, or its value where it is a scalar."""
-        return self.named.get(symbol, symbol.name)
+        return self.program.places.get(symbol, symbol).name
 
     def spelled(self, symbol: sp.Symbol) -> str:
-        return f"{self.array(symbol)}[()]" if symbol in self.arrays and not _whole(symbol.shape) else self.array(symbol)
+        return self.array(symbol)
 
     def memory(self, symbol: Tensor) -> Tensor:
         """The symbol whose memory this one lies in."""
@@ -155,95 +198,134 @@ class _Native:
         held = self.locals.get((tensor, index))
         if held is not None:
             return held
-        return f"{self.array(tensor)}[{', '.join(map(self.whole.plain, index))}]" if index else self.spelled(tensor)
+        return f"{self.array(tensor)}[{', '.join(map(self.whole.plain, index))}]" if index else self.array(tensor)
 
-    def turns(self, size: Dimension) -> str:
-        """How often a loop turns: a number if it is small, else a variable."""
-        if isinstance(size, Dim) or not isinstance(size, int):
-            return self.whole.plain(size)
-        if size <= UNROLLED:
-            return str(size)
+    def turns(self, sizes: Sequence[Dimension]) -> list[str]:
+        """How often nested loops turn: variables, but for inner loops that take few turns together, whose numbers are written in."""
+        found: list[str] = []
+        inner: Any = 1
+        for size in reversed(sizes):
+            inner = inner * size if isinstance(size, int) and size <= SMALL else sp.oo
+            found.insert(0, str(size) if inner <= UNROLLED else self.size(size))
+        return found
+
+    def extent(self, size: Dimension) -> str:
+        """A size of an array."""
+        return str(size) if isinstance(size, int) and size <= SMALL else self.size(size)
+
+    def size(self, size: Any) -> str:
+        """The name of a size."""
         if size not in self.sizes:
             self.sizes[size] = self.program.name(f"m_{len(self.sizes) + 1}")
         return self.sizes[size]
 
-    # --- statements ------------------------------------------------------------------------------------------------------
-
-    def statement(self, statement: Statement) -> list[str]:
-        if isinstance(statement, Pass):
-            return self.passed(statement)
-        if isinstance(statement, Loop):
-            return self.loop(statement)
-        if isinstance(statement, Product):
-            (a, ta), (b, tb) = statement.a, statement.b
-            alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
-            out, left, right = self.cut((statement.symbol, a, b), statement.shapes)
-            return [f"{self.kernels}.product({out}, {left}, {ta}, {right}, {tb}, {alpha}, {beta})"]
-        if isinstance(statement, Call):
-            cuts = self.cut((statement.symbol, *statement.operands), statement.shapes)
-            options = [self.number(x) if isinstance(x, sp.Expr) else str(x) for x in statement.options]
-            return [f"{self.kernels}.{statement.kernel}({', '.join([*cuts, *options])})"]
-        assert isinstance(statement, Check)
-        loss = self.spelled(statement.loss)
-        finite, total = self.words["finite"], self.words["total"]
-        return [f"{finite} = np.isfinite({loss})", f"if not {finite}:", "    break", f"{total} += {loss}"]
-
-    def loop(self, loop: Loop) -> list[str]:
-        """A recurrence: its states are changed in place."""
-        turns = self.turns(loop.length)
-        body = [f"{self.array(item)} = {self.array(x)}[{loop.t}]" for item, x in loop.rows]
-        for statement in loop.statements:
-            body += self.statement(statement)
-        body += [self.copied(result, x, f"[{loop.t}]") for result, x in loop.stacks]
-        body += [self.copied(state, new) for state, new in loop.news]
-        span = f"range({turns} - 1, -1, -1)" if loop.reverse else f"range({turns})"
-        return [f"for {loop.t} in {span}:", *(f"    {line}" for line in body), *(self.copied(result, state) for result, state in loop.finals)]
-
-    def copied(self, target: Tensor, source: Tensor, place: str = "") -> str:
-        """All entries of one value as another, or as one entry of it."""
-        if _whole(source.shape):
-            return f"{self.kernels}.copy({self.array(target)}{place}, {self.spelled(source)})"
-        return f"{self.array(target)}{place or '[()]' * (target in self.arrays)} = {self.spelled(source)}"
-
-    def cut(self, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> list[str]:
-        """Arrays under the shapes in which a kernel sees them."""
-        pairs = zip(tensors, shapes, strict=True)
-        return [self.array(t) + ("" if _whole(t.shape) == shape else f".reshape({row(map(self.extent, shape))})") for t, shape in pairs]
-
-    def extent(self, size: Any) -> str:
-        factors = [self.turns(int(x)) if x.is_Integer else self.whole.atom(x) for x in sp.Mul.make_args(sp.sympify(size, strict=True)) if x != 1]
-        return " * ".join(factors) or "1"
-
     def number(self, expr: sp.Expr) -> str:
         """A factor in the precision of the arrays."""
         return f"{self.real}({self.double.plain(expr) if not expr.atoms(Tensor) else self.printer.plain(expr)})"
+
+    # --- operations -----------------------------------------------------------------------------------------------------
+
+    def piece(self, lines: Sequence[str], memory: Mapping[str, Memory] | None = None) -> None:
+        """A piece that does what the lines say."""
+        made: Piece = piece(lines, {**self.known, **(memory or {})}, self.whole_numbers, self.words)
+        number = self.pieces.setdefault(made.text, len(self.pieces))
+        self.operations.append(Operation("piece", number, made.places))
+
+    @property
+    def whole_numbers(self) -> set[str]:
+        return {*self.sizes.values(), self.program.step.name}
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Pass):
+            self.piece(self.passed(statement))
+        elif isinstance(statement, Loop):
+            self.loop(statement)
+        elif isinstance(statement, Product):
+            (a, ta), (b, tb) = statement.a, statement.b
+            alpha, beta = (self.number(x) for x in (statement.alpha, statement.beta))
+            out, left, right = self.operands
+            line = f"{self.kernels}.product({out}, {left}, {ta}, {right}, {tb}, {alpha}, {beta})"
+            self.kernel(line, (statement.symbol, a, b), statement.shapes)
+        elif isinstance(statement, Call):
+            options = [self.number(x) if isinstance(x, sp.Expr) else str(x) for x in statement.options]
+            tensors = (statement.symbol, *statement.operands)
+            line = f"{self.kernels}.{statement.kernel}({', '.join([*self.operands[: len(tensors)], *options])})"
+            self.kernel(line, tensors, statement.shapes)
+
+    def kernel(self, line: str, tensors: Iterable[Tensor], shapes: Iterable[Shape]) -> None:
+        """A line that calls a kernel with the operands under the shapes in which it sees them: all sizes are variables, so that it is one piece for all."""
+        seen = [self.known[self.array(t)]._replace(shape=tuple(map(self.size, shape))) for t, shape in zip(tensors, shapes, strict=True)]
+        self.piece([line], dict(zip(self.operands, seen, strict=False)))
+
+    def loop(self, loop: Loop) -> None:
+        """A recurrence: its states are changed in place."""
+        turns = self.size(loop.length)
+        start = len(self.operations)
+        self.operations.append(Operation("start", int(loop.reverse), (loop.t, turns)))
+        for item, x in loop.rows:
+            self.row(item, x, loop.t)
+        for statement in loop.statements:
+            self.statement(statement)
+        for result, x in loop.stacks:
+            row = Tensor(self.program.name(f"{result.name}_row"), result.shape[1:], "state")
+            self.row(row, result, loop.t)
+            self.copy(row, x)
+        for state, new in loop.news:
+            self.copy(state, new)
+        self.operations.append(Operation("end", len(self.operations) - start, (loop.t, turns)))
+        for result, state in loop.finals:
+            self.copy(result, state)
+
+    def row(self, item: Tensor, sequence: Tensor, time: str) -> None:
+        """The item is that row of the sequence."""
+        if sequence in self.positions:
+            self.positions.add(item)
+        self.remember(item)
+        width = self.program.name(f"{item.name}_bytes")
+        self.widths[width] = _whole(item.shape), item in self.positions
+        self.operations.append(Operation("row", 0, (item.name, self.known[self.array(sequence)].place, time, width)))
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        """All entries of one value as another."""
+        self.kernel(f"{self.kernels}.copy({', '.join(self.operands[:2])})", (target, source), 2 * ((sp.Mul(*source.shape),),))
 
     def passed(self, statement: Pass) -> list[str]:
         if not statement.axes:
             return [self.scalar_line(line) for line in statement.lines]
         body, after = self.turn(statement)
         own = [i for i, _ in statement.axes]
+        turns = self.turns([size for _, size in statement.axes])
         zero = self.printer.plain(sp.Float(0))
         lines = []
         sums: dict[int, list[tuple[str, Line]]] = {}
         for line in statement.lines:
             if line.adds:
                 depth = len(line.index)
-                if list(line.index) == own[:depth]:
+                if self.leads(line, statement):
                     sums.setdefault(depth, []).append((self.total(line), line))
                 else:
-                    lines.append(f"{self.array(line.symbol)}[:] = 0")
+                    lines += self.cleared(line.symbol, zero)
         for depth in range(len(own) + 1):
             margin = "    " * depth
             lines += [f"{margin}{name} = {zero}" for name, _ in sums.get(depth, [])]
             if depth < len(own):
-                i, size = statement.axes[depth]
-                lines.append(f"{margin}for {i.name} in range({self.turns(size)}):")
+                lines.append(f"{margin}for {own[depth].name} in range({turns[depth]}):")
         lines += ["    " * len(own) + text for text in [*body, *after]]
         for depth in range(len(own), 0, -1):
             lines += ["    " * depth + f"{self.entry(line.symbol, line.index)} = {name}" for name, line in sums.get(depth, [])]
         self.locals.clear()
         return lines
+
+    def leads(self, line: Line, statement: Pass) -> bool:
+        """Whether a sum is that of the inner loops for each turn of the outer ones, which go through all its entries."""
+        return tuple(zip(line.index, _whole(line.symbol.shape), strict=True)) == statement.axes[: len(line.index)]
+
+    def cleared(self, symbol: Tensor, zero: str) -> list[str]:
+        """Zeros in every entry."""
+        sizes = _whole(symbol.shape)
+        letters = self.lowered.letters[: len(sizes)]
+        loops = [f"{'    ' * k}for {i.name} in range({turns}):" for k, (i, turns) in enumerate(zip(letters, self.turns(sizes), strict=True))]
+        return [*loops, f"{'    ' * len(sizes)}{self.entry(symbol, tuple(letters))} = {zero}"]
 
     def total(self, line: Line) -> str:
         if not line.index:
@@ -266,8 +348,7 @@ class _Native:
             memory = self.memory(line.symbol)
             value = self.printer.plain(line.value)
             if line.adds:
-                leading = line.index == own[: len(line.index)]
-                target = self.total(line) if leading else self.entry(line.symbol, line.index)
+                target = self.total(line) if self.leads(line, statement) else self.entry(line.symbol, line.index)
                 computed.append(f"{target} += {value}")
                 continue
             keeps = line.symbol in self.arrays or (line.symbol in self.program.places and last_written[memory] == number)
@@ -285,77 +366,34 @@ class _Native:
     def scalar_line(self, line: Line) -> str:
         return f"{self.spelled(line.symbol)} = {self.number(line.value) if self.dtype == 'float32' else self.printer.plain(line.value)}"
 
-    # --- the module --------------------------------------------------------------------------------------------------------
+    # --- the step ----------------------------------------------------------------------------------------------------------
 
-    def source(self, frame: Frame) -> NativeSource:
-        w = self.words
+    def source(self) -> NativeSource:
         program = self.program
-        head = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
-        if any(program.step in e.expr.free_symbols for e in program.equations):
-            head.insert(0, f"{program.step.name} = {w['t']} + {w['done']} - {w['first']} + 1")
-        head += self.fetch()
-        statements = [self.statement(statement) for statement in self.lowered.statements]
-        places = stored(program)
-        buffers = self.buffers()
-        unpack = taken(w["values"], [self.cells.get(t, t.name) for t in places])
-        inputs = [self.samples.get(t, self.cells.get(t, t.name)) for t in program.data]
-        unpack += taken(w["data"], inputs)
-        names = [*(d.name for d in program.system.dims if d != self.batch), *self.sizes.values()]
-        unpack += taken(w["sizes"], names)
-        unpack += [f"{t.name} = {cell}[()]" for t, cell in self.cells.items()]
-        views = [frame.room.format(**w)] if buffers and frame.room else []
-        views += taken(w["room" if frame.room else "buffers"], [b.name for b in buffers])
-        views += [f"{t.name} = {owner.name}  # takes over its memory" for t, owner in self.shared.items()]
-        store = [f"{cell}[()] = {t.name}" for t, cell in self.cells.items() if t in places]
-        functions, body = self.in_pieces(statements, [*unpack, *views, *head], store)
-        parts = {
-            "unpack": indented(unpack, 1),
-            "views": indented(views, frame.views),
-            "body": indented([*head, *body], frame.body),
-            "imported": imported(self.kernels),
-            "helpers": compiled_helpers({*self.printer.helpers, *self.double.helpers}, self.kernels) + compiled(functions, self.kernels),
-            "store": indented(store, 1),
-        }
-        module = re.sub(r"\n+(?=\n    return)", "", frame.module.lstrip().format(dtype=self.dtype, version=__version__, **parts, **w))
-        return NativeSource(fold(module), (*(d for d in program.system.dims if d != self.batch), *self.sizes), buffers)
-
-    def in_pieces(self, statements: list[list[str]], before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
-        """The functions that a long step is cut up into, and the lines of its body, which call them; a short step is its lines. `before`, `after`:
-        what stands around the body."""
-        lines = [line for statement in statements for line in statement]
-        if len(lines) < LONG:
-            return [], lines
-        # The check of the loss may leave the loop, and stays in it. Derivatives have none.
-        check = next((at for at, statement in enumerate(self.lowered.statements) if isinstance(statement, Check)), len(statements))
-        groups = {"forward": grouped(statements[:check]), "backward": grouped(statements[check + 1 :])}
-        known = {*Variables([*before, *lines]).sets, *self.words.values()} - {self.real, self.kernels}
-        needed = {v for part in (after, *statements[check : check + 1], *groups["forward"], *groups["backward"]) for v in Variables(part).reads}
-        functions: list[str] = []
-        body: list[str] = []
-        for kind, parts in groups.items():
-            for part in parts:
-                text, call = function(self.program.name(f"{kind}_{len(functions) + 1}"), part, known, needed)
-                functions.append(text)
-                body += call
-            body += statements[check] if kind == "forward" and check < len(statements) else []
-        return functions, body
-
-    def fetch(self) -> list[str]:
-        """The samples of this batch: a view of all, or the rows that the order names."""
-        lines = []
-        w = self.words
-        begin = f"{w['start']} + {w['turn']} * {w['n']}"
-        for t in self.program.data:
-            if t not in self.samples:
-                continue
-            if t.shape[0] != self.batch or self.batch in t.shape[1:]:
-                raise UnsupportedError(f"data {t.name!r} has the samples along axis {t.shape.index(self.batch)}; compiled code needs them along the first")
-            lines.append(f"{t.name} = {self.kernels}.rows({self.samples[t]}, {w['order']}, {begin}, {w['n']}, {self.rows[t]})")
-        return lines
+        constants = [f"{symbol.name} = {self.real}({self.double.plain(expr)})" for symbol, expr in self.lowered.constants]
+        if constants:
+            self.piece(constants)
+        check = 0
+        for statement in self.lowered.statements:
+            if isinstance(statement, Check):
+                check = len(self.operations)
+            self.statement(statement)
+        return NativeSource(
+            self.dtype,
+            tuple(self.pieces),
+            tuple(self.operations),
+            check,
+            program.system.loss.name,
+            program.step.name,
+            {name: size for size, name in self.sizes.items()},
+            self.widths,
+            {t.name: row for t, row in self.rows.items()},
+            self.buffers(),
+        )
 
 
 def _whole(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
 
 
-__all__: Sequence[str] = ["Buffer", "NativeSource", "native_source"]
+__all__: Sequence[str] = ["Buffer", "NativeSource", "Operation", "native_source"]

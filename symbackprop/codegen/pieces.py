@@ -1,18 +1,32 @@
-"""A long function as several of bounded length, which are called one after the other. A compiler takes a time that grows with the square of a function's
-length; cut up, a long training step is compiled in a time that grows with its length alone.
+"""The pieces that a compiled step consists of: each is a function that knows nothing but a table of memory and the places in it that it is about.
+Two that differ in names alone are one, in one network as in all: it is compiled once and kept.
 
-What each piece takes and gives is read off its text: the variables that it reads before it sets them, and those that it sets for others.
+What a piece is about is read off its text.
 """
 
 import ast
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from symbackprop.codegen.native_text import listed
+from symbackprop.codegen.helpers import HELPERS
+from symbackprop.codegen.native_text import compiled_helpers, indented, row
 
-LONG = 300  # lines from which on a body is cut up: 290 were compiled in 19 s whole and in 22 s cut up, 400 in 37 s and in 28 s
-LENGTH = 60  # about the lines of a piece
+
+class Memory(NamedTuple):
+    """What a name in the text of a piece stands for: the array at a place of the table under a shape, its extents as text; a number in memory where
+    the shape is empty. `kind`: "real" or "whole" numbers."""
+
+    place: str
+    shape: tuple[str, ...]
+    kind: str = "real"
+
+
+class Piece(NamedTuple):
+    """`text` of the function; `places` in the table that it is about, in the order in which it takes them."""
+
+    text: str
+    places: tuple[str, ...]
 
 
 class Variables:
@@ -39,25 +53,84 @@ def _names(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, bool]]:
         yield from _names(block)
 
 
-def grouped(statements: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The lines of statements in groups of about one length; a statement stays whole."""
-    ends = list(accumulate(map(len, statements)))
-    lines = sum(map(len, statements))
-    length = lines / math.ceil(lines / LENGTH) if lines else 1
-    groups: dict[int, list[str]] = {}
-    for end, statement in zip(ends, statements, strict=True):
-        groups.setdefault(int((end - len(statement) / 2) // length), []).extend(statement)
-    return list(groups.values())
+_WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")
 
 
-def function(name: str, lines: Sequence[str], known: Iterable[str], needed: Iterable[str]) -> tuple[str, list[str]]:
-    """A function of these lines, and its call. `known`: the variables of the function that they come from; `needed`: what is read elsewhere."""
+def piece(lines: Sequence[str], memory: Mapping[str, Memory], sizes: Collection[str], words: Mapping[str, str]) -> Piece:
+    """The piece that consists of these lines. `memory`: what names stand for; `sizes`: the names of sizes, which are whole numbers in the table;
+    `words`: what the text calls the names of a module.
+
+    Names are a_1, a_2 … for arrays, s_1 … for numbers in memory, n_1 … for sizes and v_1 … for what the piece computes by the way.
+    """
     variables = Variables(lines)
-    taken = [v for v in variables.reads if v in set(known)]
-    given = ", ".join(v for v in variables.sets if v in set(needed))
-    body = [*lines, f"return {given}"] if given else lines
-    text = "\n".join([*listed(f"def {name}", taken, ":"), *(f"    {line}" for line in body)])
-    return text, listed(f"{given} = {name}" if given else name, taken)
+    named = dict(words)
+    counts = dict.fromkeys("asnv", 0)
+    place: dict[str, str] = {}  # the place of a size or a value → how the piece gets its number in the table
+
+    def called(name: str, letter: str) -> str:
+        if name not in named:
+            counts[letter] += 1
+            named[name] = f"{letter}_{counts[letter]}"
+        return named[name]
+
+    def numbered(what: str) -> str:
+        return place.setdefault(what, f"at[args[{len(place)}]]")
+
+    def size(text: str) -> str:
+        if text.isdigit():
+            return text
+        if text not in named:
+            before.append(f"{called(text, 'n')} = {numbered(text)}")
+        return named[text]
+
+    before: list[str] = []
+    after: list[str] = []
+    values: dict[Memory, str] = {}
+    for name in dict.fromkeys([*variables.reads, *variables.sets]):
+        if name in memory:
+            found = memory[name]
+            shape = row(map(size, found.shape) if found.shape else ["1"])
+            seen = f"view({numbered(found.place)}, {shape}, {found.kind})" + ("" if found.shape else "[0]")
+            if found in values:  # two names of one array: the compiler need not ask whether they overlap
+                named[name] = values[found]
+                continue
+            value = values[found] = called(name, "a" if found.shape else "s")
+            before += [f"{value} = {seen}"] if name in variables.reads else []
+            after += [f"{seen} = {value}"] if name in variables.sets else []
+        elif name in sizes:
+            size(name)
+        elif name in variables.sets:
+            called(name, "v")
+    body = [_WORD.sub(lambda match: named.get(match[0], match[0]), line) for line in lines]
+    return Piece("\n".join(["def piece(at, args):", indented([*before, *body, *after], 1)]), tuple(place))
 
 
-__all__ = ["LENGTH", "LONG", "Variables", "function", "grouped"]
+_HEAD = '''
+"""A piece of a compiled step. Written by symbackprop {version}."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from symbackprop.codegen import kernels
+from symbackprop.codegen.machine import view
+
+real, whole = np.{dtype}, np.int64
+'''
+
+
+def head(dtype: str, version: str) -> str:
+    """What stands above pieces."""
+    return _HEAD.lstrip().format(dtype=dtype, version=version)
+
+
+def helpers_of(text: str) -> str:
+    """The helper functions that a text calls, and those that they call, compiled."""
+    found = set(_WORD.findall(text)) & HELPERS.keys()
+    while more := {other for name in found for other in HELPERS[name].needs} - found:
+        found |= more
+    return compiled_helpers(found, "kernels")
+
+
+__all__ = ["Memory", "Piece", "Variables", "head", "helpers_of", "piece"]

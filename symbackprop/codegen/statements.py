@@ -101,10 +101,12 @@ Statement = Pass | Product | Call | Check | Loop | End
 
 @dataclass
 class Lowered:
-    """`statements` in order; `constants`: what depends on nothing but sizes and the step count, in double precision, before them."""
+    """`statements` in order; `constants`: what depends on nothing but sizes and the step count, in double precision, before them; `letters` that
+    loops are named by."""
 
     statements: list[Statement] = field(default_factory=list)
     constants: list[tuple[sp.Symbol, sp.Expr]] = field(default_factory=list)
+    letters: list[sp.Symbol] = field(default_factory=list)
 
 
 def written(statement: Statement) -> list[Tensor]:

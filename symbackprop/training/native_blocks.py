@@ -1,20 +1,21 @@
 """Compiled code for second derivatives and Jacobians. It needs the extra [fast]."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from symbackprop.calculus.second import Blocks
-from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.native_blocks import native_blocks
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim
 from symbackprop.graph.tensor import Tensor
 from symbackprop.training.feed import Array
-from symbackprop.training.native import allocated, extents, require, squeezed
+from symbackprop.training.native import require
+from symbackprop.training.steps import Step, addresses, allocated, extents
 
-Room = tuple[tuple[int, ...], list[tuple[int, ...]], tuple[Array, ...]]  # the sizes, the shapes of the results, and working memory
+Room = tuple[list[tuple[int, ...]], dict[str, Array], Array]  # the shapes of the results, working memory, and its table
 
 
 class NativeBlocks:
@@ -31,7 +32,6 @@ class NativeBlocks:
         self.weights = code.program.system.kept
         self.vectors = {vector: weight.name for weight, vector in blocks.vectors.items()}
         self.keys = [names[0] if len(names := tuple(t.name for t in key)) == 1 else names for key in blocks.blocks]
-        self._run = load_cached(self.source, "native").run
         self._rooms: dict[tuple[tuple[str, int], ...], Room] = {}
 
     def __call__(self, weights: Mapping[str, Array], vectors: Mapping[str, Array] | None = None, **data: Array) -> dict[Any, Array]:
@@ -41,24 +41,31 @@ class NativeBlocks:
             shape = self.shapes[name]
             extended = (1,) * (len(shape) - array.ndim) + array.shape
             sizes.update({d.name: size for d, size in zip(shape, extended, strict=True) if isinstance(d, Dim)})
-        numbers, shapes, buffers = self.room(tuple(sizes.items()))
+        shapes, _, at = self.room(tuple(sizes.items()))
         results = [np.empty(shape, self.dtype) for shape in shapes]
         # A state that nothing reads is not given; compiled code has an array for it all the same.
         kept = [self.converted(w, weights[w.name]) if w.name in weights else np.zeros(w.shape, self.dtype) for w in self.weights]
-        self._run(
-            numbers,
-            tuple(squeezed(a, t) for a, t in zip((*kept, *results), (*self.weights, *self.results), strict=True)),
-            tuple(squeezed(a, t) for a, t in zip(given, self.data, strict=True)),
-            buffers,
-        )
+        tensors = (*self.weights, *self.results, *self.data)
+        self.step.fill(at, ((t.name, array) for t, array in zip(tensors, (*kept, *results, *given), strict=True)))
+        self.play(at)
         return dict(zip(self.keys, results, strict=True))
+
+    @cached_property
+    def step(self) -> Step:
+        return Step(self.native, addresses(self.native))
+
+    def play(self, at: Array) -> None:
+        from symbackprop.codegen import machine
+
+        machine.compiled_play(self.step.operations, self.step.args, at, 0, len(self.step.operations))
 
     def room(self, sizes: tuple[tuple[str, int], ...]) -> Room:
         """What depends on the sizes of the open dimensions alone; made once for each combination."""
         if sizes not in self._rooms:
             table = dict(sizes)
             shapes = [extents(t.shape, table) for t in self.results]
-            self._rooms[sizes] = extents(self.native.sizes, table), shapes, allocated(self.native.buffers, table, self.dtype)
+            buffers = allocated(self.native.buffers, table, self.dtype)
+            self._rooms[sizes] = shapes, buffers, self.step.table(table, buffers, self.dtype)
         return self._rooms[sizes]
 
     def converted(self, t: Tensor, value: Array) -> Array:

@@ -32,9 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BACKENDS = ("auto", "numpy", "numba")
-LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling, as long as the source has no more than LINES
-LINES = 100  # what has more must be worth it more, by the square: 148 lines were compiled in 5.5 s, 217 in 10 s, 360 in 19 s
-CUT_UP = 5  # times as many lines, beyond which a step is in pieces, and compiled in a time that grows with the lines: 579 in 28 s
+LONG = 1.0  # seconds of NumPy from which on a fit is worth compiling, unless that takes longer
 PACE = 0.1  # seconds of compiled epochs between two looks at progress
 
 
@@ -241,8 +239,7 @@ class Trainer:
         except UnsupportedError:
             self._unsupported = True
             return self._numpy_engine(batch)
-        length = engine.source.count("\n") / LINES
-        if not self.compiled and seconds < LONG * length * min(length, CUT_UP):
+        if not self.compiled and seconds < engine.code(batch).seconds:
             return self._numpy_engine(batch)
         self.compiled = True
         return engine
@@ -259,7 +256,7 @@ class Trainer:
             self._engines["array"] = found
         return found
 
-    def _native_engine(self, batch: int) -> Engine:
+    def _native_engine(self, batch: int) -> native.NativeEngine:
         native.require("backend='numba'")
         engine: native.NativeEngine = self._engines.get("native") or native.NativeEngine(self.trained, self.rule, self.dtype)
         engine.code(batch)
