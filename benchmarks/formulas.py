@@ -26,7 +26,7 @@ class Formula:
     """`build(m, *variables)`. `where`: which points mean something. `ends`: (f, f') at -inf and at inf, where both have a limit. `known`: (value,
     slopes) at a point where the formula has a limit or a convention that it does not say itself, else None. `exact`: (value, slopes) by mpmath, where
     no number of digits would do for the formula as it is written, as for 1 - erf(1e19), or too many. `row`: the formula of an array, along whose last axis
-    the variables stand."""
+    the variables stand. `target`: "label" or "one-hot", for a row of a loss whose target is the first class; it is then a second argument, as coded."""
 
     name: str
     build: Callable[..., Any]
@@ -35,7 +35,8 @@ class Formula:
     ends: tuple[tuple[float, float] | None, tuple[float, float] | None] = (None, None)
     known: Callable[..., tuple[float | None, ...] | None] = lambda *_: None
     exact: Callable[..., tuple[Any, ...]] | None = None
-    row: Callable[[Any, Any], Any] | None = None
+    row: Callable[..., Any] | None = None
+    target: str = ""
 
     def points(self, dtype: str) -> list[Point]:
         """The finite arguments and, where there are limits, the infinite ones, as numbers of the precision."""
@@ -48,7 +49,7 @@ class Formula:
             line += [((-inf, inf)[i],) for i in (0, 1) if self.ends[i] is not None]
             return [p for p in line if abs(p[0]) == inf or self.where(*p)]
         if self.row is not None:
-            return [q for x in (0.0, *SMALL) for q in ((x, 0.0, -x), (-x, -x, x), (x, x, x))]
+            return [q for x in (0.0, *SMALL) for q in ((x, 0.0, -x), (-x, -x, x), (x, x, x)) if self.where(*q)]
         values = (*PAIRS, TINY[dtype], -TINY[dtype])
         return [p for p in product(values, repeat=self.variables) if self.where(*p)]
 
@@ -157,6 +158,30 @@ def bernoulli(m: Any, p: Any, t: Any) -> Any:
 def bernoulli_limits(p: float, t: float) -> tuple[float | None, ...] | None:
     """At p = t = 0 and 1, with t log(p) = 0 where t = 0: 1 - 0/0 and -1 + 0/0, where 0/0 counts as 0."""
     return {0.0: (0.0, 1.0, inf), 1.0: (0.0, -1.0, -inf)}.get(p) if p == t else None
+
+
+def soft_cross_entropies_of_logits(z: Any) -> tuple[Any, ...]:
+    return tuple((7 * a + 3 * b) / 10 for a, b in zip(softplus(z), negated(softplus(-z), 1, -1), strict=True))
+
+
+def log_sum(m: Any, *z: Any) -> Any:
+    return m.log(sum(m.exp(x) for x in z))
+
+
+def of_logits(m: Any, z: Any, t: Any) -> Any:
+    """Cross-entropy as it is written down."""
+    return m.log(m.sum(m.exp(z))) - m.sum(t * z)
+
+
+def divergence(m: Any, a: Any, b: Any, c: Any) -> Any:
+    """Of softmax(z) from softmax(-z)."""
+    p, q = [m.exp(x - log_sum(m, a, b, c)) for x in (a, b, c)], [m.exp(-x - log_sum(m, -a, -b, -c)) for x in (a, b, c)]
+    return sum(x * m.log(x / y) for x, y in zip(p, q, strict=True))
+
+
+def divergence_of_rows(m: Any, z: Any) -> Any:
+    p, q = m.softmax(z), m.softmax(-z)
+    return m.sum(p * m.log(p / q))
 
 
 def positive(x: float, *_: float) -> bool:
@@ -326,5 +351,41 @@ FORMULAS: tuple[Formula, ...] = (
         lambda m, a, b, c: m.log(m.exp(a) / (m.exp(a) + m.exp(b) + m.exp(c))),
         3,
         row=lambda m, z: m.first(m.log(m.exp(z) / m.keep(m.exp(z)))),
+    ),
+    # losses
+    Formula("log(1 + exp(z)) - z", lambda m, z: m.log(1 + m.exp(z)) - z, exact=lambda z: negated(softplus(-z), 1, -1)),
+    Formula("log(1 + exp(z)) - 3 z/10", lambda m, z: m.log(1 + m.exp(z)) - 3 * z / 10, exact=soft_cross_entropies_of_logits),
+    Formula(
+        "-(3 log(p) + 7 log(1 - p))/10, p = 1/(1 + exp(-z))",
+        lambda m, z: -(3 * m.log(sigmoid(m, z)) + 7 * m.log(1 - sigmoid(m, z))) / 10,
+        exact=soft_cross_entropies_of_logits,
+    ),
+    Formula("log(sum(exp(z))) - z_t, t a label", lambda m, a, b, c: log_sum(m, a, b, c) - a, 3, row=of_logits, target="label"),
+    Formula("log(sum(exp(z))) - t z, t one-hot", lambda m, a, b, c: log_sum(m, a, b, c) - a, 3, row=of_logits, target="one-hot"),
+    Formula(
+        "the same, smoothed: t = (27 onehot + 1)/30",
+        lambda m, a, b, c: log_sum(m, a, b, c) - (28 * a + b + c) / 30,
+        3,
+        row=lambda m, z, t: of_logits(m, z, (27 * t + 1) / 30),
+        target="label",
+    ),
+    Formula(
+        "-log(exp(z)/sum(exp(z)))_t",
+        lambda m, a, b, c: log_sum(m, a, b, c) - a,
+        3,
+        row=lambda m, z, t: -m.sum(t * m.log(m.exp(z) / m.keep(m.exp(z)))),
+        target="label",
+    ),
+    Formula("-log_softmax(z)_t", lambda m, a, b, c: log_sum(m, a, b, c) - a, 3, row=lambda m, z, t: -m.sum(t * m.log_softmax(z)), target="one-hot"),
+    Formula("KL divergence of softmax(z) from softmax(-z)", divergence, 3, row=divergence_of_rows),
+    Formula("huber, z^2/2 or |z| - 1/2", lambda m, z: m.where(m.abs(z) <= 1, z**2 / 2, m.abs(z) - 0.5), ends=((inf, -1), (inf, 1))),
+    Formula("hinge, max(0, 1 - z)", lambda m, z: m.max(1 - z), known=lambda z: (0, 0) if z == 1 else None, ends=((inf, -1), (0, 0))),
+    Formula(
+        "cosine of z and the first axis",
+        lambda m, a, b, c: a / m.sqrt(a**2 + b**2 + c**2),
+        3,
+        where=lambda a, *_: a != 0,
+        row=lambda m, z, t: m.sum(t * z) / (m.sqrt(m.sum(z**2)) * m.sqrt(m.sum(t**2))),
+        target="one-hot",
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ class Peer:
     """What a formula calls of a library, where all have it under one name."""
 
     pi = np.pi
+    dtype: Any
 
     def sum(self, x: Any) -> Any:
         return x.sum(1)
@@ -23,7 +24,13 @@ class Peer:
     def first(self, x: Any) -> Any:
         return x[:, 0]
 
-    def value(self, formula: Formula, variables: Sequence[Any]) -> Any:
+    def constant(self, array: Any) -> Any:
+        return array
+
+    def value(self, formula: Formula, variables: Sequence[Any], n: int) -> Any:
+        """Of so many points."""
+        if formula.target:
+            variables = [*variables, self.constant(np.eye(1, 3).repeat(n, 0).astype(self.dtype))]
         return formula.row(self, *variables) if formula.row is not None else formula.build(self, *variables)
 
 
@@ -33,7 +40,7 @@ class Torch(Peer):
     def __init__(self, dtype: str) -> None:
         import torch
 
-        self.torch, self.dtype = torch, getattr(torch, dtype)
+        self.torch, self.dtype = torch, dtype
         for name in ("exp", "log", "tanh", "cosh", "sinh", "sin", "cos", "erf", "erfc", "abs"):
             setattr(self, name, getattr(torch, name))
 
@@ -49,9 +56,18 @@ class Torch(Peer):
     def keep(self, x: Any) -> Any:
         return x.sum(1, keepdim=True)
 
+    def softmax(self, x: Any) -> Any:
+        return self.torch.softmax(x, 1)
+
+    def log_softmax(self, x: Any) -> Any:
+        return self.torch.log_softmax(x, 1)
+
+    def constant(self, array: Any) -> Any:
+        return self.torch.tensor(array)
+
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
-        variables = [self.torch.tensor(x, dtype=self.dtype, requires_grad=True) for x in inputs]
-        y = self.value(formula, variables)
+        variables = [self.torch.tensor(x, dtype=getattr(self.torch, self.dtype), requires_grad=True) for x in inputs]
+        y = self.value(formula, variables, len(inputs[0]))
         y.sum().backward()
         return [y.detach().numpy(), *(v.grad.numpy() for v in variables)]
 
@@ -71,9 +87,15 @@ class Jax(Peer):
     def sqrt(self, x: Any) -> Any:
         return self.jax.numpy.sqrt(x) if hasattr(x, "dtype") else np.sqrt(x).item()
 
+    def softmax(self, x: Any) -> Any:
+        return self.jax.nn.softmax(x, 1)
+
+    def log_softmax(self, x: Any) -> Any:
+        return self.jax.nn.log_softmax(x, 1)
+
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
         def total(*variables: Any) -> Any:
-            y = self.value(formula, variables)
+            y = self.value(formula, variables, len(inputs[0]))
             return y.sum(), y
 
         found = self.jax.jit(self.jax.value_and_grad(total, argnums=tuple(range(len(inputs))), has_aux=True))
@@ -99,10 +121,19 @@ class PyTensor(Peer):
     def max(self, x: Any) -> Any:
         return self.pt.maximum(x, 0)
 
+    def constant(self, array: Any) -> Any:
+        return self.pt.as_tensor_variable(array)
+
+    def softmax(self, x: Any) -> Any:
+        return self.pt.special.softmax(x, axis=1)
+
+    def log_softmax(self, x: Any) -> Any:
+        return self.pt.special.log_softmax(x, axis=1)
+
     def __call__(self, formula: Formula, inputs: Sequence[Any]) -> list[Any]:
         kind = self.pt.matrix if formula.row is not None else self.pt.vector
         variables = [kind(f"x{i}", dtype=self.dtype) for i in range(len(inputs))]
-        y = self.value(formula, variables)
+        y = self.value(formula, variables, len(inputs[0]))
         slopes = self.pytensor.grad(y.sum(), variables)
         function = self.pytensor.function(variables, [y, *slopes], mode=self.pytensor.compile.mode.Mode(linker="py", optimizer="fast_run"))
         return [np.asarray(x) for x in function(*(np.asarray(x, self.dtype) for x in inputs))]

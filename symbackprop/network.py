@@ -121,12 +121,18 @@ class Network:
         return targets.generate(target, *optimizer.prepared(self.system), dtype)
 
     def trainer(
-        self, optimizer: "Optimizer", weights: Mapping[Any, Any] | None = None, seed: int = 0, dtype: Any = "float64", backend: str = "auto"
+        self,
+        optimizer: "Optimizer",
+        weights: Mapping[Any, Any] | None = None,
+        seed: int = 0,
+        dtype: Any = "float64",
+        backend: str = "auto",
+        precise: bool = False,
     ) -> "Trainer":
-        """A trainer: `.step`, `.fit`, `.predict`, `.loss`, `.weights`, `.save`."""
+        """A trainer: `.step`, `.fit`, `.predict`, `.loss`, `.weights`, `.save`. `help(symbackprop.Trainer)` says what the options are."""
         from symbackprop.training.trainer import Trainer
 
-        return Trainer(self.system, optimizer, weights, seed, dtype, backend)
+        return Trainer(self.system, optimizer, weights, seed, dtype, backend, precise)
 
     def value_and_gradients(self, weights: Mapping[Any, Any], *unnamed: Never, **data: Any) -> tuple[float, dict[str, Any]]:
         """The loss and, for each weight, the array of its gradient, at the given weights and data: those of training, masks and noise included.

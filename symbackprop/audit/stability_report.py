@@ -11,6 +11,8 @@ import sympy as sp
 from mpmath import nstr
 
 from symbackprop.errors import NetworkError
+from symbackprop.graph.operators.base import Operator
+from symbackprop.graph.operators.cross_entropy import OfLogits
 from symbackprop.graph.operators.softmax_slopes import ShareSlope
 from symbackprop.graph.stable import Stable
 from symbackprop.latex.printer import TensorLatex
@@ -207,7 +209,7 @@ class Stability:
 
     def names(self) -> dict[str, str]:
         """The functions that are found in the computed forms alone, each with what it is."""
-        made = {part.func for f in self.findings.values() if f.after is not None for part in f.after.atoms(Stable, ShareSlope)}
+        made = {part.func for f in self.findings.values() if f.after is not None for part in f.after.atoms(Stable, ShareSlope, OfLogits)}
         return dict(sorted(map(_explained, made)))
 
     def __repr__(self) -> str:
@@ -241,7 +243,7 @@ def _numbers(values: Any) -> str:
 
 def _explained(kind: Any) -> tuple[str, str]:
     """A function with its arguments, and what it is, both as its class says."""
-    name = kind.__name__.lower() if issubclass(kind, ShareSlope) else kind.__name__
+    name = (kind.word or kind.__name__.lower()) if issubclass(kind, Operator) else kind.__name__
     parameters = signature(kind.formula).parameters.values()
     arguments = [p.name if p.kind is not p.VAR_POSITIONAL else "..." for p in parameters if p.kind is not p.VAR_POSITIONAL or issubclass(kind, Stable)]
     what = " ".join((getdoc(kind) or "").split()).split(" Derivative")[0].split(" Pullback")[0]

@@ -1,7 +1,8 @@
 """The rewrites that make a formula safe to compute, as data: a pattern, what takes its place, when, and where the mathematics stands.
 
 Each is an identity of real numbers; `tests/test_stability.py` holds every one of them against mpmath. u, v and k stand for anything.
-Most are applied before the equations are differentiated, so that derivatives come out of stable functions. Some are applied only AFTER it,
+Most are applied before the equations are differentiated, so that derivatives come out of stable functions; LOSSES before they are differentiated
+once, while second derivatives are those of what a textbook writes. Some are applied only AFTER it,
 since the derivative of the formula as written is the better one, and some LAST, since they hide from others what they look for.
 
 Sources, by the names used below:
@@ -26,7 +27,7 @@ from symbackprop.graph import stable_remainders as remainders
 from symbackprop.graph import stable_tails as tails
 from symbackprop.graph.functions import expm1, log1p, relu, sigmoid, softplus, step
 
-BEFORE, AFTER, LAST = range(3)
+BEFORE, LOSSES, AFTER, LAST = range(4)
 
 U, V, K = sp.symbols("u v k", real=True)
 

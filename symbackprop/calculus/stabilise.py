@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbackprop.calculus.differentiate import Adjoints, adjoints
 from symbackprop.calculus.match import Place, in_product, in_sum, key, leading, unify
-from symbackprop.calculus.rules import BEFORE, LAST, RULES, Rule
+from symbackprop.calculus.rules import BEFORE, LAST, LOSSES, RULES, Rule
 from symbackprop.calculus.structures import COSTLY, STRUCTURES
 from symbackprop.graph.equations import System, once
 from symbackprop.graph.operators.scan import Scan
@@ -46,15 +46,23 @@ class Computed:
 
 @once
 def stabilise(system: System) -> System:
-    """The same system, computed stably, in the form to be differentiated; the very same object where there is nothing to rewrite."""
+    """The same system, computed stably, in the form to be differentiated more than once; the very same object where there is nothing to rewrite."""
     return _first(system)[0]
 
 
 @once
 def _first(system: System) -> tuple[System, tuple[Rewrite, ...]]:
-    """The system in the form to be differentiated, and what was rewritten; found once, so that its adjoints are found once too."""
+    """The system in the form to be differentiated more than once, and what was rewritten; found once, so that its adjoints are found once too."""
     rewriter = Rewriter()
     return _renewed(system, rewriter), tuple(rewriter.done)
+
+
+@once
+def _for_gradients(system: System) -> tuple[System, tuple[Rewrite, ...]]:
+    """The same once more, in the form of which the gradient is found."""
+    stable, first = _first(system)
+    rewriter = Rewriter(LOSSES)
+    return _renewed(stable, rewriter), (*first, *rewriter.done)
 
 
 @once
@@ -73,7 +81,7 @@ def trained(system: System) -> Computed:
 
 def _computed(system: System, stored: bool) -> Computed:
     last = Rewriter(LAST, stored)
-    stable, first = _first(system)
+    stable, first = _for_gradients(system)
     found = adjoints(stable)
     moved: dict[Tensor, Tensor] = {}
     nodes = {t for t in stable.tensors if t.definition is not None} | {symbol for symbol, _ in found.equations}  # updates may read adjoints

@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbackprop.calculus.entropies import OF_CONTRACTIONS, OF_SUMS
 from symbackprop.calculus.exponentials import (
     exponential_in_a_sum,
     log_of_a_quotient,
@@ -20,7 +21,7 @@ from symbackprop.calculus.exponentials import (
 )
 from symbackprop.calculus.match import definition, positive
 from symbackprop.calculus.norms import LAST_OF_PRODUCTS, OF_MAXIMA, OF_POWERS, OF_PRODUCTS
-from symbackprop.calculus.rules import AFTER, BEFORE, LAST
+from symbackprop.calculus.rules import AFTER, BEFORE, LAST, LOSSES
 from symbackprop.calculus.squares import VANISHING, cancelled_root, divided_again, log_of_squares, masked_quotient, may_overflow, root_of_squares
 from symbackprop.graph import stable as g
 from symbackprop.graph import stable_quotients as q
@@ -40,6 +41,14 @@ def log_of_a_softmax(expr: sp.log) -> sp.Expr | None:
     """log(softmax(x)) → log_softmax(x). Blanchard, Higham & Higham (2021), eq. 1.3."""
     seen = definition(expr.args[0])
     return log_softmax(seen.operands[0], seen.axis) if isinstance(seen, Softmax) else None
+
+
+def log_of_a_quotient_of_softmaxes(expr: sp.log) -> sp.Expr | None:
+    """log(softmax(x)/softmax(y)) → log_softmax(x) - log_softmax(y), although both may vanish. Blanchard, Higham & Higham (2021), eq. 1.3."""
+    parts = [(definition(base), exponent) for base, exponent in (f.as_base_exp() for f in sp.Mul.make_args(expr.args[0]))]
+    if len(parts) < 2 or not all(isinstance(x, Softmax) and n.is_number for x, n in parts):
+        return None
+    return sp.Add(*(n * log_softmax(x.operands[0], x.axis) for x, n in parts))
 
 
 def log_of_a_sum_of_exponentials(expr: sp.log) -> sp.Expr | None:
@@ -254,7 +263,16 @@ def log_softmax_slope(expr: sp.Add) -> sp.Expr | None:
 # By the stage from which on they are applied (see `rules`), and by the head of the expression.
 STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
     BEFORE: {
-        sp.log: (log_of_a_softmax, log_of_a_sum_of_exponentials, log_of_exponentials, log_of_a_share, log_of_a_quotient, log_of_squares, log_of_a_product),
+        sp.log: (
+            log_of_a_softmax,
+            log_of_a_quotient_of_softmaxes,
+            log_of_a_sum_of_exponentials,
+            log_of_exponentials,
+            log_of_a_share,
+            log_of_a_quotient,
+            log_of_squares,
+            log_of_a_product,
+        ),
         sp.Mul: (
             quotient_of_exponentials,
             exponential_in_a_sum,
@@ -268,6 +286,7 @@ STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
         sp.Pow: (power_of_exponentials, *OF_POWERS),
         sp.Max: OF_MAXIMA,
     },
+    LOSSES: {sp.Add: OF_SUMS, Einsum: OF_CONTRACTIONS},
     AFTER: {sp.Add: (common_power, cancelled_root)},
     LAST: {
         sigmoid: (logistic_of_a_cubic,),

@@ -7,6 +7,7 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term
+from symbackprop.codegen.apart import Places, ShareLessTarget, SumOfOthers, difference
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter
 from symbackprop.codegen.memory import Memory
 from symbackprop.codegen.program import Program
@@ -42,6 +43,7 @@ class Calls:
         self.labels = set(index_data(program.system))  # integers: the fastest calls for products take numbers of one type only
         self.dying: set[Tensor] = set()  # what the present equation is the last to read, and reads once
         self.lines: list[str] = []
+        self.places = Places(self)
         self.fresh = {t.name for t in program.data}  # arrays that are others in every step, so that no view of them can be kept
 
     def text(self, expr: sp.Basic) -> str:
@@ -174,7 +176,15 @@ class Calls:
                 self.lines.append(f"{call.removesuffix(')')}, out={out})")
         elif isinstance(expr, AxisMax):
             with self.argument(expr.operands[0]) as x:
-                self.lines.append(f"{x}.max({expr.axis}, out={out})")
+                if out in self.places.wanted:
+                    self.places.maximum(x, shape_of(expr.operands[0]), out)
+                else:
+                    self.lines.append(f"{x}.max({expr.axis}, out={out})")
+        elif isinstance(expr, difference):
+            with self.argument(expr.args[0]) as x, self.argument(expr.args[1]) as y:
+                self.lines.append(f"np.subtract({x}, {y}, out={out})")
+        elif isinstance(expr, (SumOfOthers, ShareLessTarget)) and self.places.written(expr, out):
+            pass
         elif isinstance(expr, Norm):
             self.emit_norm(expr, out, shape)
         elif isinstance(expr, sp.Function) and len(expr.args) == 1 and self.ufunc(expr) is not None:

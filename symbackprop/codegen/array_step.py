@@ -148,7 +148,7 @@ class _Step(_Equations):
 
     return {update}'''
         header = f'"""Training step of a network, in preallocated buffers. Written by symbackprop."""\n\nimport numpy as np\n\nDTYPE = np.{self.dtype}'
-        return "\n\n\n".join([header, *self.printer.sources(training=True), build]) + "\n"
+        return "\n\n\n".join([header, *self.printer.sources(training=not program.precise), build]) + "\n"
 
     # --- blocks of rows -----------------------------------------------------------------------------------------------
 

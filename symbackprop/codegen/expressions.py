@@ -13,12 +13,13 @@ import sympy as sp
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from symbackprop.calculus.order import common_factor, fraction, is_negative_term, terms
+from symbackprop.codegen.apart import difference
 from symbackprop.codegen.helpers import HELPERS, helper_source
 from symbackprop.codegen.recurrence import loop_source
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph import functions as f
 from symbackprop.graph import stable as g
-from symbackprop.graph import stable_quotients, stable_remainders, stable_squares, stable_sums, stable_tails  # noqa: F401  (their functions become known)
+from symbackprop.graph import stable_losses, stable_quotients, stable_remainders, stable_squares, stable_sums, stable_tails  # noqa: F401  (they become known)
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.contraction import Einsum
 from symbackprop.graph.operators.scan import Scan
@@ -65,6 +66,7 @@ FUNCTIONS: dict[Any, tuple[str, str | None]] = {
     g.logaddexp: ("np.logaddexp", "_logaddexp"),
     g.erf_complement: ("_erfc", "math.erfc"),
     g.hypot: ("np.hypot", "math.hypot"),
+    difference: ("np.subtract", None),
 }
 for _kind in (g.guarded, *g.Stable.kinds()):  # a helper of the same name
     FUNCTIONS.setdefault(_kind, (f"_{_kind.__name__}", f"_{_kind.__name__}"))

@@ -8,6 +8,7 @@ Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the b
 from symbackprop.codegen.error_helpers import ERROR_FUNCTIONS
 from symbackprop.codegen.helper import Helper
 from symbackprop.codegen.helper import helper as _helper
+from symbackprop.codegen.loss_helpers import LOSSES
 from symbackprop.codegen.norm_helpers import NORMS
 from symbackprop.codegen.quotient_helpers import QUOTIENTS
 from symbackprop.codegen.remainder_helpers import REMAINDERS
@@ -177,6 +178,7 @@ HELPERS: dict[str, Helper] = {
             return x - np.log1p(e.sum(axis=axis, keepdims=True) + (top.sum(axis=axis, keepdims=True) - 1).astype(DTYPE))
         '''
     ),
+    **LOSSES,
     **NORMS,
     "_first_max": _helper(
         '''

@@ -17,7 +17,8 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
 from symbackprop.codegen.function_kernels import *  # noqa: F403  (generated code calls functions of numbers from here)
-from symbackprop.codegen.function_kernels import COMPILED, exp
+from symbackprop.codegen.function_kernels import COMPILED
+from symbackprop.codegen.loss_kernels import *  # noqa: F403
 from symbackprop.codegen.quotient_kernels import *  # noqa: F403
 from symbackprop.codegen.stable_kernels import *  # noqa: F403
 
@@ -99,24 +100,6 @@ def first_max(out: Any, x: Any) -> None:
                 out[i, j, k] = 0
                 place = j if x[i, j, k] > x[i, place, k] else place
             out[i, place, k] = 1
-
-
-@njit(**COMPILED)
-def _log_sum(x: Any, i: int, k: int, shift: Any) -> Any:
-    total = 0.0
-    for j in range(x.shape[1]):
-        total += exp(x[i, j, k] - shift)
-    return math.log(total)
-
-
-@njit(**COMPILED)
-def log_sum_exp(out: Any, x: Any) -> None:
-    """log(sum(exp(x))), without overflow."""
-    for i in range(x.shape[0]):
-        for k in range(x.shape[2]):
-            largest = _largest(x, i, k)
-            shift = np.float64(largest) if math.isfinite(largest) else 0.0
-            out[i, k] = shift + _log_sum(x, i, k, shift)
 
 
 _SMALLEST = 2.0**-918  # squares above it have lost no digits that count: the smallest normal number over the square of the unit roundoff

@@ -13,6 +13,7 @@ import sympy as sp
 
 from symbackprop.calculus.elementwise import regions
 from symbackprop.calculus.index import IndexForm, index_symbol
+from symbackprop.codegen.apart import SumOfOthers
 from symbackprop.codegen.constants import Constants
 from symbackprop.codegen.native_expressions import squeezed
 from symbackprop.codegen.program import Program
@@ -22,16 +23,17 @@ from symbackprop.codegen.statements import Call, Check, Line, Lowered, Pass, Pro
 from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
-from symbackprop.graph.operators.contraction import Broadcast, Einsum
+from symbackprop.graph.operators.contraction import Broadcast, Einsum, broadcast_in
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.norm import AlongAxes, Norm
 from symbackprop.graph.operators.products import transpose
 from symbackprop.graph.operators.reduction import AlongAxis, AxisMax, FirstMax, LogSumExp
 from symbackprop.graph.operators.scan import Scan
+from symbackprop.graph.operators.softmax_slopes import LogSoftmaxSlope, ShareSlope, SoftmaxSlope
 from symbackprop.graph.operators.solve import Solve
 from symbackprop.graph.operators.window import Fold, Window
-from symbackprop.graph.shapes import Dimension, rank_of, shape_of
+from symbackprop.graph.shapes import Dimension, Shape, rank_of, shape_of
 from symbackprop.graph.tensor import Equation, Tensor
 
 # Operators with a kernel, and what they are along an axis of size one: a number, or None for the operand itself.
@@ -40,8 +42,10 @@ KERNELS: dict[Any, tuple[str, int | None]] = {
     AxisMax: ("axis_max", None),
     FirstMax: ("first_max", 1),
     LogSumExp: ("log_sum_exp", None),
+    SumOfOthers: ("sum_of_others", 0),
 }
 
+SLOPES: dict[Any, str] = {SoftmaxSlope: "softmax_slope", LogSoftmaxSlope: "log_softmax_slope"}
 
 LOOK_BACK = 12  # how many statements back a line may join a pass: enough for a layer, and the work stays linear
 
@@ -209,7 +213,7 @@ class _Lowering:
             return any(size != 1 for letter, size in sizes.items() if letter not in out)
         if isinstance(operator, AlongAxis):
             return shape_of(operator.operands[0])[operator.axis] != 1
-        return isinstance(operator, (AlongAxes, Scatter, Fold))
+        return isinstance(operator, (AlongAxes, Scatter, Fold, ShareSlope))
 
     def operator(self, symbol: Tensor, operator: Any) -> None:
         if isinstance(operator, Einsum):
@@ -225,6 +229,11 @@ class _Lowering:
             self.folded(symbol, operator)
         elif isinstance(operator, AlongAxes):
             self.norm(symbol, operator)
+        elif isinstance(operator, ShareSlope):
+            s, g = (self.array(_broadcast(x, operator.shape)) for x in operator.operands)
+            at = operator.axis + operator.rank
+            cut = (sp.Mul(*operator.shape[:at]), operator.shape[at], sp.Mul(*operator.shape[at + 1 :]))
+            self.add(Call(symbol, SLOPES[operator.func], (s, g), (cut, cut, cut)))
         elif isinstance(operator, Scatter):
             g, indices = operator.operands
             at = operator.axis + operator.rank
@@ -335,6 +344,16 @@ class _Lowering:
         assert parts is not None
         self.product(symbol, self.delayed[found[0]], *parts)
         return True
+
+
+def _broadcast(x: sp.Expr, shape: Shape) -> sp.Expr:
+    """x under NumPy's broadcasting, as an array of that shape."""
+    own = shape_of(x)
+    if own == shape:
+        return x
+    first = len(shape) - len(own)
+    kept = [i for i, size in enumerate(own) if size == shape[first + i]]
+    return broadcast_in(reshape(x, tuple(own[i] for i in kept)) if own else x, shape, [first + i for i in kept])
 
 
 __all__ = ["lower"]

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import sympy as sp
 
 from symbackprop.calculus.index import split
+from symbackprop.codegen.apart import difference, share_less_target
 from symbackprop.codegen.expressions import FUNCTIONS, PythonPrinter, Spelling
 from symbackprop.codegen.helpers import HELPERS
 from symbackprop.graph import functions as f
@@ -14,7 +15,7 @@ from symbackprop.graph.tensor import Tensor
 
 KERNEL_FUNCTIONS: dict[Any, str] = {
     sp.exp: "exp", sp.tanh: "tanh", f.sigmoid: "sigmoid", f.softplus: "softplus", f.relu: "relu", f.step: "step", sp.sign: "sign",
-    sp.sech: "sech", guarded: "guarded",
+    sp.sech: "sech", guarded: "guarded", difference: "difference", share_less_target: "share_less_target",
     **{kind: kind.__name__ for kind in Stable.kinds() if f"_{kind.__name__}" not in HELPERS or not HELPERS[f"_{kind.__name__}"].compiled},
 }  # fmt: skip
 

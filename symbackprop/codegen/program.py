@@ -10,7 +10,7 @@ import sympy as sp
 
 from symbackprop.calculus.order import common_factor
 from symbackprop.calculus.share import share
-from symbackprop.calculus.stabilise import trained
+from symbackprop.calculus.stabilise import computed, trained
 from symbackprop.codegen.recurrence import Pruned
 from symbackprop.graph.equations import System
 from symbackprop.graph.names import Namer
@@ -22,7 +22,8 @@ from symbackprop.graph.tensor import Equation, Tensor
 @dataclass(frozen=True)
 class Program:
     """`equations` in order; `places`: new symbol → the weight or state, of the network or of the rule, whose place it takes; `states`:
-    (state name, weight) → symbol; `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the step reads."""
+    (state name, weight) → symbol; `gradients`: adjoint → its weight; `step`: the symbol of the step count; `data`: what the step reads. `precise`:
+    whether it is computed as a single evaluation is, every rewrite applied, every exponential in double precision."""
 
     system: System
     equations: list[Equation]
@@ -32,11 +33,12 @@ class Program:
     step: Tensor
     data: list[Tensor]
     name: Namer
+    precise: bool = False
 
 
-def training_program(system: System, rule: Rule) -> Program:
+def training_program(system: System, rule: Rule, precise: bool = False) -> Program:
     """Forward, backward, the new states and the rule for every weight, with repeated work shared."""
-    stable = trained(system)
+    stable = computed(system) if precise else trained(system)
     system, adjoints = stable.system, stable.adjoints
     forward = adjoints.forward(system.updated)
     name = Namer({t.name for t in system.tensors} | {e.symbol.name for e in adjoints.equations} | {d.name for d in system.dims})
@@ -64,7 +66,7 @@ def training_program(system: System, rule: Rule) -> Program:
             table[target] = new
     equations = Pruned(equations, {*gradients, *places, system.loss})(equations)
     equations = share(_sums_named(equations, name), name)
-    return Program(system, equations, places, states, gradients, step, [t for t in forward if t.role == "data"], name)
+    return Program(system, equations, places, states, gradients, step, [t for t in forward if t.role == "data"], name, precise)
 
 
 def _sums_named(equations: list[Equation], name: Namer) -> list[Equation]:

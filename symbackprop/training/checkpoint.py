@@ -60,6 +60,7 @@ def save(trainer: Run, path: str | Path) -> None:
         "format": FORMAT,
         "dtype": trainer.dtype,
         "backend": trainer.backend,
+        "precise": trainer.precise,
         "compiled": trainer.compiled,
         "steps": trainer.steps,
         "weights": list(trainer._arrays),
@@ -137,7 +138,7 @@ def load(make: Callable[..., R], path: str | Path, network: Any = None, optimize
     try:
         system = _read_network(header["network"], arrays) if network is None else getattr(network, "system", network)
         chosen = _read_optimizer(header["optimizer"]) if optimizer is None else optimizer
-        trainer = make(system, chosen, dtype=header["dtype"], backend=header["backend"])
+        trainer = make(system, chosen, dtype=header["dtype"], backend=header["backend"], precise=bool(header.get("precise", False)))
         trainer.compiled = bool(header.get("compiled", False))
         _fill(trainer, header, arrays)
     except UnsupportedError:

@@ -49,8 +49,8 @@ class ScalarEngine:
 
     takes_epochs = False
 
-    def __init__(self, system: System, rule: Rule) -> None:
-        self.program = training_program(system, rule)
+    def __init__(self, system: System, rule: Rule, precise: bool = False) -> None:
+        self.program = training_program(system, rule, precise)
         self.usable = is_scalar(self.program)
         if self.usable:
             self.source = scalar_source(self.program)
@@ -92,11 +92,11 @@ class ScalarEngine:
 class BatchEngine:
     """What engines on arrays share: the network of a batch, and how its data are cut into batches."""
 
-    def __init__(self, system: System, rule: Rule) -> None:
+    def __init__(self, system: System, rule: Rule, precise: bool = False) -> None:
         self.single = is_single_sample(system)
         self.system = lift(system) if self.single else system
         self.dimension = batch_dimension(self.system)
-        self.program = training_program(self.system, rule)
+        self.program = training_program(self.system, rule, precise)
 
     def sizes(self, feed: Feed, batch: int) -> dict[str, int]:
         """The size of every open dimension in a batch of so many samples."""
@@ -112,8 +112,8 @@ class ArrayEngine(BatchEngine):
 
     takes_epochs = False
 
-    def __init__(self, system: System, rule: Rule, dtype: str) -> None:
-        super().__init__(system, rule)
+    def __init__(self, system: System, rule: Rule, dtype: str, precise: bool = False) -> None:
+        super().__init__(system, rule, precise)
         self.source = array_source(self.program, dtype)
         self._build = load_source(self.source, "array_step").build
         self._steps: dict[Any, Any] = {}

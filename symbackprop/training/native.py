@@ -46,8 +46,8 @@ class NativeEngine(BatchEngine):
 
     takes_epochs = True
 
-    def __init__(self, system: System, rule: Rule, dtype: str) -> None:
-        super().__init__(system, rule)
+    def __init__(self, system: System, rule: Rule, dtype: str, precise: bool = False) -> None:
+        super().__init__(system, rule, precise)
         self.dtype = np.dtype(dtype)
         self.labels = index_data(self.system)
         self.program = scheduled(lowered(self.program, dtype))

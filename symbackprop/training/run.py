@@ -23,6 +23,7 @@ class Run(Protocol):
     rule: Rule
     dtype: str
     backend: str
+    precise: bool
     compiled: bool
     module: ModuleType
     state: dict[str, Any]

@@ -1,0 +1,145 @@
+"""The cross-entropies among the rewrites: what makes of a loss of logits, in whichever way it is written, one function whose value and slope lose
+nothing where the answer is nearly sure. Applied before the gradient is found, so that the slopes come out of these functions.
+
+As in `structures`, each is a function from an expression to a better one, or None.
+"""
+
+import sympy as sp
+
+from symbackprop.calculus.match import definition
+from symbackprop.graph.functions import softplus
+from symbackprop.graph.operators.contraction import Einsum, contract
+from symbackprop.graph.operators.cross_entropy import CrossEntropy, total
+from symbackprop.graph.operators.products import reduce_sum
+from symbackprop.graph.operators.reduction import LogSoftmax, LogSumExp
+from symbackprop.graph.shapes import rank_of, shape_of, split_scalars
+from symbackprop.graph.stable_losses import logistic_loss
+from symbackprop.graph.tensor import Tensor
+
+
+def logistic_loss_of_a_logit(expr: sp.Add) -> sp.Expr | None:
+    """(a + b) softplus(z) - b z, a softplus(z) + b softplus(-z) → one function of z, a and b, in which nothing is subtracted. Goodfellow, Bengio &
+    Courville (2016), section 6.2.2.2; Higham (2002), section 1.7."""
+    for first in expr.args:
+        for factor in sp.Mul.make_args(first):
+            seen = definition(factor)
+            if not isinstance(seen, softplus):
+                continue
+            z, c = seen.args[0], first / factor
+            for second in expr.args:
+                weights = None if second is first else _weights(z, c, second)
+                if weights is None or any(_reads(x, z) for x in weights):
+                    continue
+                sign = -1 if all(_negative(x) for x in weights) else 1
+                better = c * z if sp.Add(*weights) == 0 else sign * logistic_loss(z, *(sign * x for x in weights))
+                return sp.Add(better, *(x for x in expr.args if x is not first and x is not second))
+    return None
+
+
+def _weights(z: sp.Expr, c: sp.Expr, term: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
+    """(a, b) of c softplus(z) + term = a softplus(z) + b softplus(-z), if they are no numbers of opposite signs but for 1 and -1 times one number,
+    as softplus(z) - softplus(-z) = z."""
+    for factor in sp.Mul.make_args(term):
+        seen = definition(factor)
+        if isinstance(seen, softplus) and seen.args[0] == -z:
+            a, b = c, term / factor
+            break
+    else:
+        b = _quotient(-term, z)
+        if b is None or b == 0:
+            return None
+        a = sp.Add(*(sp.expand_mul(x, deep=False) for part in (c, -b) for x in sp.Add.make_args(part)))
+    return None if a.is_number and b.is_number and a * b < 0 and a + b != 0 else (a, b)
+
+
+def _quotient(x: sp.Expr, z: sp.Expr) -> sp.Expr | None:
+    """x / z, if z is a factor of x."""
+    sign, core = (-1, -z) if z.could_extract_minus_sign() else (1, z)
+    factors = set(sp.Mul.make_args(x))
+    if not set(sp.Mul.make_args(core)) <= factors:
+        return None
+    return sp.Mul(sign, *(f for f in sp.Mul.make_args(x) if f not in sp.Mul.make_args(core)))
+
+
+def _negative(x: sp.Expr) -> bool:
+    """Whether it is written with a minus sign: -b, or -(1 - b), of which SymPy makes b - 1."""
+    if isinstance(x, sp.Add):
+        return any(term.is_number and term.is_negative for term in x.args)
+    return bool(x.as_coeff_Mul()[0].is_negative)
+
+
+def _reads(x: sp.Expr, z: sp.Expr) -> bool:
+    """Whether what one tensor is made of is among what the other is made of: then it is no weight, and has a slope of its own."""
+    own = {s for s in z.free_symbols if isinstance(s, Tensor) and s.role not in ("data", "state")}
+    seen: set[Tensor] = set()
+    stack = [s for s in x.free_symbols if isinstance(s, Tensor)]
+    while stack:
+        t = stack.pop()
+        if t in own:
+            return True
+        if t not in seen:
+            seen.add(t)
+            stack.extend(t.inputs)
+    return False
+
+
+def cross_entropy_of_logits(expr: sp.Add) -> sp.Expr | None:
+    """a logsumexp(z) - sum(t z) → one operator of z, t and a, in which the largest term of the sum is left to log1p. Blanchard, Higham & Higham
+    (2021), section 4."""
+    for first in expr.args:
+        for factor in sp.Mul.make_args(first):
+            seen = definition(factor)
+            if not isinstance(seen, LogSumExp):
+                continue
+            a, (z,) = first / factor, seen.operands
+            for second in expr.args:
+                found = None if second is first else _targets(second, z, seen.axis)
+                if found is None:
+                    continue
+                b, t = found
+                scale = -b if b.is_number or b == -a else sp.S.One
+                a = sp.S.One if b == -a else a / scale
+                if (scale == 1 and b != -1) or not (a.is_number or shape_of(a) == shape_of(seen)) or shape_of(t) != shape_of(z):
+                    continue
+                return sp.Add(scale * CrossEntropy(seen.args[0], z, t, a), *(x for x in expr.args if x is not first and x is not second))
+    return None
+
+
+def _targets(term: sp.Expr, z: sp.Expr, axis: int) -> tuple[sp.Expr, sp.Expr] | None:
+    """(b, t) of a term b sum(t z) along the axis."""
+    for factor in sp.Mul.make_args(term):
+        seen = definition(factor)
+        if isinstance(seen, Einsum):
+            t = _quotient(sp.Mul(*seen.operands), z)
+            if t is not None and reduce_sum(t * z, axis) == seen:
+                return term / factor, t
+    return None
+
+
+def cross_entropy_of_log_softmax(expr: Einsum) -> sp.Expr | None:
+    """sum(t log_softmax(z)) → minus the operator of z, t and sum(t). Blanchard, Higham & Higham (2021), section 4."""
+    groups, out = expr.spec
+    product = sp.Mul(*expr.operands)
+    for logs in sp.Mul.make_args(product) if len(set(groups)) == 1 else ():
+        seen = definition(logs)
+        t = product / logs
+        if not isinstance(seen, LogSoftmax) or rank_of(logs) != len(groups[0]) or shape_of(t) != shape_of(logs):
+            continue
+        at = seen.axis + len(groups[0])
+        if groups[0][at] not in out:
+            entropy = CrossEntropy(seen.args[0], seen.operands[0], t, total(t, seen.axis))
+            return -contract([groups[0][:at] + groups[0][at + 1 :]], out, [entropy])
+    return None
+
+
+def number_in_front(expr: Einsum) -> sp.Expr | None:
+    """sum(-x) → -sum(x), which other rewrites leave inside. Elementary."""
+    if all(split_scalars(x)[0] == 1 for x in expr.operands):
+        return None
+    return contract(*expr.spec, expr.operands)
+
+
+OF_SUMS = (logistic_loss_of_a_logit, cross_entropy_of_logits)
+OF_CONTRACTIONS = (cross_entropy_of_log_softmax, number_in_front)
+
+__all__ = ["OF_CONTRACTIONS", "OF_SUMS"]
