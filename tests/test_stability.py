@@ -430,7 +430,7 @@ def test_names_in_the_report_are_explained():
 def test_every_function_of_a_report_can_be_explained(kind):
     """By a sentence of its own, with the arguments that it takes."""
     name, what = _explained(kind)
-    count = getattr(kind, "nargs", 3)
+    count = getattr(kind, "nargs", len(inspect.signature(kind.formula).parameters))
     assert name.startswith(getattr(kind, "word", "") or kind.__name__.lower())
     assert "Derivative" not in what
     assert what.endswith(".")
