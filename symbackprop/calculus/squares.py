@@ -152,7 +152,7 @@ def _divided(above: sp.Expr, base: sp.Expr, n: Any, new: bool = True) -> sp.Expr
         rest = above / sums_[0]
         return sp.Add(*(number * (_divided(t * rest, base, n) or t * rest * base**-n) for number, t in (x.as_coeff_Mul() for x in sums_[0].args)))
     for f in sp.Mul.make_args(above):
-        if may_overflow(f) and f.exp.is_Integer and f.exp > 1:
+        if isinstance(f, sp.Pow) and may_overflow(f) and f.exp.is_Integer:
             k = min(f.exp, n)
             left = above / f * f.base ** (f.exp - k)
             rest = left if n == k else left / base if n == k + 1 else g.over_power(left, base, n - k)
