@@ -284,7 +284,7 @@ SAMPLES = {
     "no samples": ({"x": [], "t": []}, ["'x'", "empty"]),
 }
 RUNNING = {
-    "arrays without names": (lambda: trainer().fit(np.ones((5, 3)), np.ones((5, 2)), epochs=1), sbp.DataError, ["ndarray", "fit({'X': ..., 'T': "]),
+    "arrays without names": (lambda: trainer().fit(np.ones((5, 3)), np.ones((5, 2)), epochs=1), sbp.DataError, ["ndarray", "fit({'", "'X': ...", "'T': ..."]),
     "an array without a name": (lambda: trainer().fit(np.ones((5, 3)), 1), sbp.DataError, ["ndarray", "'X': ..."]),
     "a fit without epochs": (lambda: trainer().fit(good()), TypeError, ["'epochs'", "fit(data, epochs, batch_size=None"]),
     "a word that fit does not know": (lambda: trainer().fit(good(), epochs=1, batch=2), TypeError, ["'batch'", "batch_size=None"]),

@@ -373,7 +373,7 @@ def report():
     x, t = sbp.data("x t")
     z = sbp.node("z", sbp.weight("w") * x)
     a = sbp.node("a", sp.tanh(z))
-    return sbp.Network(sbp.node("C", sp.log(1 + sp.exp(-t * a)))).stability(samples=10)
+    return sbp.Network(sbp.node("C", sp.log(1 + sp.exp(-t * a)))).stability(samples=30)
 
 
 def test_the_report_says_what_was_rewritten_and_how_exact_it_is(report):
