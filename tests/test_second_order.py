@@ -1,5 +1,6 @@
 """Optimizers that use curvature, against the methods written out once more in NumPy with JAX's derivatives."""
 
+import dataclasses
 import importlib.util
 import itertools
 
@@ -105,6 +106,57 @@ def test_gauss_newton_steps_are_those_of_jax_and_count_a_penalty():
         vector = vector - jnp.linalg.solve(g_matrix + 1e-3 * jnp.eye(len(vector)), flat.gradient(vector))
     trainer, _ = trained(penalised, sbp.GaussNewton(damping=1e-3), start, data, 4)
     assert_same(trainer, flat, vector, 1e-8)
+
+
+def logistic(bias):
+    X, t = sbp.data("X", ("n", 2)), sbp.data("t", "n")
+    z = sbp.node("z", X @ sbp.weight("w", 2) + sbp.weight("b", bias))
+    net = sbp.Network(sbp.node("C", sbp.binary_cross_entropy_with_logits(z, t)), output=z)
+    return net, {"t": np.arange(12.0) % 2}, lambda z, t: jnp.mean(jax.nn.softplus(z) - t * z)
+
+
+def of_classes(labels):
+    X, t = sbp.data("X", ("n", 2)), sbp.data("t", "n") if labels else sbp.data("t", ("n", 3))
+    z = sbp.node("z", X @ sbp.weight("w", (2, 3)) + sbp.weight("b", 3))
+    net = sbp.Network(sbp.node("C", sbp.cross_entropy(z, t)), output=z)
+    coded = np.eye(3)[np.arange(12) % 3]
+    data = {"t": np.arange(12) % 3 if labels else coded}
+    return net, data, lambda z, t: jnp.mean(jax.nn.logsumexp(z, axis=1) - jnp.sum(coded * z, axis=1))
+
+
+CLASSIFIERS = {
+    "logistic, scalar bias": lambda: logistic(()),
+    "logistic, bias of one entry": lambda: logistic((1,)),
+    "softmax, labels": lambda: of_classes(True),
+    "softmax, one-hot rows": lambda: of_classes(False),
+}
+
+
+@pytest.mark.parametrize("precise", [False, True])
+@pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)
+@pytest.mark.parametrize("optimizer", [sbp.Newton(damping=0.5), sbp.GaussNewton(damping=0.5)], ids=lambda o: type(o).__name__)
+def test_steps_on_cross_entropies_are_those_of_jax(optimizer, make, precise):
+    """Their loss is rewritten where the gradient alone is wanted; the step's gradient is that of which the curvature is made. The network is linear,
+    so the Gauss-Newton matrix is the Hessian."""
+    net, target, loss = make()
+    X, start = samples()["X"], point(net)
+    flat = Flat(start, lambda w: loss(X @ w["w"] + w["b"], target["t"]))
+    vector = flat.vector
+    for _ in range(3):
+        vector = vector - jnp.linalg.solve(flat.hessian(vector) + 0.5 * jnp.eye(len(vector)), flat.gradient(vector))
+    trainer = net.trainer(optimizer, weights=start, precise=precise)
+    for _ in range(3):
+        trainer.step(X=X, **target)
+    assert_same(trainer, flat, vector)
+
+
+def test_two_equations_of_a_step_with_one_name_are_found():
+    net = perceptron()
+    from symbackprop.codegen.program import training_program
+
+    program = training_program(net.system, sbp.SGD(lr=1).prepared(net.system)[1])
+    with pytest.raises(AssertionError, match="two equations of a step are called"):
+        dataclasses.replace(program, equations=[*program.equations, program.equations[0]._replace()])
 
 
 # --- Levenberg-Marquardt --------------------------------------------------------------------------------------------------

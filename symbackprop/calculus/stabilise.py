@@ -59,8 +59,11 @@ def _first(system: System) -> tuple[System, tuple[Rewrite, ...]]:
 
 @once
 def _for_gradients(system: System) -> tuple[System, tuple[Rewrite, ...]]:
-    """The same once more, in the form of which the gradient is found."""
+    """The same once more, in the form of which the gradient is found. A system whose updates read the gradient, as those of Newton's method do, has it
+    already, of the form that is differentiated twice: another one would bear the same names."""
     stable, first = _first(system)
+    if any(t.adjoint_of is not None and t.adjoint_of[0] == stable.loss for t in stable.tensors):
+        return stable, first
     rewriter = Rewriter(LOSSES)
     return _renewed(stable, rewriter), (*first, *rewriter.done)
 

@@ -35,6 +35,12 @@ class Program:
     name: Namer
     precise: bool = False
 
+    def __post_init__(self) -> None:
+        seen: dict[str, Equation] = {}
+        for equation in self.equations:
+            if seen.setdefault(equation.symbol.name, equation) is not equation:
+                raise AssertionError(f"two equations of a step are called {equation.symbol.name}: {seen[equation.symbol.name].expr} and {equation.expr}")
+
 
 def training_program(system: System, rule: Rule, precise: bool = False) -> Program:
     """Forward, backward, the new states and the rule for every weight, with repeated work shared."""
