@@ -289,3 +289,45 @@ def test_precise_is_kept_with_a_run(tmp_path):
     assert again._numpy_engine(4).source == trainer._numpy_engine(4).source
     with pytest.raises(sbp.NetworkError, match="precise is 'yes'; expected True or False"):
         net.trainer(sbp.Adam(), precise="yes")
+
+
+SCALED = {
+    "a number": (lambda z: z / 2, 2.0),
+    "a temperature": (lambda z: z / sbp.weight("tau"), 2.0),
+    "a sign": (lambda z: -z, -1.0),
+    "a shift": (lambda z: 2 * z + 1, 0.5),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("name", SCALED)
+def test_logits_may_be_scaled(name, labels, way):
+    """SymPy takes a number out of the sum of t z, and turns t (1 - z) round."""
+    scaled, factor = SCALED[name]
+    W, X, t = sbp.weight("W", (5, 3)), sbp.data("X", ("n", 5)), sbp.data("t", ("n",) if labels else ("n", 3))
+    net = sbp.Network(sbp.node("C", sbp.cross_entropy(scaled(sbp.node("z", X @ W)), t)))
+    weights = {"W": SURE * factor, "tau": 2.0} if name == "a temperature" else {"W": SURE * factor}
+    targets = np.eye(3)[LABELS]
+    values, slopes = exact(SURE, targets)
+    data = {"X": np.eye(5), "t": LABELS if labels else targets}
+    rounded = 1 + np.abs(np.array(SURE)).max()  # of a shift: the logits are rounded at their own size
+    limit = 4 if name != "a shift" else 4 * rounded
+    assert ulps(net.value_and_gradients(weights, **data)[0], mpmath.fsum(values) / 5) <= limit
+    found = 5 * factor * gradients(net, weights, data, way)["W"]
+    assert max(ulps(x, y) for row, true in zip(found, slopes, strict=True) for x, y in zip(row, true, strict=True)) <= limit
+
+
+@pytest.mark.parametrize("way", ["loss", ("numpy", False), ("numpy", True), pytest.param(("numba", False), marks=needs_numba)])
+def test_a_class_that_a_mask_takes_out_has_no_part_in_the_loss(way):
+    z = np.random.default_rng(0).normal(size=(3, 4))
+    M, labels = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]), np.array([0, 1, 2])
+    W, X, m, t = sbp.weight("W", (3, 4)), sbp.data("X", ("n", 3)), sbp.data("M", ("n", 4)), sbp.data("t", ("n",))
+    net = sbp.Network(sbp.node("C", sbp.cross_entropy(sbp.node("z", sp.Piecewise((X @ W, m > 0), (-sp.oo, True))), t)))
+    expected = F.cross_entropy(torch.tensor(np.where(M, z, -np.inf)), torch.tensor(labels)).item()
+    data = {"X": np.eye(3), "M": M, "t": labels}
+    if way == "loss":
+        found = net.value_and_gradients({"W": z}, **data)[0]
+    else:
+        found = net.trainer(sbp.SGD(lr=0.1), weights={"W": z}, backend=way[0], precise=way[1]).fit(data, epochs=1).loss[0]
+    assert found == pytest.approx(expected, rel=1e-15)

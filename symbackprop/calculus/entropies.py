@@ -4,6 +4,8 @@ nothing where the answer is nearly sure. Applied before the gradient is found, s
 As in `structures`, each is a function from an expression to a better one, or None.
 """
 
+from collections.abc import Iterator
+
 import sympy as sp
 
 from symbackprop.calculus.match import definition
@@ -26,14 +28,25 @@ def logistic_loss_of_a_logit(expr: sp.Add) -> sp.Expr | None:
             if not isinstance(seen, softplus):
                 continue
             z, c = seen.args[0], first / factor
-            for second in expr.args:
-                weights = None if second is first else _weights(z, c, second)
+            for second, left in _others(expr, first, z):
+                weights = _weights(z, c, second)
                 if weights is None or any(_reads(x, z) for x in weights):
                     continue
                 sign = -1 if all(_negative(x) for x in weights) else 1
                 better = c * z if sp.Add(*weights) == 0 else sign * logistic_loss(z, *(sign * x for x in weights))
-                return sp.Add(better, *(x for x in expr.args if x is not first and x is not second))
+                return sp.Add(better, *left)
     return None
+
+
+def _others(expr: sp.Add, first: sp.Expr, z: sp.Expr) -> Iterator[tuple[sp.Expr, list[sp.Expr]]]:
+    """The other terms, each with what is left without it and the first; where z is a sum, b z_1 + b z_2 ... as one term b z too."""
+    terms = [x for x in expr.args if x is not first]
+    yield from ((x, [y for y in terms if y is not x]) for x in terms)
+    for x in terms if isinstance(z, sp.Add) else ():
+        b = _quotient(x, z.args[0])
+        parts = [] if b is None else [b * part for part in z.args]
+        if parts and all(part in terms for part in parts):
+            yield sp.Mul(b, z, evaluate=False), [y for y in terms if y not in parts]
 
 
 def _weights(z: sp.Expr, c: sp.Expr, term: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
@@ -53,12 +66,12 @@ def _weights(z: sp.Expr, c: sp.Expr, term: sp.Expr) -> tuple[sp.Expr, sp.Expr] |
 
 
 def _quotient(x: sp.Expr, z: sp.Expr) -> sp.Expr | None:
-    """x / z, if z is a factor of x."""
-    sign, core = (-1, -z) if z.could_extract_minus_sign() else (1, z)
-    factors = set(sp.Mul.make_args(x))
-    if not set(sp.Mul.make_args(core)) <= factors:
-        return None
-    return sp.Mul(sign, *(f for f in sp.Mul.make_args(x) if f not in sp.Mul.make_args(core)))
+    """x / z, if z is a factor of x, or -z is: SymPy writes t (1 - z) as either."""
+    factors = sp.Mul.make_args(x)
+    for sign, core in ((1, z), (-1, -z)):
+        if set(sp.Mul.make_args(core)) <= set(factors):
+            return sp.Mul(sign, *(f for f in factors if f not in sp.Mul.make_args(core)))
+    return None
 
 
 def _negative(x: sp.Expr) -> bool:
@@ -106,13 +119,14 @@ def cross_entropy_of_logits(expr: sp.Add) -> sp.Expr | None:
 
 
 def _targets(term: sp.Expr, z: sp.Expr, axis: int) -> tuple[sp.Expr, sp.Expr] | None:
-    """(b, t) of a term b sum(t z) along the axis."""
+    """(b, t) of a term b sum(t z) along the axis. What scales the logits, as a temperature does, stands in front of the sum."""
+    scale, core = split_scalars(z)
     for factor in sp.Mul.make_args(term):
         seen = definition(factor)
         if isinstance(seen, Einsum):
-            t = _quotient(sp.Mul(*seen.operands), z)
-            if t is not None and reduce_sum(t * z, axis) == seen:
-                return term / factor, t
+            t = _quotient(sp.Mul(*seen.operands), core)
+            if t is not None and reduce_sum(t * core, axis) == seen:
+                return term / factor / scale, t
     return None
 
 

@@ -60,12 +60,13 @@ def power_of_exponentials(expr: sp.Pow) -> sp.Expr | None:
 
 def exponential_in_a_sum(expr: sp.Mul) -> sp.Expr | None:
     """exp(w) exp(v)/(c_1 exp(u_1) + ...) → the share of exp(v + w). Blanchard, Higham & Higham (2021), eq. 1.1 and section 2."""
+    # The root of a share is left alone: what stands under it would be the share of exp(w)², which vanishes where exp(w) does not.
     pairs = [(f, n, found, e) for f in expr.args for base, n in [_power(f)] if (found := _share(base)) for e in expr.args if isinstance(definition(e), sp.exp)]
     for bounded in (True, False):  # one of the sum's own exponentials is no larger than the sum
         for factor, n, found, exponential in pairs:
             w = definition(exponential).args[0]
             whole, own = found.v + w, {t.u for t in found.terms}
-            if not n.is_Rational or not n.is_positive or (whole in own) != bounded or (w.is_nonpositive and not bounded):
+            if not n.is_Rational or n < 1 or (whole in own) != bounded or (w.is_nonpositive and not bounded):
                 continue
             if n.is_Integer and (n == 1 or bounded) and _short(whole, found.v, w):
                 made = share(whole, found.terms) * _power(factor)[0] ** (n - 1)

@@ -22,7 +22,7 @@ from symbackprop.graph.operators.layout import expand_axes
 from symbackprop.graph.operators.products import reduce_sum
 from symbackprop.graph.operators.reduction import AxisMax, LogSoftmax, LogSumExp, Reduction, Softmax
 from symbackprop.graph.shapes import Shape, rank_of, shape_of, size_of
-from symbackprop.graph.stable import expsub
+from symbackprop.graph.stable import expsub, guarded
 from symbackprop.graph.stable_losses import logistic_loss
 from symbackprop.graph.tensor import Equation, Tensor
 
@@ -162,8 +162,12 @@ class Exponentials:
         if isinstance(part, CrossEntropySlope):
             return ShareLessTarget(self.axis, self.e, self.rest, self.total, t, a, self.maximum)
         if part.adds_up:
-            return a * self.log - reduce_sum(t * self.below, int(self.axis))
-        return difference(a * self.log, reduce_sum(t * self.x, int(self.axis)) - a * self.largest)
+            return a * self.log - reduce_sum(t * self.aimed_at(t, self.below), int(self.axis))
+        return difference(a * self.log, reduce_sum(t * self.aimed_at(t, self.x), int(self.axis)) - a * self.largest)
+
+    def aimed_at(self, t: sp.Expr, y: sp.Expr) -> sp.Expr:
+        """y where the target is not 0; what a mask has made -oo has no part in the loss otherwise."""
+        return y if self.lowest is None else guarded(sp.Abs(t), y, 0)
 
 
 class Logistic:

@@ -68,10 +68,11 @@ LOSSES: dict[str, Helper] = {
     "_cross_entropy": helper(
         '''
         def _cross_entropy(z, t, a, axis, shifts=False):
-            """a log(sum(exp(z))) - sum(t z) along an axis. `shifts`: the t add up to a, so that z may count from its largest entry."""
+            """a log(sum(exp(z))) - sum(t z) along an axis, where z may be -inf if t is 0. `shifts`: the t add up to a, so that z may count
+            from its largest entry."""
             m, _, _, rest = _shares(z, axis)
             z, m = (z - m, 0) if shifts else (z, np.squeeze(m, axis))
-            return a * np.log1p(np.squeeze(rest, axis)) + (a * m - (t * z).sum(axis=axis))
+            return a * np.log1p(np.squeeze(rest, axis)) + (a * m - (t * np.where(t == 0, 0, z)).sum(axis=axis))
         ''',
         needs=("_shares",),
     ),
