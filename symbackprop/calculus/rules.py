@@ -173,6 +173,8 @@ RULES: tuple[Rule, ...] = (
         when=_differ_by_a_number,
         domain={"u": (0.1, 3), "v": (0.1, 3)},
     ),
+    Rule(1 - g.xdivy(U, g.hypot(1, U)) ** 2, g.over_power(1, g.hypot(1, U), 2), "Higham 1.7", stage=AFTER),
+    Rule(1 - g.over_power(1, g.hypot(1, U), 2), g.xdivy(U, g.hypot(1, U)) ** 2, "Higham 1.7", stage=AFTER),
     Rule(1 - U**2, (1 - U) * (1 + U), "Kahan", when=_not_tanh, stage=AFTER),
     Rule(1 - sp.cos(U), 2 * sp.sin(U / 2) ** 2, "Higham 1.7", stage=AFTER),
     Rule((1 - sp.cos(U)) / U**2, quotients.sin_over(U / 2, 0) ** 2 / 2, "Higham 1.7; AS 4.3.68"),
