@@ -1,5 +1,5 @@
 """What is not within 4 units in the last place, point by point, and why. The generated NumPy module, and a training step with precise=True, miss
-little but where two distributions are nearly equal; a training step without it trades some digits for speed."""
+next to nothing; a training step without it trades some digits for speed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ STORED = "the slope is made of the stored activation a, as 1 - a² or a (1 - a),
 SHARE = "1 - s of a share s that is nearly 1: the sum of the others would be a pass more"
 DOUBLE = "the argument is rounded before its exponential magnifies that; two floats for it would cost more than the exponential"
 SINGLE = "NumPy's exponential of float32 is off by up to 2.5 units; in double precision it would take twice as long"
-EQUAL = "terms of either sign, each log(p/q) as p and q are nearly equal: the divergence is the second order of what they differ by"
+TINY = "a share below the least normal number has lost its digits before 1500 multiplies it"
 ZERO = "a difference of terms three times as large and more, beside a zero of the slope"
 
 _TANH = (
@@ -47,9 +47,6 @@ _TANH = (
     "tanh(z)",
 )  # fmt: skip
 _SURE = ((10.0, 0.0, -10.0), (40.0, 0.0, -40.0))
-_NEAR = (
-    *(p for x in (1e-20, 1e-8, 1e-3, 0.1, 0.5) for p in ((x, 0.0, -x), (-x, -x, x))), *((x, 0.0, -x) for x in (1.0, 2.5, 10.0, 40.0, 750.0)),
-)  # fmt: skip
 _WEIGHED = ("log(1 + exp(z)) - 3 z/10", "-(3 log(p) + 7 log(1 - p))/10, p = 1/(1 + exp(-z))")
 _LOG_SOFTMAX = "log(exp(z)/sum(exp(z))), the first"
 
@@ -70,7 +67,7 @@ MISSES: tuple[Misses, ...] = (
     Misses(ZERO, ("gelu by tanh", "mish, z tanh(log(1 + exp(z)))"), ((-1.0,),), ways=(*TRAINING, *PRECISE), everywhere=False),
     Misses(ZERO, _WEIGHED, ((-1.0,),), ways=EVERY, dtypes=("float32",), everywhere=False),
     Misses(ZERO, ("the same, smoothed: t = (27 onehot + 1)/30",), ((2.5, 0.0, -2.5),), ways=EVERY, everywhere=False),
-    Misses(EQUAL, ("KL divergence of softmax(z) from softmax(-z)",), _NEAR, values=_NEAR, which=(1, 2, 3), ways=EVERY, everywhere=False),
+    Misses(TINY, ("KL divergence of softmax(z) from softmax(-z)",), ((750.0, 0.0, -750.0),), which=(2,), ways=EVERY, dtypes=("float64",)),
 )
 
 

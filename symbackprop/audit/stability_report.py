@@ -13,6 +13,7 @@ from mpmath import nstr
 from symbackprop.errors import NetworkError
 from symbackprop.graph.operators.base import Operator
 from symbackprop.graph.operators.cross_entropy import OfLogits
+from symbackprop.graph.operators.divergence import OfTwoLogits
 from symbackprop.graph.operators.softmax_slopes import ShareSlope
 from symbackprop.graph.stable import Stable
 from symbackprop.latex.printer import TensorLatex
@@ -209,7 +210,7 @@ class Stability:
 
     def names(self) -> dict[str, str]:
         """The functions that are found in the computed forms alone, each with what it is."""
-        made = {part.func for f in self.findings.values() if f.after is not None for part in f.after.atoms(Stable, ShareSlope, OfLogits)}
+        made = {part.func for f in self.findings.values() if f.after is not None for part in f.after.atoms(Stable, ShareSlope, OfLogits, OfTwoLogits)}
         return dict(sorted(map(_explained, made)))
 
     def __repr__(self) -> str:

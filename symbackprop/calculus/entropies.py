@@ -12,8 +12,9 @@ from symbackprop.calculus.match import definition
 from symbackprop.graph.functions import softplus
 from symbackprop.graph.operators.contraction import Einsum, contract
 from symbackprop.graph.operators.cross_entropy import CrossEntropy, total
+from symbackprop.graph.operators.divergence import ShareDivergence
 from symbackprop.graph.operators.products import reduce_sum
-from symbackprop.graph.operators.reduction import LogSoftmax, LogSumExp
+from symbackprop.graph.operators.reduction import LogSoftmax, LogSumExp, Softmax
 from symbackprop.graph.shapes import rank_of, shape_of, split_scalars
 from symbackprop.graph.stable_losses import logistic_loss
 from symbackprop.graph.tensor import Tensor
@@ -146,6 +147,54 @@ def cross_entropy_of_log_softmax(expr: Einsum) -> sp.Expr | None:
     return None
 
 
+def divergence_of_softmaxes(expr: Einsum) -> sp.Expr | None:
+    """sum(p (log(p) - log(q))) of p = softmax(a) and q = softmax(b) → the operator of a and b, in which no term is negative. Cover & Thomas (2006),
+    theorem 2.6.3."""
+    groups, out = expr.spec
+    if len(set(groups)) != 1:
+        return None
+    terms = sp.Add.make_args(sp.expand_mul(sp.Mul(*expr.operands), deep=False))
+    found = [x for term in terms if (x := _weighed_logarithm(term)) is not None] if len(terms) == 2 else []
+    for (c, p, a), (d, other, b) in (found, found[::-1]) if len(found) == 2 else ():
+        at = int(a[0]) + len(groups[0])
+        alike = c + d == 0 and p == other and a[0] == b[0] and shape_of(a[1]) == shape_of(b[1]) and rank_of(a[1]) == len(groups[0])
+        if alike and definition(p).args == a and groups[0][at] not in out:
+            return c * contract([groups[0][:at] + groups[0][at + 1 :]], out, [ShareDivergence(*a, b[1])])
+    return None
+
+
+def _weighed_logarithm(term: sp.Expr) -> tuple[sp.Expr, sp.Expr, tuple[sp.Expr, ...]] | None:
+    """(c, p, arguments of the softmax q) of c p log(q), where p is a softmax."""
+    for factor in sp.Mul.make_args(term):
+        c, p = (term / factor).as_coeff_Mul()
+        q = _share_in(definition(factor), p)
+        if q is not None and isinstance(definition(p), Softmax):
+            return c, p, q
+    return None
+
+
+def _share_in(logarithm: sp.Basic, p: sp.Expr) -> tuple[sp.Expr, ...] | None:
+    """The arguments of the softmax that it is the logarithm of; beside a factor p, that may be log(p) where p > 0 only."""
+    if isinstance(logarithm, LogSoftmax):
+        return logarithm.args
+    if isinstance(logarithm, sp.log) and logarithm.args[0] == sp.Piecewise((p, p > 0), (1, True)):
+        return definition(p).args
+    return None
+
+
+def divergence_of_cross_entropies(expr: sp.Add) -> sp.Expr | None:
+    """c times the cross-entropy of logits b with targets p = softmax(a), minus that of a → the divergence. Cover & Thomas (2006), theorem 2.6.3."""
+    for second in expr.args:
+        for own in second.atoms(CrossEntropy) if isinstance(second, (sp.Mul, CrossEntropy)) else ():
+            (axis, a, p, total_), c = own.args, -second / own
+            if definition(p) != Softmax(axis, a):
+                continue
+            for first in expr.args:
+                if isinstance(other := first / c, CrossEntropy) and other.args[0] == axis and other.args[2:] == (p, total_) and first is not second:
+                    return sp.Add(c * ShareDivergence(axis, a, other.args[1]), *(x for x in expr.args if x is not first and x is not second))
+    return None
+
+
 def number_in_front(expr: Einsum) -> sp.Expr | None:
     """sum(-x) → -sum(x), which other rewrites leave inside. Elementary."""
     if all(split_scalars(x)[0] == 1 for x in expr.operands):
@@ -153,7 +202,7 @@ def number_in_front(expr: Einsum) -> sp.Expr | None:
     return contract(*expr.spec, expr.operands)
 
 
-OF_SUMS = (logistic_loss_of_a_logit, cross_entropy_of_logits)
-OF_CONTRACTIONS = (cross_entropy_of_log_softmax, number_in_front)
+OF_SUMS = (logistic_loss_of_a_logit, cross_entropy_of_logits, divergence_of_cross_entropies)
+OF_CONTRACTIONS = (divergence_of_softmaxes, cross_entropy_of_log_softmax, number_in_front)
 
 __all__ = ["OF_CONTRACTIONS", "OF_SUMS"]

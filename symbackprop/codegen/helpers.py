@@ -5,6 +5,7 @@ The functions that naive formulas are rewritten to have theirs in the files besi
 Source: M. Mächler, "Accurately computing log(1 - exp(-|a|))" (2012), for the branches of softplus.
 """
 
+from symbackprop.codegen.divergence_helpers import DIVERGENCES
 from symbackprop.codegen.error_helpers import ERROR_FUNCTIONS
 from symbackprop.codegen.helper import Helper
 from symbackprop.codegen.helper import helper as _helper
@@ -178,6 +179,7 @@ HELPERS: dict[str, Helper] = {
             return x - np.log1p(e.sum(axis=axis, keepdims=True) + (top.sum(axis=axis, keepdims=True) - 1).astype(DTYPE))
         '''
     ),
+    **DIVERGENCES,
     **LOSSES,
     **NORMS,
     "_first_max": _helper(

@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
+from symbackprop.codegen.divergence_kernels import *  # noqa: F403
 from symbackprop.codegen.function_kernels import *  # noqa: F403  (generated code calls functions of numbers from here)
 from symbackprop.codegen.function_kernels import COMPILED
 from symbackprop.codegen.loss_kernels import *  # noqa: F403

@@ -24,6 +24,7 @@ from symbackprop.errors import UnsupportedError
 from symbackprop.graph.equations import tensors_in
 from symbackprop.graph.operators.base import Index, Operator, ints
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, broadcast_in
+from symbackprop.graph.operators.divergence import OfTwoLogits
 from symbackprop.graph.operators.gather import Scatter
 from symbackprop.graph.operators.layout import reshape
 from symbackprop.graph.operators.norm import AlongAxes, Norm
@@ -213,7 +214,7 @@ class _Lowering:
             return any(size != 1 for letter, size in sizes.items() if letter not in out)
         if isinstance(operator, AlongAxis):
             return shape_of(operator.operands[0])[operator.axis] != 1
-        return isinstance(operator, (AlongAxes, Scatter, Fold, ShareSlope))
+        return isinstance(operator, (AlongAxes, Scatter, Fold, ShareSlope, OfTwoLogits))
 
     def operator(self, symbol: Tensor, operator: Any) -> None:
         if isinstance(operator, Einsum):
@@ -234,6 +235,12 @@ class _Lowering:
             at = operator.axis + operator.rank
             cut = (sp.Mul(*operator.shape[:at]), operator.shape[at], sp.Mul(*operator.shape[at + 1 :]))
             self.add(Call(symbol, SLOPES[operator.func], (s, g), (cut, cut, cut)))
+        elif isinstance(operator, OfTwoLogits):
+            a, b = map(self.array, operator.operands)
+            at, shape = operator.axis + rank_of(a), shape_of(a)
+            cut = (sp.Mul(*shape[:at]), shape[at], sp.Mul(*shape[at + 1 :]))
+            out = cut if operator.rank == rank_of(a) else (cut[0], cut[2])
+            self.add(Call(symbol, operator.word, (a, b), (out, cut, cut)))
         elif isinstance(operator, Scatter):
             g, indices = operator.operands
             at = operator.axis + operator.rank

@@ -14,6 +14,7 @@ from symbackprop.codegen.native_expressions import NativePrinter, WholePrinter, 
 from symbackprop.codegen.native_text import compiled_helpers, imported, indented, taken
 from symbackprop.codegen.program import Program
 from symbackprop.codegen.scalar_step import stored
+from symbackprop.graph.operators.divergence import OfTwoLogits
 from symbackprop.graph.operators.gather import OneHot, Scatter, Take
 from symbackprop.graph.operators.norm import AlongAxes
 from symbackprop.graph.operators.reduction import AlongAxis
@@ -25,7 +26,7 @@ from symbackprop.version import __version__
 # A program of at most so many entries. Written out, 134 of them took 122 ns an update instead of 284 in loops, and 427 took 350 instead of 633;
 # but compiling took 1.8 s and 9 s, and loops 1.3 s whatever the widths.
 ENTRIES = 150
-_LOOPING = (AlongAxes, AlongAxis, Scatter, Take, OneHot, Scan)
+_LOOPING = (AlongAxes, AlongAxis, Scatter, Take, OneHot, OfTwoLogits, Scan)
 
 
 def is_small(program: Program, batch: Dim | None) -> bool:
