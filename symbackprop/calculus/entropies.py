@@ -205,4 +205,4 @@ def number_in_front(expr: Einsum) -> sp.Expr | None:
 OF_SUMS = (logistic_loss_of_a_logit, cross_entropy_of_logits, divergence_of_cross_entropies)
 OF_CONTRACTIONS = (divergence_of_softmaxes, cross_entropy_of_log_softmax, number_in_front)
 
-__all__ = ["OF_CONTRACTIONS", "OF_SUMS"]
+__all__ = ["OF_CONTRACTIONS", "OF_SUMS", "divergence_of_cross_entropies", "divergence_of_softmaxes"]

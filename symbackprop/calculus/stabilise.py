@@ -58,13 +58,23 @@ def _first(system: System) -> tuple[System, tuple[Rewrite, ...]]:
 
 
 @once
+def _for_training(system: System) -> tuple[System, tuple[Rewrite, ...]]:
+    """The same once more, in the form of which a training step finds the gradient."""
+    return _with_losses(*_first(system), stored=True)
+
+
+@once
 def _for_gradients(system: System) -> tuple[System, tuple[Rewrite, ...]]:
-    """The same once more, in the form of which the gradient is found. A system whose updates read the gradient, as those of Newton's method do, has it
-    already, of the form that is differentiated twice: another one would bear the same names."""
-    stable, first = _first(system)
+    """And with what `structures` calls costly; where nothing is, the very same object, so that its adjoints are found once."""
+    return _with_losses(*_for_training(system), stored=False)
+
+
+def _with_losses(stable: System, first: tuple[Rewrite, ...], stored: bool) -> tuple[System, tuple[Rewrite, ...]]:
+    """A system whose updates read the gradient, as those of Newton's method do, has it already, of the form that is differentiated twice: another one
+    would bear the same names."""
     if any(t.adjoint_of is not None and t.adjoint_of[0] == stable.loss for t in stable.tensors):
         return stable, first
-    rewriter = Rewriter(LOSSES)
+    rewriter = Rewriter(LOSSES, stored)
     return _renewed(stable, rewriter), (*first, *rewriter.done)
 
 
@@ -84,7 +94,7 @@ def trained(system: System) -> Computed:
 
 def _computed(system: System, stored: bool) -> Computed:
     last = Rewriter(LAST, stored)
-    stable, first = _for_gradients(system)
+    stable, first = (_for_training if stored else _for_gradients)(system)
     found = adjoints(stable)
     moved: dict[Tensor, Tensor] = {}
     nodes = {t for t in stable.tensors if t.definition is not None} | {symbol for symbol, _ in found.equations}  # updates may read adjoints

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbackprop.calculus.entropies import OF_CONTRACTIONS, OF_SUMS
+from symbackprop.calculus.entropies import OF_CONTRACTIONS, OF_SUMS, divergence_of_cross_entropies, divergence_of_softmaxes
 from symbackprop.calculus.exponentials import (
     exponential_in_a_sum,
     log_of_a_quotient,
@@ -298,6 +298,6 @@ STRUCTURES: dict[int, dict[Any, tuple[Structure, ...]]] = {
 }
 
 # What costs more than a step of training is worth: it is applied where a network is evaluated once.
-COSTLY: frozenset[Structure] = frozenset({softmax_slope, log_softmax_slope, logistic_of_a_cubic})
+COSTLY: frozenset[Structure] = frozenset({softmax_slope, log_softmax_slope, logistic_of_a_cubic, divergence_of_softmaxes, divergence_of_cross_entropies})
 
 __all__ = ["COSTLY", "STRUCTURES", "Structure"]
