@@ -151,6 +151,54 @@ def test_compiled_runs_equal_those_of_numpy(net, optimizer, data, size, dtype):
             np.testing.assert_allclose(compiled.state[state][name], value, rtol=tolerance, atol=tolerance * np.abs(value).max(), err_msg=f"{state} {name}")
 
 
+def losses_of_cuts(name, monkeypatch):
+    """The losses of two epochs in one call of compiled code, and in several: the clock stands still, so `PATIENCE` alone says where they are cut."""
+    net, optimizer, data, size = RUNS[name]
+    found = {}
+    for patience in (math.inf, 0, 2e-9, 3e-9):
+        ticks = []
+        monkeypatch.setattr(native, "perf_counter", lambda ticks=ticks: ticks.append(0) or 0.0)
+        monkeypatch.setattr(native, "PATIENCE", 1.0 if patience == math.inf else patience)
+        one = net.trainer(optimizer, backend="numba", seed=2)
+        feed, engine = one._check(data), one._engine(size)
+        engine._rate = 1e12 if patience == math.inf else 0.0
+        batches = trainer.Batches(feed.samples, size, np.random.default_rng(1).permutation(2 * feed.samples) % feed.samples, 2)
+        losses = engine.run(one._arrays, one.state, feed, batches).means
+        assert (len(ticks) == 2) == (patience == math.inf)
+        found[patience] = *losses, *(tuple(value.ravel()) for value in one.weights.values())
+    return list(found.values())
+
+
+@pytest.mark.parametrize("name", ["small tensors", "tanh, RMSprop", "relu, softmax"])
+def test_losses_do_not_depend_on_where_the_clock_cuts_a_run(name, monkeypatch):
+    uncut, *cut = losses_of_cuts(name, monkeypatch)
+    assert cut == [uncut] * 3
+
+
+@pytest.mark.parametrize("name", ["small tensors", "tanh, RMSprop"])
+def test_sums_that_start_anew_with_each_call_show(name, monkeypatch):
+    net, optimizer, _, size = RUNS[name]
+    code = type(net.trainer(optimizer, backend="numba")._engine(size).code(size))
+    updates = code.updates
+
+    def anew(self, values, data, feed, batches, order, sums):
+        own = np.zeros_like(sums)
+        run = updates(self, values, data, feed, batches, order, own)
+
+        def one(*cut):
+            own[:] = 0
+            made = run(*cut)
+            sums[:] += own
+            return made
+
+        return one
+
+    monkeypatch.setattr(code, "updates", anew)
+    uncut, *cut = losses_of_cuts(name, monkeypatch)
+    assert cut != [uncut] * 3
+    np.testing.assert_allclose([losses[:2] for losses in cut], [uncut[:2]] * 3, rtol=1e-14)
+
+
 def test_a_planted_error_shows(interpreted):
     """The comparison of the compiled source with PyTorch is by the weights after a step: another sign in it moves them."""
     net, _, data, _ = RUNS["tanh, RMSprop"]

@@ -118,12 +118,13 @@ def fetch(data: Any, order: Any, start: int, n: int, at: Any) -> None:
 
 
 def train(size: int, samples: int, first: int, last: int, t: int, step: int, loss: Any, tables: Any, operations: Any, args: Any, check: int,
-          data: Any, order: Any, means: Any) -> int:  # fmt: skip
+          data: Any, order: Any, sums: Any) -> int:  # fmt: skip
     """Updates number `first` to `last`, counted over all epochs. Returns how many were made.
 
     There are fewer if a loss is not finite, which is found before that batch's update, after the first `check` operations. `tables`: for whole
     batches, and for a smaller last one. `t`: updates made before; `step`: the place of their number. `order`: the numbers of the samples in each epoch,
-    or nothing. `means`: for each epoch the mean of its losses, made by adding.
+    or nothing. `sums`: for each epoch the sum of its samples' losses, to which each update adds its own, so that it is the same number wherever
+    the updates are cut into calls.
     """
     full = samples // size  # whole batches in an epoch
     each = full + (samples % size > 0)
@@ -135,7 +136,6 @@ def train(size: int, samples: int, first: int, last: int, t: int, step: int, los
         n = size if position < full else samples - full * size
         count = min(last - done, full - position) if position < full else 1
         at = tables[0 if position < full else 1]
-        total = 0.0
         for turn in range(count):
             fetch(data, order, start + turn * n, n, at)
             at[step] = t + done - first + 1
@@ -143,10 +143,9 @@ def train(size: int, samples: int, first: int, last: int, t: int, step: int, los
             finite = math.isfinite(loss[0])
             if not finite:
                 break
-            total += loss[0]
+            sums[epoch] += loss[0] * n
             play(operations, args, at, check, operations.shape[0])
             done += 1
-        means[epoch] += total * n / samples
     return done - first
 
 

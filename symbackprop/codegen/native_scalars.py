@@ -46,7 +46,7 @@ class _Scalars:
         self.program = program
         self.dtype = dtype
         self.batch = batch
-        words = "kernels real run samples first last t values data order means turn done sample following epoch total"
+        words = "kernels real run samples first last t values data order sums turn done sample following epoch total"
         self.words = {word: program.name(word) for word in words.split()}
         self.real, self.kernels = self.words["real"], self.words["kernels"]
         self.printer = NativePrinter(self, dtype)
@@ -157,29 +157,29 @@ from symbackprop.codegen import {imported}
 {helpers}
 
 @njit(**{kernels}.COMPILED)
-def {run}({samples}, {first}, {last}, {t}, {values}, {data}, {order}, {means}):
+def {run}({samples}, {first}, {last}, {t}, {values}, {data}, {order}, {sums}):
     """Updates number `{first}` to `{last}`, counted over all epochs. Returns how many were made.
 
     There are fewer if a loss is not finite, which is found before that sample's update. `{t}`: updates made before.
-    `{order}`: the numbers of the samples in each epoch, or nothing. `{means}`: for each epoch the mean of its
-    losses, made by adding.
+    `{order}`: the numbers of the samples in each epoch, or nothing. `{sums}`: for each epoch the sum of its
+    losses, which goes on from what is there.
     """
 {unpack}
 {load}
     {done} = 0
-    {total} = 0.0
     {epoch}, {following} = divmod({first}, {samples})
+    {total} = {sums}[{epoch}]
     for {turn} in range({first}, {last}):
         {sample} = {order}[{turn}] if {order}.size else {following}
 {body}
         {done} += 1
         {following} += 1
         if {following} == {samples}:
-            {means}[{epoch}] += {total} / {samples}
+            {sums}[{epoch}] = {total}
             {total} = 0.0
             {epoch}, {following} = {epoch} + 1, 0
     if {following}:
-        {means}[{epoch}] += {total} / {samples}
+        {sums}[{epoch}] = {total}
 {store}
     return {done}
 '''

@@ -73,8 +73,8 @@ class NativeEngine(BatchEngine):
         values = self.values(weights, state)
         data = self.data(feed)
         order = np.empty(0, np.int64) if batches.order is None else batches.order
-        means = np.zeros(batches.epochs)
-        updates = self.code(batches.size).updates(values, data, feed, batches, order, means)
+        sums = np.zeros(batches.epochs)
+        updates = self.code(batches.size).updates(values, data, feed, batches, order, sums)
         total = len(batches)
         done = 0
         while done < total:
@@ -86,7 +86,7 @@ class NativeEngine(BatchEngine):
             done += made
             if done < last:
                 break
-        return Outcome(done, means[: done // batches.each].tolist())
+        return Outcome(done, (sums[: done // batches.each] / batches.samples).tolist())
 
     def values(self, weights: Weights, state: State) -> dict[str, Array]:
         """The arrays that an update changes, as `stored` lists them."""
@@ -107,14 +107,14 @@ class NativeEngine(BatchEngine):
 
 
 class Code(Protocol):
-    """`updates(values, data, feed, batches, order, means)` gives a function that makes the updates number `first` to before `last` and says how many
+    """`updates(values, data, feed, batches, order, sums)` gives a function that makes the updates number `first` to before `last` and says how many
     it made; `t` were made before. `seconds`: about how long compiling takes."""
 
     source: str
     seconds: float
 
     def updates(
-        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, means: Array
+        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, sums: Array
     ) -> Callable[[int, int, int], int]: ...
 
 
@@ -128,10 +128,10 @@ class _Scalars:
         self.tensors = stored(program), program.data
 
     def updates(
-        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, means: Array
+        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, sums: Array
     ) -> Callable[[int, int, int], int]:
         kept, read = (tuple(squeezed(arrays[t.name], t) for t in found) for arrays, found in zip((values, data), self.tensors, strict=True))
-        return lambda first, last, t: int(self.run(batches.samples, first, last, t, kept, read, order, means))
+        return lambda first, last, t: int(self.run(batches.samples, first, last, t, kept, read, order, sums))
 
 
 class _Loops:
@@ -167,7 +167,7 @@ class _Loops:
         return self._memory[key]
 
     def updates(
-        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, means: Array
+        self, values: dict[str, Array], data: dict[str, Array], feed: Feed, batches: Batches, order: Array, sums: Array
     ) -> Callable[[int, int, int], int]:
         step, native = self.step, self.native
         sizes = [self.engine.sizes(feed, n) for n in (batches.size, batches.samples % batches.size or batches.size)]
@@ -182,7 +182,7 @@ class _Loops:
         listed = step.operations, step.args, native.check
 
         def run(first: int, last: int, t: int) -> int:
-            return int(self.train(batches.size, batches.samples, first, last, t, 0, self.loss, (full, rest), *listed, moving, order, means))
+            return int(self.train(batches.size, batches.samples, first, last, t, 0, self.loss, (full, rest), *listed, moving, order, sums))
 
         return run
 
