@@ -3,6 +3,7 @@ besides: no allocation in a step, a cache on disk, Ctrl-C, divergence, and which
 
 import math
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import symbackprop as sbp
+from symbackprop.codegen.kept import mended
 from symbackprop.codegen.lifetimes import aligned, places
+from symbackprop.codegen.load import load_cached
 from symbackprop.errors import NetworkError, TrainingDivergedError, UnsupportedError
-from symbackprop.training import native, trainer
+from symbackprop.training import native, steps, trainer
 
 kernels = pytest.importorskip("symbackprop.codegen.kernels")
 t = sp.Symbol("t")
@@ -268,6 +271,54 @@ def test_a_second_process_compiles_nothing(tmp_path):
     (pieces, first), (again, second) = (map(int, result.split()) for result in results)
     assert (first, second) == (0, pieces)
     assert pieces == again == len(list(tmp_path.glob("piece_*.py"))) > 5
+
+
+DAMAGE = {"empty": lambda data: b"", "cut short": lambda data: data[: len(data) // 2], "garbage": lambda data: bytes(np.random.default_rng(1).bytes(len(data)))}
+
+
+@pytest.fixture
+def loaded_anew(tmp_path, monkeypatch):
+    """A piece of a step as a new process would load it from an empty folder, and how many files of it were read; and the folder."""
+    net, optimizer, _, size = RUNS["tanh, RMSprop"]
+    module = net.trainer(optimizer, backend="numba")._engine(size).code(size).native.modules[0]
+    monkeypatch.setenv("SYMBACKPROP_CACHE_DIR", str(tmp_path))
+
+    def load():
+        load_cached.cache_clear()
+        return steps.compiled.__wrapped__(module).cache_hits
+
+    yield load, tmp_path
+    load_cached.cache_clear()
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("suffix", ["nbi", "nbc", "py"])
+def test_a_broken_file_of_compiled_code_is_compiled_anew(suffix, damage, loaded_anew):
+    load, folder = loaded_anew
+    assert (load(), load()) == (0, 1)
+    (path,) = folder.rglob(f"*.{suffix}")
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    load()
+    assert load() == 1
+
+
+def test_what_is_kept_is_mended_for_no_other_error(loaded_anew, monkeypatch):
+    load, folder = loaded_anew
+    load()
+    before = {path: path.read_bytes() for path in folder.rglob("*.nb[ci]")}
+
+    def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        mended(fails, fails)
+    # Without the mending a broken file ends the run.
+    (index,) = folder.rglob("*.nbi")
+    index.write_bytes(before[index][:20])
+    monkeypatch.setattr(steps, "mended", lambda function, call, *args: call(*args))
+    with pytest.raises((EOFError, pickle.UnpicklingError)):
+        load()
+    assert all(path.exists() for path in before)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that signals")

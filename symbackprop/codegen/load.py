@@ -11,8 +11,9 @@ import shutil
 import sys
 import tempfile
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 
 @lru_cache(maxsize=1)
@@ -52,16 +53,24 @@ def load_source(source: str, title: str) -> ModuleType:
 def load_cached(source: str, title: str) -> ModuleType:
     """Import generated source from a file that stays: its name is a digest of the source, and what compilers keep lies beside it."""
     path = cache_folder() / f"{title}_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
-    if not path.exists() or path.read_text(encoding="utf-8") != source:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(source)
+    if not path.exists() or path.read_bytes() != source.encode():
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(source.encode())
         os.replace(file.name, path)  # another process sees the whole file or none
     return _load(path, listed=True)
 
 
+class _Loader(SourceFileLoader):
+    """Reads the source alone, and keeps no file .pyc, which might be broken."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load(path: Path, listed: bool = False) -> ModuleType:
     """`listed`: under its name in `sys.modules`, where compilers look for the module of a function."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loader = _Loader(path.stem, str(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

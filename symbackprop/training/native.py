@@ -3,12 +3,13 @@
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 
+from symbackprop.codegen.kept import mended
 from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.lower import lowered
 from symbackprop.codegen.native_scalars import is_small, native_scalars
@@ -124,7 +125,8 @@ class _Scalars:
     def __init__(self, engine: NativeEngine, program: Program) -> None:
         self.source = native_scalars(program, engine.dtype.name, engine.dimension)
         self.seconds = A_LINE * self.source.count("\n")
-        self.run = load_cached(self.source, "native").run
+        run = load_cached(self.source, "native").run
+        self.run = partial(mended, run.py_func, run)
         self.tensors = stored(program), program.data
 
     def updates(
@@ -153,10 +155,9 @@ class _Loops:
     @cached_property
     def train(self) -> Callable[..., int]:
         """The machine's loop over batches, compiled."""
-        from symbackprop.codegen.machine import compiled_train
+        from symbackprop.codegen.machine import compiled_train, train
 
-        train: Callable[..., int] = compiled_train
-        return train
+        return partial(mended, train, compiled_train)
 
     def memory(self, sizes: Mapping[str, int], gathers: bool) -> tuple[dict[str, Array], Array]:
         """The buffers and the table for these sizes; made once."""

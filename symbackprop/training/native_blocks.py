@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from symbackprop.calculus.second import Blocks
+from symbackprop.codegen.kept import mended
 from symbackprop.codegen.native_blocks import native_blocks
 from symbackprop.graph.labels import index_data
 from symbackprop.graph.shapes import Dim
@@ -57,7 +58,7 @@ class NativeBlocks:
     def play(self, at: Array) -> None:
         from symbackprop.codegen import machine
 
-        machine.compiled_play(self.step.operations, self.step.args, at, 0, len(self.step.operations))
+        mended(machine.play, machine.compiled_play, self.step.operations, self.step.args, at, 0, len(self.step.operations))
 
     def room(self, sizes: tuple[tuple[str, int], ...]) -> Room:
         """What depends on the sizes of the open dimensions alone; made once for each combination."""

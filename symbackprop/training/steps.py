@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbackprop.codegen.kept import mended
 from symbackprop.codegen.lifetimes import aligned, places
 from symbackprop.codegen.load import load_cached
 from symbackprop.codegen.native_step import Buffer, NativeSource
@@ -32,7 +33,8 @@ def compiled(module: str) -> Any:
     from symbackprop.codegen.machine import SIGNATURE
 
     options = {name: value for name, value in COMPILED.items() if name != "nogil"}  # the machine holds no lock
-    return cfunc(SIGNATURE, **options)(load_cached(module, "piece").piece)
+    piece = load_cached(module, "piece").piece
+    return mended(piece, cfunc(SIGNATURE, **options), piece)
 
 
 def addresses(native: NativeSource) -> list[int]:
