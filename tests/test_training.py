@@ -153,6 +153,16 @@ def test_callbacks_see_every_epoch_and_may_stop(close):
     assert [loss for _, loss in seen] == history.loss
     assert trainer.fit(SCALAR_DATA, 5, callbacks=[lambda *_: np.bool_(True)]).loss[1:] == []
     assert len(trainer.fit(SCALAR_DATA, 5, callbacks=[lambda *_: "text", lambda *_: 1]).loss) == 5
+    seen.clear()
+    assert trainer.fit(SCALAR_DATA, 5, callbacks=lambda _, history: seen.append(history.loss[-1]) or len(seen) == 2).loss == seen
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "stop", [print, "stop"], [None]], ids=repr)
+def test_callbacks_that_cannot_be_called_are_refused(wrong):
+    trainer = scalars().trainer(sbp.SGD(0.1))
+    with pytest.raises(DataError, match=r"callbacks is .*; expected a function of the trainer and the history, or a list of such functions"):
+        trainer.fit(SCALAR_DATA, 1, callbacks=wrong)
+    assert trainer.steps == 0
 
 
 def test_progress_shows_a_bar(capsys):

@@ -1,7 +1,7 @@
 """The training loop: batches, epochs, checks, history. The numbers are computed by generated code."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -202,7 +202,7 @@ class Trainer:
         seed: int = 0,
         validation: Mapping[Any, Any] | None = None,
         progress: bool = False,
-        callbacks: Sequence[Callable[["Trainer", History], Any]] = (),
+        callbacks: Callable[["Trainer", History], Any] | Sequence[Callable[["Trainer", History], Any]] = (),
     ) -> History:
         """Train for a number of passes over the data.
 
@@ -211,8 +211,8 @@ class Trainer:
         `seed` starts and that further calls with the same seed continue. `validation`: data whose loss is measured after each epoch, with
         every node as it is at inference. Data that are to be drawn and are not given are drawn for each epoch from a generator that the
         trainer's seed starts.
-        `progress` shows a bar (needs the extra [progress]). Each of `callbacks` is called after each epoch with the trainer and the
-        history; where one returns True, training stops.
+        `progress` shows a bar (needs the extra [progress]). `callbacks`: a function, or several, each of which is called after each epoch with
+        the trainer and the history; where one returns True, training stops.
 
         Raises `DataError` for data that do not fit, and `TrainingDivergedError` where a loss is not finite: the trainer then holds the
         last weights whose loss was finite.
@@ -221,6 +221,7 @@ class Trainer:
         size = min(_positive(batch_size, "batch_size"), feed.samples) if batch_size is not None else feed.samples
         held_out = self._validation(validation) if validation is not None else None
         epochs = _positive(epochs, "epochs", zero=True)
+        callbacks = _functions(callbacks)
         engine = self._engine(size, epochs * -(-feed.samples // size), feed)
         history = History()
         generator = self._random.setdefault(seed, np.random.default_rng(seed)) if shuffle else None
@@ -303,6 +304,13 @@ def _positive(value: Any, name: str, zero: bool = False) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < (0 if zero else 1):
         raise DataError(f"{name} is {value!r}; expected a {'non-negative' if zero else 'positive'} integer")
     return int(value)
+
+
+def _functions(callbacks: Any) -> tuple[Callable[..., Any], ...]:
+    found = (callbacks,) if callable(callbacks) else tuple(callbacks) if isinstance(callbacks, Iterable) else None
+    if found is None or not all(map(callable, found)):
+        raise DataError(f"callbacks is {callbacks!r}; expected a function of the trainer and the history, or a list of such functions")
+    return found
 
 
 def _paces(epochs: int, alone: bool) -> Iterator[int]:
