@@ -2,6 +2,7 @@
 generated and computed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -232,7 +233,8 @@ class Derivatives(Mapping[Any, Derivative]):
 
     def __call__(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "dict[Any, Array]":
         """The blocks as arrays, at the given weights and data. `vectors`: of a Hessian-vector product, the direction, as one array for each
-        weight. Raises `DataError` for what is missing, unknown, unnamed, ill-shaped or not finite, `NetworkError` for a missing direction."""
+        weight. Raises `DataError` for what is missing, unknown, unnamed, ill-shaped or not finite, `NetworkError` for a missing direction,
+        `UnsupportedError` where the blocks for all pairs of weights do not fit into memory."""
         known = self._repeat
         if known is not None and vectors is None and type(weights) is dict and known.fits(weights, data):
             return self._compute({name: array.copy() for name, array in weights.items()}, **data)
@@ -256,15 +258,36 @@ class Derivatives(Mapping[Any, Derivative]):
             arguments.append(complete(self._wrt, vectors))
         elif feed.arrays.keys() == data.keys() and not self._start:
             self._repeat = Repeat(point, feed.arrays)
-        found: dict[Any, Array] = self._compute(*arguments, **feed.arrays)
-        return found
+        with self._room():
+            return self._compute(*arguments, **feed.arrays)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Memory for all pairs of weights: where there is too little the error says so, before anything is computed if that is known before."""
+        if any(len(key) == 1 for key in self._computed.blocks):
+            yield
+            return
+        import numpy as np
+
+        from symbackprop.training.room import entries, no_room
+
+        try:
+            np.empty((entries(self._wrt),) * 2)  # asks for the memory, and uses none of it
+            yield
+        except MemoryError as error:
+            advice = "derive by fewer weights with wrt=..., or use hessian_vector_product(), which makes no matrix"
+            raise no_room(_TITLES[self.kind], self._wrt, error, advice) from None
 
     def matrix(self, weights: Mapping[Any, Any], vectors: Mapping[Any, Any] | None = None, **data: Any) -> "Array":
         """All blocks in one array: each weight flattened in C order, in the network's order. Of a Hessian it is the square matrix over all
-        weights; of a Jacobian or of the gradients of samples the weights lie along the columns; of a product it is a vector."""
+        weights; of a Jacobian or of the gradients of samples the weights lie along the columns; of a product it is a vector.
+        Raises `UnsupportedError` where it does not fit into memory."""
+        with self._room():
+            return self._joined(self(weights, vectors, **data))
+
+    def _joined(self, found: "dict[Any, Array]") -> "Array":
         import numpy as np
 
-        found = self(weights, vectors, **data)
         sizes = {w.name: int(np.prod(w.shape, dtype=int)) for w in self._wrt}
         if len(next(iter(self._computed.blocks))) == 2:
             if len(sizes) == 1:

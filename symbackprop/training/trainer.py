@@ -24,6 +24,7 @@ from symbackprop.training.feed import Array, Batches, Checker, Feed, refuse_posi
 from symbackprop.training.guard import Guard
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import Optimizer
+from symbackprop.training.room import no_room
 from symbackprop.training.run import DRAWS
 from symbackprop.training.weights import Weights, assign
 from symbackprop.version import __version__
@@ -149,7 +150,8 @@ class Trainer:
         return means[0]
 
     def _run(self, engine: Engine, feed: Feed, batches: Batches) -> Outcome:
-        """The updates of some batches. A matrix that cannot be solved with stops before the update, as a loss that is not finite does."""
+        """The updates of some batches. A matrix that cannot be solved with stops before the update, as a loss that is not finite does, and
+        so does one that there is no room for."""
         try:
             return engine.run(self._arrays, self.state, feed, batches)
         except np.linalg.LinAlgError as error:
@@ -157,6 +159,13 @@ class Trainer:
                 f"{type(self.optimizer).__name__}: the linear equations of update {self.steps + 1} have no solution ({error}); the weights were "
                 "left as they were: raise the damping, or check the data"
             ) from error
+        except MemoryError as error:
+            from symbackprop.training.second_order import LevenbergMarquardt, Newton
+
+            if not isinstance(self.optimizer, (Newton, LevenbergMarquardt)):
+                raise
+            advice = "train with an optimizer of the first order, such as Adam, or make the network smaller"
+            raise no_room(type(self.optimizer).__name__, self.system.weights, error, advice) from None
 
     def predict(self, *unnamed: Never, **data: Any) -> Array:
         """The network's output for `data`, as it is at inference; data that only the loss reads may be left out."""
