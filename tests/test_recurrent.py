@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbackprop as sbp
-from symbackprop.graph.operators.scan import Scan
+from symbackprop.calculus.index import IndexForm, index_symbol
+from symbackprop.graph.operators.scan import Part, Scan
+from symbackprop.latex.recurrence import unravelled
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -330,6 +332,32 @@ def test_the_tangent_of_a_recurrence_reads_like_one():
     assert r"\dot{h}_{-1} = 0" in written
     assert r"\dot{z}_{t} = U^{\top} \dot{h}_{t-1} + \dot{x}_{t}" in written
     assert r"\dot{h}_{t} = \dot{z}_{t} \odot (1 - h_{t} \odot h_{t})" in written
+
+
+@settings(max_examples=15)
+@given(n=st.sampled_from(["n", 1, 3]), T=st.sampled_from(["T", 1, 5]), u=st.sampled_from([1, 4]), reverse=st.booleans())
+def test_an_entry_of_all_results_is_found_again(n, T, u, reverse):
+    """On paper an entry of a recurrence is one of its results, (h_2)_{n i}; its place in the row that holds them all must not be printed."""
+    H, (h, c) = sbp.lstm(sbp.data("X", (n, T, 2)), u, reverse=reverse)
+    net = sbp.Network(sbp.node("L", sbp.sum(H) + sbp.sum(h * c)))
+    whole = next(t for t in net.system.tensors if isinstance(t.definition, Scan))
+    for k in range(len(whole.definition.body.results)):
+        part = Part(sp.Integer(k), whole)
+        index = [sp.S.Zero if size == 1 else index_symbol(letter) for letter, size in zip("pqr", part.shape, strict=False)]
+        (flat,) = IndexForm().entry(part, tuple(index)).indices
+        assert unravelled(whole.definition, flat) == (k, index)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_last_state_is_written_as_such(kind, reverse):
+    H, last = getattr(sbp, kind)(sbp.data("X", ("n", 3, 2)), 4, reverse=reverse)
+    Z = sbp.node("Z", (last[0] if kind == "lstm" else last) @ sbp.weight("W", (4, 4)))
+    written = sbp.Network(sbp.node("C", sbp.mse(Z, sbp.data("T", ("n", 4))))).derivation().latex()
+    last = rf"\left(h_{{{0 if reverse else 2}}}\right)_{{n i}}"
+    assert rf"\frac{{\partial Z_{{n j}}}}{{\partial W_{{i j}}}} &= {last} " in written
+    assert rf"\delta^{{(Z)}}_{{n j}} \cdot {last} " in written
+    assert rf"\mathit{{{kind}}}_" not in written
 
 
 # --- single steps --------------------------------------------------------------------------------------------------------

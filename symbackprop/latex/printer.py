@@ -23,7 +23,7 @@ from symbackprop.graph.shapes import Dim, Shape, broadcast, rank_of, shape_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, brackets, letters, name_of
 from symbackprop.latex.places import by_entry, is_of_places
-from symbackprop.latex.recurrence import names_inside, over_time, scan_latex
+from symbackprop.latex.recurrence import entry_of_result, names_inside, over_time, scan_latex
 
 SUM = 0  # a + b, cases
 SIGNED = 1  # -a: stands first in a sum, and nowhere else without brackets
@@ -151,6 +151,10 @@ class TensorLatex(LatexPrinter):
         if getattr(base, "adjoint_of", None) is not None and base not in self.symbols:
             loss, z = base.adjoint_of
             return rf"\frac{{\partial {self.plain(loss)}}}{{\partial {self.plain(sp.Indexed(sp.IndexedBase(z), *expr.indices))}}}"
+        if isinstance(getattr(base, "definition", None), Scan) and base not in self.symbols:
+            found = entry_of_result(base.definition, expr.indices[0], self)
+            if found is not None:
+                return found
         several = any(not isinstance(i, sp.Symbol) and not (i.is_Integer and i < 10) for i in expr.indices)
         return self._name(base).entry(("," if several else " ").join(map(self.plain, expr.indices)))
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from symbackprop.graph.equations import tensors_in
+from symbackprop.graph.equations import dims_in, tensors_in
 from symbackprop.graph.operators.base import TimePrinter
 from symbackprop.graph.operators.contraction import Broadcast, Einsum, contract
 from symbackprop.graph.operators.layout import Reshape
 from symbackprop.graph.operators.positions import Positions
 from symbackprop.graph.operators.scan import Body, Part, Scan, is_carry, moment
-from symbackprop.graph.shapes import shape_of
+from symbackprop.graph.shapes import Dim, shape_of, size_of
 from symbackprop.graph.tensor import Tensor
 from symbackprop.latex.names import Name, name_of
 
@@ -132,6 +132,40 @@ def _row(x: sp.Expr, at: int, p: TimePrinter) -> Name:
     return Name(rf"\left[{p.plain(x)}\right]", ", ".join([":"] * at + ["t"]))
 
 
+def entry_of_result(scan: Scan, flat: sp.Expr, p: TimePrinter) -> str | None:
+    """One entry of all results of a scan in one row, by the name that the result has on paper: (h_2)_{n i}. None where the place in the row
+    does not say which index it is."""
+    found = unravelled(scan, flat)
+    if found is None:
+        return None
+    number, index = found
+    tensor, final = scan.body.results[number]
+    if final:
+        name = p.plain(Part(sp.Integer(number), scan))
+    else:
+        (time, *index) = index
+        name = p.inside(scan.body, scan.operands, p.plain(time)).plain(tensor)
+    several = any(not isinstance(i, sp.Symbol) for i in index)
+    return rf"\left({name}\right)_{{{(', ' if several else ' ').join(map(p.plain, index))}}}" if index else name
+
+
+def unravelled(scan: Scan, flat: sp.Expr) -> tuple[int, list[sp.Expr]] | None:
+    """The number of a result, and the index in it, of an entry of the row that holds them all, which is the inverse of `Part.entry`."""
+    counts = [size_of(scan.shape_of_result(k)) for k in range(len(scan.body.results))]
+    table: dict[sp.Basic, sp.Basic] = {d: sp.Integer(1000 + k) for k, d in enumerate(dims_in(sp.Tuple(flat, *counts)))}
+    table |= {s: sp.S.Zero for s in flat.free_symbols if not isinstance(s, Dim)}
+    first = flat.xreplace(table)  # the first entry, in some sizes: what holds for all of them holds for these
+    number = max(k for k in range(len(counts)) if sp.Add(*counts[:k]).xreplace(table) <= first)
+    rest, index, shape = sp.expand(flat - sp.Add(*counts[:number])), [], scan.shape_of_result(number)
+    for axis, size in enumerate(shape):
+        stride = size_of(shape[axis + 1 :])
+        parts = [sp.Integer(int(t) // int(stride)) if t.is_Integer and stride.is_Integer else t / stride for t in sp.Add.make_args(rest)]
+        i = sp.Add(*(t for t in parts if sp.denom(t) == 1)) if size != 1 else sp.S.Zero
+        rest = sp.expand(rest - i * stride)
+        index.append(i)
+    return (number, index) if rest == 0 else None
+
+
 def names_inside(body: Body, operands: Sequence[sp.Basic], step: str, p: TimePrinter) -> dict[Tensor, Name]:
     """The same; what a step backwards is handed back by the step behind is written out."""
     names = names_at(body, operands, step, p)
@@ -155,4 +189,4 @@ def from_outside(item: Tensor) -> bool:
     return moment(item.name)[0].endswith("_out")
 
 
-__all__ = ["names_inside", "over_time", "scan_latex"]
+__all__ = ["entry_of_result", "names_inside", "over_time", "scan_latex", "unravelled"]
