@@ -151,9 +151,13 @@ class Network:
         refuse_positional(unnamed, call, self.data)
 
     def initialize(self, seed: int = 0) -> dict[str, Any]:
-        """Weights to start from, as a trainer with the same seed has them: name → array."""
-        weights: dict[str, Any] = self._evaluator.module.initialize(seed)
-        return weights
+        """Weights, and states that training changes, to start from, as a trainer with the same seed has them: name → array.
+
+        Constants, states without an update, are not among them: whatever takes weights knows them, and nobody overwrites them by chance.
+        """
+        start: dict[str, Any] = self._evaluator.module.initialize(seed)
+        constants = {t.name for t in self.system.constants}
+        return {name: array for name, array in start.items() if name not in constants}
 
     def audit(
         self, gradients: Any, weights: Mapping[Any, Any], *unnamed: Never, optimizer: "Optimizer | None" = None, tolerance: float | None = None, **data: Any

@@ -106,6 +106,33 @@ def test_scalars_agree_with_sympy():
     assert float(sbp.evaluate(second, {"w": 1.7, "x": 0.3})) == pytest.approx(float(expected), rel=1e-12)
 
 
+def test_a_direction_survives_random_weights():
+    """A direction that is an array is a constant, no weight: who draws every weight anew leaves it as it is, and all find it nevertheless."""
+    x, t, direction = sbp.data("x", ("n", 2)), sbp.data("t", ("n", 2)), np.array([1.0, -2.0])
+    step = sbp.state("count", update=lambda count: count + 1)
+    D = sbp.node("D", one_hidden(x, sp.tanh))
+    C = sbp.node("C", sbp.mse(sbp.derivative(D, x, direction=direction), t) + step * sbp.mean(D))
+    net = sbp.Network(C, output=D)
+    assert list(net.initialize()) == ["W_1", "b_1", "W_2", "b_2", "count"]
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=array.shape) for name, array in net.initialize().items()}
+    values = {"x": rng.normal(size=(4, 2)), "t": rng.normal(size=(4, 2))}
+
+    def loss(w):
+        y, slope = jax.jvp(lambda x: jax_hidden(jnp.tanh)(w, x), (values["x"],), (jnp.broadcast_to(direction, (4, 2)),))
+        return jnp.mean((slope - values["t"]) ** 2) + w["count"] * jnp.mean(y)
+
+    expected, slopes = jax.value_and_grad(loss)(weights)
+    found, gradients = net.value_and_gradients(weights, **values)
+    trainer = net.trainer(sbp.SGD(lr=0.1), weights=weights)
+    for value in (found, trainer.loss(**values), float(sbp.evaluate(C, {**weights, **values})), trainer.step(**values)):
+        assert value == pytest.approx(float(expected), rel=1e-10)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, slopes[name], rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(trainer.weights[name], weights[name] - 0.1 * slopes[name], rtol=1e-9, atol=1e-10)
+    assert sbp.check_gradients(net, weights, values).ok
+
+
 def test_derivatives_are_named_and_made_once():
     x = sbp.data("x", ("n", 1))
     u = sbp.node("u", sbp.dense(sbp.dense(x, 3, "tanh"), 1) * x)

@@ -42,8 +42,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15, inference: bool = False) -> Any:
     """The value of an expression of tensors, or of a gradient's form.
 
-    `values`: name (or tensor) → number or array, for every data and weight tensor (and state) that the expression depends on; nodes are
-    computed from their definitions, with `inference` from those that they have at inference. Returns an mpmath number for a scalar and an
+    `values`: name (or tensor) → number or array, for every data and weight tensor (and state; a constant is what it was declared to be) that
+    the expression depends on; nodes are computed from their definitions, with `inference` from those that they have at inference. Returns an mpmath number for a scalar and an
     object array of them for a tensor, computed with `digits` digits and a few more. Raises `DataError` where a value is missing.
     """
     if isinstance(expr, sp.Lambda):
@@ -137,6 +137,8 @@ class Point(Numbers):
                 self.numbers[t] = np.asarray(self.value(t.definition), dtype=object)
 
     def read(self, t: Tensor, given: Mapping[str, Any]) -> None:
+        if t.name not in given and t.role == "state" and t.update is None and not isinstance(t.init, str):
+            given = {t.name: np.broadcast_to(np.asarray(t.init, dtype=object), t.shape)}  # a constant
         if t.name not in given:
             raise DataError(f"no value was given for the {t.role} {t.name!r}; found {', '.join(map(repr, given)) or 'none'}")
         array = np.asarray(given[t.name], dtype=object)

@@ -88,8 +88,7 @@ def given(system: System) -> str:
     dims = [f"${printer.plain(d)}$" for d in system.dims if isinstance(d, Dim)]
     parts = [f"Data: {members(system.data)}."] if system.data else []
     parts += [f"Weights: {members(system.weights)}."] if system.weights else []
-    changing = {state for state, _ in system.updates}
-    for kind, states in (("States", [t for t in system.states if t in changing]), ("Constants", [t for t in system.states if t not in changing])):
+    for kind, states in (("States", [t for t in system.states if t not in system.constants]), ("Constants", system.constants)):
         parts += [f"{kind}: {members(states)}."] if states else []
     parts += [f"In training, {rules.join(drawn)} {'are' if len(drawn) > 1 else 'is'} drawn at random for every update."] if drawn else []
     parts += [f"The size{'s' if len(dims) > 1 else ''} {rules.join(dims)} {'are' if len(dims) > 1 else 'is'} open."] if dims else []

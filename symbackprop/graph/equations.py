@@ -108,6 +108,12 @@ class System:
         """What is kept from update to update without being learnt."""
         return [t for t in self.tensors if t.role == "state"]
 
+    @cached_property
+    def constants(self) -> list[Tensor]:
+        """The states that no training step changes."""
+        changing = {state for state, _ in self.updates}
+        return [t for t in self.states if t not in changing]
+
     @property
     def kept(self) -> list[Tensor]:
         """What training steps change in place, or read: the weights, then the states."""
