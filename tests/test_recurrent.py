@@ -351,7 +351,7 @@ def test_an_entry_of_all_results_is_found_again(n, T, u, reverse):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_last_state_is_written_as_such(kind, reverse):
-    H, last = getattr(sbp, kind)(sbp.data("X", ("n", 3, 2)), 4, reverse=reverse)
+    _, last = getattr(sbp, kind)(sbp.data("X", ("n", 3, 2)), 4, reverse=reverse)
     Z = sbp.node("Z", (last[0] if kind == "lstm" else last) @ sbp.weight("W", (4, 4)))
     written = sbp.Network(sbp.node("C", sbp.mse(Z, sbp.data("T", ("n", 4))))).derivation().latex()
     last = rf"\left(h_{{{0 if reverse else 2}}}\right)_{{n i}}"

@@ -42,9 +42,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 def evaluate(expr: Any, values: Mapping[Any, Any], digits: int = 15, inference: bool = False) -> Any:
     """The value of an expression of tensors, or of a gradient's form.
 
-    `values`: name (or tensor) → number or array, for every data and weight tensor (and state; a constant is what it was declared to be) that
-    the expression depends on; nodes are computed from their definitions, with `inference` from those that they have at inference. Returns an mpmath number for a scalar and an
-    object array of them for a tensor, computed with `digits` digits and a few more. Raises `DataError` where a value is missing.
+    `values`: name (or tensor) → number or array, for every data and weight tensor (and state, unless it is a constant array) that the expression
+    depends on; nodes are computed from their definitions, with `inference` from those that they have at inference. Returns an mpmath number for
+    a scalar and an object array of them for a tensor, computed with `digits` digits and a few more. Raises `DataError` where a value is missing.
     """
     if isinstance(expr, sp.Lambda):
         raise UnsupportedError("a Lambda does not say how far its indices run; evaluate one of its entries, such as closed(0, 1)")
