@@ -28,7 +28,9 @@ __all__ = list(_HOMES)
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        hint = None if name.startswith("_") else import_module("symbackprop.graph.tensor").instead(name)
+        message = f"module {__name__!r} has no attribute {name!r}" + (f"; write {hint}" if hint else "")
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])
     module, defined = _HOMES[name]
     globals()[name] = found = getattr(import_module(module), defined)
     return found

@@ -10,6 +10,7 @@ from symbackprop.directional import derivative
 from symbackprop.display.diagram.diagram import Diagram
 from symbackprop.display.document import Derivation
 from symbackprop.errors import (
+    ArgumentError,
     DataError,
     LogitsWarning,
     NetworkError,
@@ -17,11 +18,13 @@ from symbackprop.errors import (
     ShapeError,
     SymbackpropError,
     TrainingDivergedError,
+    UnknownWeightError,
     UnsupportedError,
     ZeroGradientWarning,
 )
 from symbackprop.gradients import Gradient, Gradients
 from symbackprop.graph.draw import Bernoulli, Normal
+from symbackprop.graph.equations import LossShapeError
 from symbackprop.graph.functions import (
     elu,
     expm1,
@@ -80,7 +83,9 @@ from symbackprop.losses import (
     smooth_l1,
 )
 from symbackprop.network import Network
-from symbackprop.reading import load, parse
+from symbackprop.reading import MissingFileError, UnreadableFileError, load, parse
+from symbackprop.text.page import LocatedNetworkError, LocatedShapeError, LocatedUnsupportedError
+from symbackprop.training.checkpoint import MissingRunError, UnreadableRunError, UnwritableRunError
 from symbackprop.training.history import History
 from symbackprop.training.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from symbackprop.training.second_order import KFAC, GaussNewton, LevenbergMarquardt, Newton
@@ -93,6 +98,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "ArgumentError",
     "Audit",
     "Bernoulli",
     "DataError",
@@ -109,7 +115,13 @@ __all__ = [
     "Gradients",
     "History",
     "LevenbergMarquardt",
+    "LocatedNetworkError",
+    "LocatedShapeError",
+    "LocatedUnsupportedError",
     "LogitsWarning",
+    "LossShapeError",
+    "MissingFileError",
+    "MissingRunError",
     "Network",
     "NetworkError",
     "Newton",
@@ -125,7 +137,11 @@ __all__ = [
     "Tensor",
     "Trainer",
     "TrainingDivergedError",
+    "UnknownWeightError",
+    "UnreadableFileError",
+    "UnreadableRunError",
     "UnsupportedError",
+    "UnwritableRunError",
     "ZeroGradientWarning",
     "__version__",
     "attention",

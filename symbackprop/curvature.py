@@ -336,7 +336,7 @@ def _chosen(system: System, wrt: Any) -> list[Tensor]:
         chosen = set(system.weights)
     else:
         by_name = {w.name: w for w in system.weights}
-        names = [getattr(w, "name", w) for w in (wrt if isinstance(wrt, Iterable) and not isinstance(wrt, (str, Tensor)) else [wrt])]
+        names = [getattr(w, "name", w) for w in (wrt if isinstance(wrt, Iterable) and not isinstance(wrt, (str, sp.Expr)) else [wrt])]
         for name in names:
             if not isinstance(name, str) or name not in by_name:
                 raise UnknownWeightError(f"wrt: {_what(system, name)}; derivatives are by weights, {', '.join(map(repr, by_name)) or 'of which it has none'}")

@@ -20,7 +20,8 @@ class UnknownWeightError(NetworkError, KeyError):
 
 
 class ArgumentError(NetworkError, TypeError):
-    """A call of a layer, a loss or an activation with an argument that it does not have, or without one that it needs; a `TypeError` too."""
+    """A call of a layer, a loss or an activation with an argument that it does not have, or without one that it needs, or of what is an
+    expression or a network as if it were numbers or a function; a `TypeError` too."""
 
 
 class ParseError(SymbackpropError, ValueError):

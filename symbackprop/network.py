@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
 
 from symbackprop.calculus.forms import Forms
-from symbackprop.errors import NetworkError
+from symbackprop.errors import ArgumentError, NetworkError
 from symbackprop.gradients import Gradients
 from symbackprop.graph.equations import System
 from symbackprop.graph.tensor import Equation, Tensor
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from symbackprop.training.optimizers import Optimizer
     from symbackprop.training.trainer import Trainer
 
+_TRAINED = "write net.trainer(sbp.SGD(lr=0.1)).{}(...), with a trainer that keeps the weights"
+
 
 class Network:
     """Everything that the scalar `loss` (and `output`, which `predict` returns) depends on, in the order of the equations.
@@ -33,6 +35,15 @@ class Network:
 
     def __init__(self, loss: Any, output: Any = None) -> None:
         self.system = System.of(loss, output)
+
+    def __call__(self, *data: Any, **named: Any) -> Never:
+        raise ArgumentError(f"a Network is equations, not a function; {_TRAINED.format('predict')}, and net.value_and_gradients(weights, ...)")
+
+    if not TYPE_CHECKING:  # to a type checker it would say that there is everything
+
+        def __getattr__(self, name):
+            hint = f"; {_TRAINED.format(name)}" if name in ("predict", "fit", "step") else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     @property
     def loss(self) -> Tensor:

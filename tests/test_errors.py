@@ -1,7 +1,9 @@
 """Bad input: each mistake is one error of the right class, in one line that names the equation or the tensor, what was found and what
 was expected."""
 
+import importlib
 import math
+import pkgutil
 import re
 
 import numpy as np
@@ -64,6 +66,10 @@ DESCRIBING = {
     "a tensor over a list": (lambda: (X @ W) / [1, 2], sbp.NetworkError, ["X @ W / list", "state("]),
     "an array in an equation": (lambda: sbp.node("Z", X @ np.ones((3, 2))), sbp.NetworkError, ["ndarray of shape (3, 2)", "state(", "data(", "weight("]),
     "a function of Python's math": (lambda: math.tanh(w), TypeError, ["w is an expression", "sympy.tanh(w)"]),
+    "Python's sum": (lambda: sum(X), TypeError, ["X is an expression of shape (n, 3)", "sbp.sum(X)"]),
+    "a loop over rows": (lambda: list(X @ W), TypeError, ["X @ W is an expression of shape (n, 2)", "sbp.scan"]),
+    "a loop over a scalar": (lambda: list(w), TypeError, ["w is an expression", "scalar"]),
+    "a network as a function": (lambda: tensor_net()(X=np.ones((5, 3))), TypeError, ["net.trainer(", ".predict("]),
     "the length of a tensor": (lambda: len(X), TypeError, ["X has shape (n, 3)", "X.shape[0]"]),
     "the length of a scalar": (lambda: len(w), TypeError, ["w is a scalar"]),
     "a function that is not computed": (lambda: sbp.Network(sbp.node("C", sp.gamma(w))).generate(), sbp.UnsupportedError, ["gamma", "atan2", "tanh"]),
@@ -439,3 +445,36 @@ def test_generated_module_refuses_bad_data():
         names["update"](weights, names["initialize_state"](weights), **good(X=np.full((5, 3), 1e200)))
     for name, value in before.items():
         np.testing.assert_array_equal(weights[name], value)
+
+
+ATTRIBUTES = {
+    "what only a trainer does": (lambda: tensor_net().predict(X=np.ones((5, 3))), ["no attribute 'predict'", "net.trainer("]),
+    "what a network has not": (lambda: tensor_net().predictions, ["no attribute 'predictions'"]),
+    "a function of SymPy": (lambda: sbp.tanh(X), ["no attribute 'tanh'; write sympy.tanh"]),
+    "a function of NumPy": (lambda: sbp.where(X > 0, X, 0), ["no attribute 'where'; write sympy.Piecewise"]),
+    "a function of nobody": (lambda: sbp.tanhh(X), ["no attribute 'tanhh'"]),
+}
+
+
+@pytest.mark.parametrize(("act", "parts"), ATTRIBUTES.values(), ids=ATTRIBUTES)
+def test_a_missing_attribute_says_what_to_write(act, parts):
+    with pytest.raises(AttributeError) as error:
+        act()
+    message = str(error.value)
+    assert all(part in message for part in parts)
+    assert ("write" in message) == (len(parts) > 1 or "write" in parts[0])
+
+
+def test_every_error_that_is_raised_is_public():
+    """Whoever reads the name of an error in a traceback can catch it. The command line prints its own."""
+    for module in pkgutil.walk_packages(sbp.__path__, "symbackprop."):
+        if not module.name.startswith("symbackprop.cli") and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, stack = set(), [sbp.SymbackpropError]
+    while stack:
+        error = stack.pop()
+        found.add(error)
+        stack += error.__subclasses__()
+    raised = {error.__name__ for error in found if error.__module__.startswith("symbackprop.") and not error.__module__.startswith("symbackprop.cli")}
+    assert len(raised) > 10
+    assert raised <= set(sbp.__all__)

@@ -5,7 +5,7 @@ import operator
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import sympy as sp
 
@@ -58,10 +58,15 @@ def _named(value: Any) -> str:
     return brief if brief.startswith(f"{kind} of shape") else f"{kind} {brief!r}"
 
 
+def instead(name: str) -> str | None:
+    """What to write for NumPy's or SymPy's function of this name, if there is something."""
+    return _INSTEAD.get(name, f"sympy.{name}" if callable(getattr(sp, name, None)) else None)
+
+
 def _refused(name: str, inputs: Any) -> NetworkError:
     """NumPy computes numbers; an equation needs the function of the same meaning that keeps the expression."""
-    instead = _INSTEAD.get(name, f"sympy.{name}" if hasattr(sp, name) else "SymPy's functions or those of symbackprop")
-    return NetworkError(f"NumPy's {name} was applied to {' and '.join(map(_brief, inputs))}; write {instead}, and {_DECLARE}")
+    written = instead(name) or "SymPy's functions or those of symbackprop"
+    return NetworkError(f"NumPy's {name} was applied to {' and '.join(map(_brief, inputs))}; write {written}, and {_DECLARE}")
 
 
 def _of_expressions(operation: str, sign: str) -> Callable[[Any, Any], Any]:
@@ -80,7 +85,7 @@ class TensorMethods:
     """What Python's operators and NumPy's attributes mean on tensors and on operators."""
 
     __slots__ = ()
-    __iter__ = None  # indexing does not make a tensor a sequence
+    _iterable = False  # for SymPy: indexing does not make a tensor a sequence
 
     __add__, __radd__ = _of_expressions("__add__", "+"), _of_expressions("__radd__", "+")
     __sub__, __rsub__ = _of_expressions("__sub__", "-"), _of_expressions("__rsub__", "-")
@@ -92,6 +97,12 @@ class TensorMethods:
             f"{self} is an expression and has no number, which float() and the functions of Python's math ask for; "
             f"write SymPy's functions, such as sympy.tanh({self}), and evaluate(...) for a number"
         )
+
+    def __iter__(self) -> Never:
+        shape = shape_of(self)
+        written = f"write sbp.sum({self}) or sbp.max({self}, axis=0), indices for single rows, and sbp.scan for steps along an axis"
+        hint = written if shape else "it is a scalar"
+        raise ArgumentError(f"{self} is an expression of shape {show(shape)} and not iterable; {hint}")
 
     def __len__(self) -> int:
         shape = shape_of(self)
