@@ -112,13 +112,25 @@ def test_one_sample_has_a_length_of_its_own(close, draw):
 
 @pytest.mark.parametrize(
     ("lengths", "message"),
-    [([3, 5], "from 0 to T = 4 but holds 3 to 5"), ([-1, 2], "holds -1 to 2"), ([1.5, 2.0], "expected integers"), ([1, 2, 3], "n = 3")],
+    [([3, 5], "lengths of sequences from 0 to T = 4 but holds 3 to 5"), ([-1, 2], "holds -1 to 2"), ([1.5, 2.0], "lengths of sequences .* expected integers"), ([1, 2, 3], "n = 3")],
 )
 def test_lengths_are_numbers_of_steps(lengths, message, draw):
     X, k = sbp.data("X", ("n", "T", 2)), sbp.data("k", "n")
     net = sbp.Network(sbp.mean(sbp.gru(X, 2, lengths=k)[1] ** 2))
     with pytest.raises(sbp.DataError, match=message):
         net.value_and_gradients(net.initialize(), X=np.ones((2, 4, 2)), k=np.array(lengths))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_sequence_ends_where_it_begins(kind):
+    X, k, start = sbp.data("X", ("n", 4, 2)), sbp.data("k", "n"), sbp.data("s", ("n", 3))
+    _, last = getattr(sbp, kind)(X, 3, initial=(start, start) if kind == "lstm" else start, lengths=k)
+    last = last[0] if kind == "lstm" else last
+    trainer = sbp.Network(sbp.mean(last**2), output=last).trainer(sbp.SGD(lr=0.1))
+    begun = np.array([[0.5, -0.25, 0.125]] * 2)
+    found = trainer.predict(X=np.ones((2, 4, 2)), k=np.array([0, 4]), s=begun)
+    np.testing.assert_array_equal(found[0], begun[0])
+    assert (found[1] != begun[1]).all()
 
 
 def test_lengths_have_the_shape_of_the_samples():

@@ -18,9 +18,9 @@ def index_data(system: System) -> dict[Tensor, Any]:
     """The data that are used as integer positions, and the number of positions: 0 to size - 1 are allowed. Lengths of sequences are numbers from 0
     to that of all steps."""
     found: dict[Tensor, Any] = {}
+    for t, steps in length_data(system).items():
+        found[t] = steps + 1
     for _, expr in opened(system.equations):
-        if isinstance(expr, Scan):
-            found |= dict.fromkeys(_lengths(expr), expr.length + 1)
         for part in postorder(expr):
             if isinstance(part, OneHot):
                 labels, size = part.operands[0], part.shape[-1]
@@ -31,6 +31,11 @@ def index_data(system: System) -> dict[Tensor, Any]:
             other = found.get(labels, size)
             found[labels] = min(size, other) if isinstance(size, int) and isinstance(other, int) else other
     return found
+
+
+def length_data(system: System) -> dict[Tensor, Any]:
+    """The data that are lengths of sequences, and the number of all steps."""
+    return {t: expr.length for _, expr in opened(system.equations) if isinstance(expr, Scan) for t in _lengths(expr)}
 
 
 def _lengths(scan: Scan) -> Iterator[Tensor]:

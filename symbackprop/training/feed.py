@@ -14,7 +14,7 @@ from symbackprop.errors import DataError
 from symbackprop.graph.draw import Draw
 from symbackprop.graph.equations import System, collect, dims_in
 from symbackprop.graph.inference import inference
-from symbackprop.graph.labels import index_data
+from symbackprop.graph.labels import index_data, length_data
 from symbackprop.graph.shapes import Dim, Shape, show
 from symbackprop.graph.tensor import Tensor
 
@@ -95,6 +95,7 @@ class Checker:
         self.by_name = {t.name: t for t in system.data}
         self._seen: tuple[Any, ...] = ()  # the shapes of the last call, and what was found out about them
         self.labels = index_data(system)
+        self.uses = {t: "as positions" for t in self.labels} | {t: "as lengths of sequences" for t in length_data(system)}
         self.open_labels = [t for t, size in self.labels.items() if not isinstance(size, int)]
         self.single = is_single_sample(system)
         batched = lift(system) if self.single else system
@@ -175,7 +176,7 @@ class Checker:
         if t in self.labels:
             if array.dtype.kind not in "iu":
                 hint = _ONE_HOT.format(t) if array.ndim > t.rank else "convert with .astype(int)"
-                raise DataError(f"data {t.name!r} is used as positions but has type {array.dtype} and shape {show(array.shape)}; expected integers ({hint})")
+                raise DataError(f"data {t.name!r} is used {self.uses[t]} but has type {array.dtype} and shape {show(array.shape)}; expected integers ({hint})")
             self.counted(t, array, {})
             return array
         if array.dtype != self.dtype:
@@ -196,7 +197,7 @@ class Checker:
         found = size.xreplace({d: sp.Integer(sizes[d.name]) for d in dims_in(size) if d.name in sizes})
         if array.size and (array.min() < 0 or (found.is_Integer and array.max() >= found)):
             last = f"{size - 1} = {found - 1}" if found != size else f"{size - 1}"
-            raise DataError(f"data {t.name!r} is used as positions from 0 to {last} but holds {array.min()} to {array.max()}")
+            raise DataError(f"data {t.name!r} is used {self.uses[t]} from 0 to {last} but holds {array.min()} to {array.max()}")
 
     def sized(self, arrays: dict[str, Array]) -> tuple[Any, ...]:
         """Check the shapes, and count the samples: the sizes of the named dimensions, the number of samples, the axes along which they lie
