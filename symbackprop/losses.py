@@ -30,10 +30,17 @@ def _same_shape(name: str, y: Any, t: Any) -> None:
 
 def _warn_of(name: str, z: Any, t: Any, wanted: str, *kinds: type[sp.Basic]) -> None:
     """A warning where `z` is one of these functions already, by its definition or as it is written."""
-    made = z.definition if isinstance(z, Tensor) else z
+    made = z
+    while isinstance(made, Tensor) and made.definition is not None:  # a node may be another name of a node
+        made = made.definition
     if isinstance(made, kinds):
-        inner = next(iter(made.args[-1:]), z)
-        meant = f"{name}({inner if wanted == 'logits' else f'log_softmax({inner})'}, {t})"
+        inner = made.args[-1]
+        meant = f"{name}({inner}, {t})" if wanted == "logits" else f"{name}(log_softmax({inner}), {t})"
+        if isinstance(made, Softmax) and made.axis != -1:
+            axis = rank_of(made) + made.axis
+            meant = f"negative_log_likelihood(log_softmax({inner}, axis={axis}), {t}), or take the softmax along the last axis, that of the classes"
+        elif isinstance(made, sigmoid) and name != "binary_cross_entropy_with_logits":
+            meant = f"{meant} for one class out of several, binary_cross_entropy_with_logits({inner}, {t}) for classes that are independent"
         raised = f"{name}({z}, {t}): {z} = {made}" if made is not z else f"{name}({z}, {t}): {z}"
         message = f"{raised} holds probabilities, but {name} takes {wanted}; write {meant}, and keep {z} for the network's output"
         warnings.warn(message, LogitsWarning, stacklevel=4)
@@ -142,7 +149,7 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
     an entry for each class, the loss of a sample is Σ w t (logsumexp(z) - z); for labels, the mean is weighted: divided by the sum of the w_t.
     Raises `ShapeError` where the shapes do not fit.
     """
-    _warn_of("cross_entropy", logits, t, "logits", Softmax)
+    _warn_of("cross_entropy", logits, t, "logits", Softmax, sigmoid)
     labels = rank_of(t) == rank_of(logits) - 1
     t = _classes("cross_entropy", logits, t)
     if label_smoothing == 0 and class_weights is None:
@@ -163,7 +170,7 @@ def cross_entropy(logits: Any, t: Any, class_weights: Any = None, label_smoothin
 def negative_log_likelihood(log_p: Any, t: Any, class_weights: Any = None) -> sp.Expr:
     """-mean of log p at the true class: of `log_p`, log-probabilities with the classes on the last axis. `t` and `class_weights` are as in
     `cross_entropy`, which is the same of log_softmax(z). Raises `ShapeError` where the shapes do not fit."""
-    _warn_of("negative_log_likelihood", log_p, t, "log-probabilities", Softmax)
+    _warn_of("negative_log_likelihood", log_p, t, "log-probabilities", Softmax, sigmoid)
     labels = rank_of(t) == rank_of(log_p) - 1
     t = _classes("negative_log_likelihood", log_p, t)
     if class_weights is None:

@@ -258,7 +258,23 @@ def test_probabilities_where_logits_belong(loss, applied, meant, named):
         loss(shares, T)
     assert caught[0].filename == __file__
     assert f"{loss.__name__}({shares}, T): {'S = ' if named else ''}{applied.__name__}(Z)" in str(caught[0].message)
+    again = sbp.node("A", sbp.node("S", applied(Z)))
+    with pytest.warns(sbp.LogitsWarning, match=re.escape(f"({again}, T): A = {applied.__name__}(Z)")):
+        loss(again, T)
     loss(sbp.node("S", sbp.log_softmax(Z)), T)
+
+
+@pytest.mark.parametrize("loss", [sbp.cross_entropy, sbp.negative_log_likelihood])
+def test_probabilities_of_another_kind(loss):
+    """A softmax along another axis, of which the right form is that of its logarithm; sigmoids, of which there are two."""
+    Z, T = sbp.data("Z", ("n", 3)), sbp.data("T", ("n", 3))
+    P = sbp.node("P", sbp.softmax(Z, axis=0))
+    with pytest.warns(sbp.LogitsWarning, match=re.escape("write negative_log_likelihood(log_softmax(Z, axis=0), T), or take the softmax along the last axis")):
+        loss(P, T)
+    sbp.negative_log_likelihood(sbp.log_softmax(Z, axis=0), T)
+    with pytest.warns(sbp.LogitsWarning, match=r"Z\)?, T\) for one class out of several, binary_cross_entropy_with_logits\(Z, T\)"):
+        loss(sbp.sigmoid(Z), T)
+    sbp.binary_cross_entropy_with_logits(Z, T)
 
 
 @settings(max_examples=20)
