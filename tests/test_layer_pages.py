@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbackprop as sbp
 from symbackprop.latex.boxes import width
@@ -80,3 +81,16 @@ def test_the_slope_of_gelu_is_written_without_a_common_denominator():
     net = sbp.Network(sbp.node("C", sbp.mse(sbp.dense(X, 2, "gelu"), T)))
     (slope,) = [str(step.right) for step in net.derivation().steps if str(step.left).startswith(r"\frac{\partial A^{(1)}_{n i}}{\partial Z")]
     assert slope.count(r"\exp\left(-") == slope.count(r"\exp") == 1
+
+
+def test_what_acts_along_rows_is_told_from_what_acts_on_entries():
+    X, labels = sbp.data("X", ("n", 3)), sbp.data("lab", "n")
+    Z = sbp.node("Z", X @ sbp.weight("W", (3, 2)))
+    written = sbp.Network(sbp.node("C", sbp.cross_entropy(Z, labels) + sbp.mean(sbp.softmax(Z) ** 2))).derivation().markdown()
+    assert r"$\operatorname{softmax}$ and $\operatorname{logsumexp}$ act along the last axis, row by row;" in written
+    assert r"$\mathit{lab} \in \lbrace 0, 1 \rbrace^{n}$" in written
+    along = sbp.Network(sbp.node("C", sbp.mean(sbp.softmax(Z, axis=0) ** 2))).derivation().markdown()
+    assert r"$\operatorname{softmax}$ acts along the last axis, row by row, or along the axis that stands below;" in along
+    plain = sbp.Network(sbp.node("C", sbp.mean(sp.tanh(Z)))).derivation().markdown()
+    assert "Functions of one number" in plain
+    assert "row by row" not in plain

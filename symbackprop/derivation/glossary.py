@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from symbackprop.derivation import rules
 from symbackprop.derivation.steps import Section
 
 # a sign in the LaTeX of a step: what it means
@@ -25,11 +26,18 @@ _SIGNS = {
     r"\\mathbf\{1\}_\{|\\left\[[^\\\[\]]*(\\left\\lfloor[^\[\]]*)? = [^\[\]]*\\right\]": r"a condition in brackets counts as 1 where it holds, else as 0",
 }
 
+_ALONG = ("softmax", r"log\,softmax", "logsumexp")  # functions of whole rows
+
 
 def glossary(sections: Iterable[Section]) -> str:
     """The sentences on the signs that are printed, or nothing."""
     text = "\n".join(f"{step.left} {step.right}" for section in sections for step in section)
+    along = [name for name in _ALONG if rf"\operatorname{{{name}}}" in text]
     found = [meaning for sign, meaning in _SIGNS.items() if re.search(sign, text)]
+    if along:
+        below = ", or along the axis that stands below" if any(rf"\operatorname{{{name}}}_" in text for name in along) else ""
+        names = rules.join([rf"$\operatorname{{{name}}}$" for name in along])
+        found.insert(0, f"{names} {'act' if len(along) > 1 else 'acts'} along the last axis, row by row{below}")
     found += [r"$\delta$ are the entries of $\Delta$"] if r"\delta^" in text and r"\Delta" in text else []
     return f"In these formulas, {'; '.join(found)}." if found else ""
 

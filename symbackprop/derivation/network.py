@@ -80,7 +80,7 @@ def given(system: System) -> str:
         by_set: dict[str, list[str]] = {}
         for t in tensors:
             sizes = r" \times ".join(printer.plain(s) if isinstance(s, sp.Basic) else str(s) for s in t.shape)
-            numbers = rf"\lbrace 0, \dots, {printer.plain(sp.sympify(labels[t], strict=True) - 1)} \rbrace" if t in labels else r"\mathbb{R}"
+            numbers = _positions(sp.sympify(labels[t], strict=True) - 1, printer) if t in labels else r"\mathbb{R}"
             by_set.setdefault(f"{numbers}{f'^{{{sizes}}}' if sizes else ''}", []).append(printer.plain(t))
         return rules.join([", ".join([*(f"${name}$" for name in names[:-1]), rf"${names[-1]} \in {where}$"]) for where, names in by_set.items()])
 
@@ -95,12 +95,18 @@ def given(system: System) -> str:
     return " ".join(parts)
 
 
+def _positions(last: sp.Expr, printer: TensorLatex) -> str:
+    """The whole numbers from 0 to the last one, as a set."""
+    few = [str(k) for k in range(int(last) + 1)] if last.is_Integer and last <= 2 else ["0", r"\dots", printer.plain(last)]
+    return rf"\lbrace {', '.join(few)} \rbrace"
+
+
 def _conventions(context: Context) -> str:
     """How tensors are written."""
     system = context.system
     if context.notation.scalar:
         return ""
-    text = r"Functions, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a vector beside a matrix acts on every row."
+    text = r"Functions of one number, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a vector beside a matrix acts on every row."
     if any(part.convolved for _, expr in system.equations for part in expr.atoms(Operator)):
         text += (
             r" $\star$ is the cross-correlation over the last axes, $\ast$ the full convolution, both summed over the channels that the two sides share; "
