@@ -1,12 +1,16 @@
 """Handwritten digits: 1,797 images of 8 × 8 pixels, a 64-32-10 network, in seconds.
 
-The images are those of scikit-learn (`pip install scikit-learn`). A fifth of them is held out and never trained on.
+The images are those of scikit-learn (`pip install 'symbackprop[examples]'`). A fifth of them is held out and never trained on.
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 import symbackprop as sbp
+
+try:
+    from sklearn.datasets import load_digits
+except ModuleNotFoundError:
+    raise SystemExit("The images come with scikit-learn, which is not installed: pip install 'symbackprop[examples]'") from None
 
 
 def split(seed=0):

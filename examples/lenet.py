@@ -1,7 +1,7 @@
 """A LeNet on the handwritten digits: two convolutions with a pooling between them, and two dense layers, in seconds.
 
 After LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition" (1998), figure 2, made smaller for images of
-8 × 8 pixels. The images are those of `digits.py`, a fifth of which is held out and never trained on (`pip install scikit-learn`).
+8 × 8 pixels. The images are those of `digits.py`, a fifth of which is held out and never trained on (`pip install 'symbackprop[examples]'`).
 """
 
 from digits import fit, report

@@ -95,6 +95,16 @@ def assert_same(close, found, expected, tolerance=1e-10):
         close(found[name], expected[name], tolerance, name)
 
 
+@pytest.mark.parametrize("name", ["digits", "lenet"])
+def test_an_example_says_what_to_install(name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    for module in ("digits", "lenet"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # as where it is not installed
+    with pytest.raises(SystemExit, match=r"pip install 'symbackprop\[examples\]'$"):
+        importlib.import_module(name)
+
+
 # --- all of them ----------------------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,12 @@ def test_one_sample_has_a_length_of_its_own(close, draw):
 
 @pytest.mark.parametrize(
     ("lengths", "message"),
-    [([3, 5], "lengths of sequences from 0 to T = 4 but holds 3 to 5"), ([-1, 2], "holds -1 to 2"), ([1.5, 2.0], "lengths of sequences .* expected integers"), ([1, 2, 3], "n = 3")],
+    [
+        ([3, 5], "lengths of sequences from 0 to T = 4 but holds 3 to 5"),
+        ([-1, 2], "holds -1 to 2"),
+        ([1.5, 2.0], "lengths of sequences .* expected integers"),
+        ([1, 2, 3], "n = 3"),
+    ],
 )
 def test_lengths_are_numbers_of_steps(lengths, message, draw):
     X, k = sbp.data("X", ("n", "T", 2)), sbp.data("k", "n")

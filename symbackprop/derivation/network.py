@@ -106,7 +106,8 @@ def _conventions(context: Context) -> str:
     system = context.system
     if context.notation.scalar:
         return ""
-    text = r"Functions of one number, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, a vector beside a matrix acts on every row."
+    text = r"Functions of one number, powers, fractions and $\odot$ act entry by entry, $\mathbf{1}$ is a vector of ones, "
+    text += "a vector beside a matrix acts on every row."
     if any(part.convolved for _, expr in system.equations for part in expr.atoms(Operator)):
         text += (
             r" $\star$ is the cross-correlation over the last axes, $\ast$ the full convolution, both summed over the channels that the two sides share; "

@@ -41,8 +41,9 @@ def rnn(
     `x` has shape (n, T, features), or (T, features) for one sample; the sequence (n, T, units), the last state (n, units). `initial`: the state before
     the first step, zeros unless given, of a shape that broadcasts to (n, units). `activation`: a name or a function of one expression.
     `lengths`: how many steps of each sample are its own, data of shape (n,) that hold integers from 0 to T: the padding behind them leaves the state
-    as it is, so that the last state is that of the sample's own last step, and of an empty one the initial state. `reverse`: from the last time to the first; a bidirectional
-    layer is `concatenate([rnn(x, 4, name="f")[0], rnn(x, 4, name="b", reverse=True)[0]], axis=-1)`. `unroll`: as in `scan`.
+    as it is, so that the last state is that of the sample's own last step, and that of an empty sequence the initial one. `reverse`: from the last
+    time to the first; a bidirectional layer is `concatenate([rnn(x, 4, name="f")[0], rnn(x, 4, name="b", reverse=True)[0]], axis=-1)`.
+    `unroll`: as in `scan`.
     The weights are `W_<name>` (features, units), `U_<name>` (units, units), `b_<name>` (units,).
     Raises `ShapeError` where `x` is no sequence of vectors, or the initial state or the lengths have another shape.
 

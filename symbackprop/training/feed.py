@@ -95,7 +95,7 @@ class Checker:
         self.by_name = {t.name: t for t in system.data}
         self._seen: tuple[Any, ...] = ()  # the shapes of the last call, and what was found out about them
         self.labels = index_data(system)
-        self.uses = {t: "as positions" for t in self.labels} | {t: "as lengths of sequences" for t in length_data(system)}
+        self.uses = dict.fromkeys(self.labels, "as positions") | dict.fromkeys(length_data(system), "as lengths of sequences")
         self.open_labels = [t for t, size in self.labels.items() if not isinstance(size, int)]
         self.single = is_single_sample(system)
         batched = lift(system) if self.single else system
