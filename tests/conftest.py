@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 import symbackprop as sbp
 
-settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", max_examples=500, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci")
 

@@ -49,7 +49,7 @@ def test_value_and_gradient_are_torchs(name, agrees):
     np.testing.assert_allclose(found["z"], tensor.grad.numpy(), rtol=1e-10, atol=1e-14)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.sampled_from(sorted(REFERENCES)), st.lists(st.integers(1, 4), max_size=3).map(tuple), st.integers(0, 99))
 def test_any_shape(name, shape, seed):
     """Of any rank, scalars and sizes of one among them, for data of an open number of samples."""

@@ -46,7 +46,7 @@ def by_stacks(form, arrays, shape):
     return (product.sum(axis=form.sums, keepdims=True) if form.sums else product).reshape(shape)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(contractions())
 def test_each_form_is_the_contraction(close, spec):
     e, arrays, expected = built(spec)

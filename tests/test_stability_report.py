@@ -184,7 +184,7 @@ def places(report):
     return [(f, place) for f in report.findings.values() if f.now is not None and "." not in f.name for place in (f.now.place, f.now.relative)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_a_claimed_place_of_a_layer_is_what_it_is_said_to_be(reports, data):
     _, report = reports(data.draw(st.sampled_from(LOSSES)))
@@ -296,7 +296,7 @@ def test_sums_of_inputs_that_cancel_are_shown_and_are_right():
 # --- numbers that remember how they were made ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(-9, 9).filter(bool), min_size=3, max_size=3), st.sampled_from([sp.exp, sp.tanh, sp.sin, lambda x: x**3, lambda x: 1 / x]))
 def test_disturbances_are_derivatives(numbers, function):
     """What they add up to, against SymPy's own derivatives."""
